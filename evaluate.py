@@ -1,0 +1,128 @@
+"""mAP, mINP and CMC of a re-ID model: clean, under given attackers, and under random controls at the same budget.
+
+    python evaluate.py -d market1501 --resume pretrained_models/market.pth \\
+        --attack attackModel/market1501-maml/0/best_perturbation4.pth
+
+Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
+"""
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from reid import attacks, datasets, models
+from reid.attacks.threat import SIDES
+from reid.errors import UsageError
+from reid.evaluation.distances import cosine, squared_euclidean
+from reid.evaluation.protocol import Protocol, test_samples
+from reid.evaluation.rerank import k_reciprocal
+from reid.evaluation.suite import CLEAN, Attacker, Suite, control_attackers
+from reid.files import sha256
+from reid.loading import ImageStore
+from reid.report.table import table
+from reid.training import cli
+from reid.training.device import resolve
+
+logger = logging.getLogger("evaluate")
+
+DEFAULT_EPS = 8 / 255
+DISTANCES = {"euclidean": squared_euclidean, "cosine": cosine}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.OneLineParser(__doc__)
+    parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
+    parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume; None: as its keys say")
+    parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model, released or ours")
+    parser.add_argument("--attack", nargs="+", default=[], metavar="FILE", help="attacker files, released or ours")
+    parser.add_argument("--side", choices=SIDES, default="query", help="whose images are perturbed")
+    parser.add_argument(
+        "--eps",
+        type=budget,
+        help="budget per component, such as 8/255; None: that of each attacker file, else 8/255",
+    )
+    parser.add_argument("--dist_metric", choices=DISTANCES, default="euclidean", help="distance between features")
+    parser.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)")
+    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder for the JSON files"
+    )
+    parser.add_argument(
+        "--reuse", action="store_true", help="take results that are there already instead of measuring again"
+    )
+    cli.add_data_options(parser)
+    cli.add_compute_options(parser)
+    return parser.parse_args(argv)
+
+
+def budget(text: str) -> float:
+    try:
+        return attacks.parse_budget(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.rerank and args.dist_metric != "euclidean":
+        raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
+    compute = resolve(args.device, args.precision)
+    victim = models.load_victim(args.resume, args.arch).to(compute.device)
+    attackers = [Attacker(CLEAN), *given_attackers(args)]
+    attackers += controls_for(attackers, args)
+    for attacker in attackers:
+        if attacker.noise is not None:
+            attacker.noise.to(compute.device)
+    dataset = datasets.create(args.dataset, args.data, split=args.split)
+    query, gallery = (ImageStore(s, args.height, args.width, args.workers) for s in test_samples(dataset))
+    distances = k_reciprocal() if args.rerank else DISTANCES[args.dist_metric]
+    suite = Suite(
+        Protocol(victim, query, gallery, compute, args.batch_size, distances=distances, cuhk03_seed=args.seed),
+        dataset,
+        victim={"path": str(args.resume), "arch": victim.model.arch, "sha256": sha256(args.resume)},
+        settings={
+            "features": "pooled last stage, not normalised",
+            "distance": args.dist_metric,
+            "rerank": args.rerank,
+            "height": args.height,
+            "width": args.width,
+            "interpolation": "bilinear",
+            "precision": compute.precision,
+            "side": args.side,
+            "same_camera": "dropped",
+            "junk": "pid -1 dropped, pid 0 kept",
+        },
+        side=args.side,
+        seed=args.seed,
+        command=shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)]),
+        folder=args.results,
+    )
+    found = list(suite.run(attackers, args.reuse))
+    metrics = found[0].metrics
+    print(f"{args.resume} ({victim.model.arch}) on {dataset.name}: {len(query)} queries, {len(gallery)} gallery images")
+    print(f"perturbed: {args.side}; queries without a match, skipped: {metrics['num_skipped']}; all scores in %")
+    print(table(found))
+    print(f"mAP of a random ranking (chance): {100 * metrics['chance_mAP']:.1f}")
+    logger.info("results are in %s", args.results)
+
+
+def given_attackers(args: argparse.Namespace) -> list[Attacker]:
+    """The files of --attack; their names are their last folders and file name, so that two types tell apart."""
+    return [
+        Attacker("/".join(Path(path).parts[-3:]), attacks.load(path, args.eps), sha256(path)) for path in args.attack
+    ]
+
+
+def controls_for(attackers: Sequence[Attacker], args: argparse.Namespace) -> list[Attacker]:
+    """Random controls at each budget per component that an attacker has."""
+    threats = [attacker.noise.threat for attacker in attackers if attacker.noise is not None]
+    budgets = {max(threat.eps_color, threat.eps_delta) for threat in threats} or {args.eps or DEFAULT_EPS}
+    made = [control_attackers(eps, args.seed, args.height, args.width) for eps in sorted(budgets)]
+    return [attacker for group in made for attacker in group]
+
+
+if __name__ == "__main__":
+    cli.run(main)

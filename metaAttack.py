@@ -1,0 +1,155 @@
+"""Learn one universal perturbation for all images against a re-ID model, by virtual-guided meta-learning.
+
+    python metaAttack.py -s market1501 -t dukemtmc -m personx --combine-trainval \\
+        --resume pretrained_models/market.pth --resumeTgt pretrained_models/duke.pth --noise_type 0
+
+Meta-trains on the source, meta-tests on the virtual set; then reports mAP, clean and attacked, on the source and, with
+-t and --resumeTgt, on the target. Writes best_perturbation{epoch}.pth into --noise_resume after every epoch.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from reid import attacks, datasets, models
+from reid.attacks import Perturbation, learn, meta
+from reid.datasets import Dataset
+from reid.errors import UsageError
+from reid.evaluation.protocol import Protocol, test_samples
+from reid.files import sha256
+from reid.loading import ImageStore, PKSampler
+from reid.models import Victim
+from reid.training import cli
+from reid.training.device import Compute, resolve
+
+logger = logging.getLogger("metaAttack")
+
+NOISE_TYPES = {0: "colour + delta", 1: "colour", 2: "delta"}
+# what may differ between a killed run and the one that goes on with it
+NOT_SETTINGS = (
+    "target",
+    "resumeTgt",
+    "noise_resume",
+    "logs_dir",
+    "resume_from",
+    "print_freq",
+    "workers",
+    "device",
+    "data",
+)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.OneLineParser(__doc__)
+    known = ", ".join(datasets.names())
+    parser.add_argument("-s", "--source", required=True, help=f"dataset to meta-train on: {known}")
+    parser.add_argument("-t", "--target", help="another dataset to report on, with the model of --resumeTgt")
+    parser.add_argument("-m", "--mte", help="virtual dataset to meta-test on; --meta none can do without")
+    parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume; None: as its keys say")
+    parser.add_argument("--resume", required=True, metavar="FILE", help="the model under attack, trained on the source")
+    parser.add_argument("--resumeTgt", metavar="FILE", help="a model trained on the target, to report transfer")
+    parser.add_argument("--noise_type", type=int, choices=NOISE_TYPES, default=0, help=f"{NOISE_TYPES}".strip("{}"))
+    parser.add_argument("--lp", type=cli.positive_float, default=8.0, help="L-inf budget per component, in 1/255")
+    parser.add_argument("--meta", choices=meta.MODES, default="maml", help="see docs/attacks.md")
+    parser.add_argument("--noise_resume", type=Path, help="folder for the perturbations; None: under attackModel/")
+    parser.add_argument("--logs_dir", type=Path, help="folder for the state and the logs; None: that of --noise_resume")
+    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch and set, P x K")
+    parser.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
+    parser.add_argument("--epoch", type=cli.positive_int, default=5, help="epochs")
+    parser.add_argument(
+        "--iters-per-epoch", type=cli.positive_int, help="steps per epoch; None: all source identities once"
+    )
+    parser.add_argument("--combine-trainval", action="store_true", help="use the validation identities too")
+    parser.add_argument(
+        "--print_freq", type=cli.positive_int, default=10, help="steps between updates of the shown loss"
+    )
+    cli.add_data_options(parser)
+    cli.add_compute_options(parser)
+    cli.add_resume_option(parser)
+    args = parser.parse_args(argv)
+    if (args.target is None) != (args.resumeTgt is None):
+        raise UsageError(
+            "-t and --resumeTgt go together: the target dataset and a model trained on it; give both or none"
+        )
+    if args.mte is None and args.meta != "none":
+        raise UsageError(f"--meta {args.meta} needs a virtual dataset: give -m, for example -m personx")
+    if args.noise_resume is None:
+        args.noise_resume = Path("attackModel") / f"{args.source}-{args.meta}" / str(args.noise_type)
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    compute = resolve(args.device, args.precision)
+    victim = load_victim(args.resume, args.arch, compute)
+    source = datasets.create(args.source, args.data, split=args.split)
+    eps = args.lp / 255
+    noise = attacks.create(args.noise_type, eps, eps, args.height, args.width).to(compute.device)
+    plan, meta_train, meta_test = batches(args, source, victim, compute)
+    provenance = {
+        "source": source.name,
+        "mte": args.mte,
+        "meta": args.meta,
+        "victim_sha256": sha256(args.resume),
+        "seed": args.seed,
+    }
+    path = learn.learn(
+        noise,
+        victim,
+        meta_train,
+        meta_test,
+        plan,
+        compute,
+        args.noise_resume,
+        args.logs_dir or args.noise_resume,
+        args.resume_from,
+        settings=cli.settings(args, ignore=NOT_SETTINGS) | {"victim": provenance["victim_sha256"]},
+        provenance=provenance,
+        print_freq=args.print_freq,
+    )
+    report(source, victim, noise, args, compute)
+    if args.target:
+        target = datasets.create(args.target, args.data, split=args.split)
+        report(target, load_victim(args.resumeTgt, args.arch, compute), noise, args, compute)
+    logger.info("the perturbation is %s", path)
+
+
+def load_victim(path: str, arch: str | None, compute: Compute) -> Victim:
+    return models.load_victim(path, arch).to(compute.device)
+
+
+def batches(
+    args: argparse.Namespace, source: Dataset, victim: Victim, compute: Compute
+) -> tuple[learn.Plan, learn.CleanBatches, learn.CleanBatches | None]:
+    """The plan, and the meta-train and meta-test batches (None without a virtual set)."""
+    sets = [source]
+    if args.mte:
+        sets.append(datasets.create(args.mte, args.data, split=args.split))
+    samples = [dataset.trainval if args.combine_trainval else dataset.train for dataset in sets]
+    samplers = [
+        PKSampler([sample.pid for sample in part], args.batch_size, args.num_instances, 2 * args.seed + i)
+        for i, part in enumerate(samples)
+    ]
+    plan = learn.Plan(args.meta, args.epoch, args.iters_per_epoch or samplers[0].batches_per_deck)
+    made = [
+        learn.CleanBatches(
+            dataset.name, ImageStore(part, args.height, args.width, args.workers), sampler, victim, plan, compute
+        )
+        for dataset, part, sampler in zip(sets, samples, samplers, strict=True)
+    ]
+    return plan, made[0], made[1] if args.mte else None
+
+
+def report(dataset: Dataset, victim: Victim, noise: Perturbation, args: argparse.Namespace, compute: Compute) -> None:
+    """Log mAP and rank-1, clean and attacked, on the queries and gallery of a dataset."""
+    query, gallery = (ImageStore(s, args.height, args.width, args.workers) for s in test_samples(dataset))
+    protocol = Protocol(victim, query, gallery, compute, args.batch_size)
+    for name, score in (("clean", protocol.score()), ("attacked", protocol.score(noise))):
+        ranking = score.ranking
+        rank1 = ranking.cmc["market1501"][0]
+        logger.info("%s %-8s  mAP %.3f  rank-1 %.3f", dataset.name, name, ranking.mAP, rank1)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,152 @@
+"""Learning a universal perturbation: batches from the source and the virtual set, one meta step each, resume, logs."""
+
+import itertools
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from reid.attacks import files
+from reid.attacks.meta import Batch, meta_step
+from reid.attacks.optimiser import MISGD
+from reid.attacks.perturbations import Perturbation
+from reid.errors import ReidError
+from reid.loading import ImageStore, PKSampler, to_images
+from reid.models import Victim
+from reid.training import snapshot
+from reid.training.device import Compute
+from reid.training.runlog import RunLog
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to learn: `mode` is maml, alternating or none; step sizes are budget / 10, times exp(-decay) per epoch."""
+
+    mode: str
+    epochs: int
+    iters_per_epoch: int
+    momentum: float = 1.0
+    decay: float = 0.01
+
+    def scale_at(self, epoch: int) -> float:
+        """Factor on the step size in an epoch (0-based)."""
+        return math.exp(-self.decay * epoch)
+
+
+class CleanBatches:
+    """P x K batches of one set for a whole run, with the clean features of every image that the run will draw.
+
+    Clean features do not depend on the perturbation, so each drawn image passes the victim once, before the first
+    step and in a fixed order: a resumed run computes the same numbers.
+    """
+
+    def __init__(
+        self, name: str, store: ImageStore, sampler: PKSampler, victim: Victim, plan: Plan, compute: Compute
+    ) -> None:
+        self._store, self._compute = store, compute
+        self._pids = torch.tensor([sample.pid for sample in store.samples])
+        self._epochs = [sampler.epoch(epoch, plan.iters_per_epoch) for epoch in range(plan.epochs)]
+        drawn = sorted({index for epoch in self._epochs for batch in epoch for index in batch})
+        self._row = {index: row for row, index in enumerate(drawn)}
+        parts = [drawn[i : i + sampler.batch_size] for i in range(0, len(drawn), sampler.batch_size)]
+        bar = tqdm(store.batches(parts), total=len(parts), desc=f"clean features of {name}", leave=False)
+        with torch.no_grad():
+            self._features = torch.cat([self._clean(victim, pixels) for _, pixels in bar])
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, images in [0, 1] on the device."""
+        for indices, pixels in self._store.batches(self._epochs[epoch]):
+            pids = self._pids[torch.as_tensor(indices)].to(self._compute.device)
+            features = self._features[[self._row[index] for index in indices]]
+            yield Batch(to_images(pixels, self._compute.device), pids, features)
+
+    def _clean(self, victim: Victim, pixels: Tensor) -> Tensor:
+        with self._compute.autocast():
+            return victim(to_images(pixels, self._compute.device)).float()
+
+
+def learn(
+    noise: Perturbation,
+    victim: Victim,
+    source: CleanBatches,
+    virtual: CleanBatches | None,
+    plan: Plan,
+    compute: Compute,
+    folder: Path,
+    logs_dir: Path,
+    resume_from: str | None,
+    settings: dict[str, Any],
+    provenance: dict[str, Any],
+    print_freq: int = 10,
+) -> Path:
+    """Learn `noise` in place against `victim`; writes `folder/best_perturbation{epoch}.pth` after every epoch.
+
+    `virtual` may be None for mode "none" alone. `settings` guard the resume, `provenance` goes into the file. Returns
+    the path of the last file. Raises ReidError when a loss is no longer finite.
+    """
+    optimizer = MISGD(noise.step_groups(), lr=0.0, momentum=plan.momentum)
+    base_lrs = [group["lr"] for group in optimizer.param_groups]
+    start = 0
+    state = snapshot.load(resume_from, logs_dir, settings)
+    if state is not None:
+        start = state["epoch"]
+        noise.load_state_dict(state["noise"])
+        optimizer.load_state_dict(state["optimizer"])
+        logger.info("resumed after epoch %d of %d", start, plan.epochs)
+    with RunLog(logs_dir, start) as log:
+        for epoch in range(start, plan.epochs):
+            began = time.perf_counter()
+            for group, lr in zip(optimizer.param_groups, base_lrs, strict=True):
+                group["lr"] = lr * plan.scale_at(epoch)
+            values = _learn_epoch(noise, victim, source, virtual, optimizer, plan, compute, epoch, print_freq)
+            files.save(folder / f"best_perturbation{epoch}.pth", noise, provenance={**provenance, "epoch": epoch + 1})
+            snapshot.save(logs_dir, epoch + 1, settings, noise=noise.state_dict(), optimizer=optimizer.state_dict())
+            log.epoch(epoch, **values, seconds=time.perf_counter() - began)
+            _show(log, noise, next(source.epoch(epoch)).images[:8], epoch)
+    return folder / f"best_perturbation{plan.epochs - 1}.pth"
+
+
+def _learn_epoch(
+    noise: Perturbation,
+    victim: Victim,
+    source: CleanBatches,
+    virtual: CleanBatches | None,
+    optimizer: MISGD,
+    plan: Plan,
+    compute: Compute,
+    epoch: int,
+    print_freq: int,
+) -> dict[str, float]:
+    virtual_batches = itertools.repeat(None) if virtual is None else virtual.epoch(epoch)
+    totals: dict[str, float] = defaultdict(float)
+    bar = tqdm(source.epoch(epoch), total=plan.iters_per_epoch, desc=f"epoch {epoch + 1}/{plan.epochs}", leave=False)
+    for iteration, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
+        step = meta_step(noise, victim, real, other, optimizer, plan.mode, compute.autocast)
+        losses = {name: value.item() for name, value in step.items()}
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise ReidError(
+                    f"{name} became {value} at epoch {epoch + 1}, iteration {iteration + 1}: the victim's features "
+                    "are not finite; check the checkpoint, or use --precision fp32"
+                )
+            totals[name] += value
+        if iteration % print_freq == 0:
+            bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
+    return {name: value / plan.iters_per_epoch for name, value in totals.items()}
+
+
+def _show(log: RunLog, noise: Perturbation, images: Tensor, epoch: int) -> None:
+    with torch.no_grad():
+        perturbed = noise(images)
+    log.images("perturbed", perturbed, epoch)
+    log.images("difference x 8", 0.5 + 8 * (perturbed - images), epoch)

@@ -1,0 +1,199 @@
+"""Universal perturbations: a colour table, an additive image, and the two in sequence.
+
+Their state dicts have the keys and shapes of the released attacker files, so that files go both ways.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, interpolate
+
+from reid.attacks.threat import Threat
+from reid.errors import UsageError
+
+NODES = 25  # of the colour table, along each of red, green and blue
+
+
+class Box(NamedTuple):
+    """Where a parameter may be: between `lower` and `upper`, elementwise. `eps` is the budget behind them."""
+
+    lower: Tensor
+    upper: Tensor
+    eps: float
+
+
+class Perturbation(nn.Module, ABC):
+    """A universal perturbation: `x_adv = perturbation(x)`, both (N, 3, H, W) in [0, 1], for any N, H and W.
+
+    `threat` bounds it once its parameters are projected; learning projects after every update. `provenance`
+    says how it was made (plain values, read from its file).
+    """
+
+    noise_type: int
+    component: str  # "color" or "delta"; of a single layer
+
+    def __init__(self, threat: Threat) -> None:
+        super().__init__()
+        self.threat = threat
+        self.provenance: dict[str, Any] = {}
+
+    @abstractmethod
+    def boxes(self) -> dict[str, Box]:
+        """The box of each parameter, by the parameter's name."""
+
+    def layers(self) -> list["Perturbation"]:
+        """The single components, in the order in which they act."""
+        return [self]
+
+    def projected(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`parameters` (by name, shaped like this module's) moved to the nearest point inside the budget.
+
+        A pure function: nothing is changed in place, and gradients flow except where the box clips.
+        """
+        boxes = self.boxes()
+        return {name: _clip(value, boxes[name]) for name, value in parameters.items()}
+
+    @torch.no_grad()
+    def project_(self) -> Self:
+        """Move the parameters inside the budget, in place."""
+        inside = self.projected(dict(self.named_parameters()))
+        for name, parameter in self.named_parameters():
+            parameter.copy_(inside[name])
+        return self
+
+    def step_groups(self, fraction: float = 0.1) -> list[dict[str, Any]]:
+        """Parameter groups for an optimiser: the step of each parameter is `fraction` of its own budget."""
+        boxes = self.boxes()
+        return [{"params": [p], "lr": fraction * boxes[name].eps} for name, p in self.named_parameters()]
+
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> dict[str, float]:
+        """What is really spent on the images x (N, 3, H, W), as L-inf in [0, 1].
+
+        "color": by the colour table; "delta": by the additive image; "total": by both; "total_8bit": by both,
+        once x_adv is rounded to 8 bits, which may add half a grey level.
+        """
+        spent = {"color": 0.0, "delta": 0.0}
+        x_adv = x
+        for layer in self.layers():
+            before, x_adv = x_adv, layer(x_adv)
+            spent[layer.component] = _linf(x_adv, before)
+        rounded = (x_adv * 255).round() / 255
+        return {**spent, "total": _linf(x_adv, x), "total_8bit": _linf(rounded, x)}
+
+
+class ColorLUT(Perturbation):
+    """Noise type 1: every colour goes through a 25 x 25 x 25 table (ReColorAdv; Laidlaw and Feizi, 2019).
+
+    The table `xform.xform_params` (1, 25, 25, 25, 3) holds absolute output colours, indexed [r, g, b]. It
+    starts as the identity. Between its nodes, colours are interpolated trilinearly.
+    """
+
+    noise_type = 1
+    component = "color"
+    lower: Tensor
+    upper: Tensor
+    identity: Tensor
+
+    def __init__(self, threat: Threat) -> None:
+        super().__init__(replace(threat, eps_delta=0.0))
+        levels = torch.arange(NODES) / (NODES - 1)
+        identity = torch.stack(torch.meshgrid(levels, levels, levels, indexing="ij"), dim=-1)[None]
+        self.xform = nn.ParameterDict({"xform_params": nn.Parameter(identity.clone())})
+        self.register_buffer("identity", identity, persistent=False)
+        self.register_buffer("lower", (identity - threat.eps_color).clamp(min=0), persistent=False)
+        self.register_buffer("upper", (identity + threat.eps_color).clamp(max=1), persistent=False)
+
+    def boxes(self) -> dict[str, Box]:
+        return {"xform.xform_params": Box(self.lower, self.upper, self.threat.eps_color)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Offsets are interpolated, not colours: then the identity is exact, and rounding errors are small.
+        offsets = (self.xform["xform_params"] - self.identity).permute(0, 4, 1, 2, 3)
+        colours = (2 * x - 1).flip(1).permute(0, 2, 3, 1)[:, None]  # grid_sample wants (b, g, r), in [-1, 1]
+        offsets = offsets.expand(len(x), -1, -1, -1, -1)
+        moved = x + grid_sample(offsets, colours, padding_mode="border", align_corners=True)[:, :, 0]
+        # A table inside its box leaves [0, 1] by rounding only: take that off, but leave the gradient alone.
+        return moved - (moved - moved.clamp(0, 1)).detach()
+
+
+class Delta(Perturbation):
+    """Noise type 2: one image `delta` (1, 3, height, width) added to every image. It starts as zero.
+
+    Images of another size get it resized bilinearly, corners aligned.
+    """
+
+    noise_type = 2
+    component = "delta"
+    limit: Tensor
+
+    def __init__(self, threat: Threat, height: int = 256, width: int = 128) -> None:
+        super().__init__(replace(threat, eps_color=0.0))
+        self.delta = nn.Parameter(torch.zeros(1, 3, height, width))
+        self.register_buffer("limit", torch.tensor(threat.eps_delta), persistent=False)
+
+    def boxes(self) -> dict[str, Box]:
+        return {"delta": Box(-self.limit, self.limit, self.threat.eps_delta)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        delta: Tensor = self.delta
+        if delta.shape[-2:] != x.shape[-2:]:
+            delta = interpolate(delta, x.shape[-2:], mode="bilinear", align_corners=True)
+        return (x + delta).clamp(0, 1)
+
+
+class Sequence(Perturbation):
+    """Noise type 0: the colour table, then the additive image; in pixels up to the sum of their budgets."""
+
+    noise_type = 0
+
+    def __init__(self, threat: Threat, height: int = 256, width: int = 128) -> None:
+        super().__init__(threat)
+        self.layer_00 = ColorLUT(threat)
+        self.layer_01 = Delta(threat, height, width)
+
+    def layers(self) -> list[Perturbation]:
+        return [self.layer_00, self.layer_01]
+
+    def boxes(self) -> dict[str, Box]:
+        layers = {"layer_00": self.layer_00, "layer_01": self.layer_01}
+        return {f"{name}.{key}": box for name, layer in layers.items() for key, box in layer.boxes().items()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer_01(self.layer_00(x))
+
+
+def create(
+    noise_type: int,
+    eps_color: float = 8 / 255,
+    eps_delta: float = 8 / 255,
+    height: int = 256,
+    width: int = 128,
+    side: str = "query",
+) -> Perturbation:
+    """A perturbation that does nothing yet: noise type 0 = colour then delta, 1 = colour, 2 = delta.
+
+    Budgets are per component, in [0, 1]; that of a component which the type does not have is not used.
+    `height` and `width` are those of delta. Raises UsageError for an unknown type or side, or a budget
+    outside [0, 1].
+    """
+    threat = Threat(eps_color, eps_delta, side)
+    if noise_type == 0:
+        return Sequence(threat, height, width)
+    if noise_type == 1:
+        return ColorLUT(threat)
+    if noise_type == 2:
+        return Delta(threat, height, width)
+    raise UsageError(f"noise type {noise_type!r} is not 0 (colour + delta), 1 (colour) or 2 (delta)")
+
+
+def _clip(value: Tensor, box: Box) -> Tensor:
+    """Clamp with derivative one on the border of the box; that of torch.clamp depends on its version."""
+    return torch.where(value < box.lower, box.lower, torch.where(value > box.upper, box.upper, value))
+
+
+def _linf(a: Tensor, b: Tensor) -> float:
+    return (a - b).abs().max().item()

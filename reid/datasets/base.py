@@ -1,0 +1,127 @@
+"""What every dataset gives: samples, splits, labels, and a table of what is in it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reid.errors import UsageError
+
+SPLITS = ("trainval", "gallery", "query")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: absolute path, identity number as in the dataset's files, camera counted from 0."""
+
+    path: str
+    pid: int
+    camid: int
+
+
+class Count(NamedTuple):
+    """Published size of one split; `per_camera` is empty where nobody published it."""
+
+    ids: int
+    images: int
+    per_camera: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Release:
+    """One form in which a dataset circulates.
+
+    `folders` are the names (files or folders) that tell its raw folder. `cameras` lists the cameras as its
+    files write them, so that camid is the position in this list; empty means "whatever is found, sorted".
+    `expected` maps a split to its published Count and is empty for data without published numbers.
+    """
+
+    name: str
+    folders: tuple[str, ...] = ()
+    cameras: tuple[Any, ...] = ()
+    expected: Mapping[str, Count] = field(default_factory=dict)
+
+
+def labels(samples: Iterable[Sample]) -> dict[int, int]:
+    """Map each pid to a class label 0..n-1, in the order of the sorted pids, so that every process agrees."""
+    return {pid: label for label, pid in enumerate(sorted({sample.pid for sample in samples}))}
+
+
+class Dataset:
+    """The samples of a dataset, divided into splits.
+
+    `trainval`, `query` and `gallery` are the published splits; `train` and `val` divide `trainval` by
+    identity: about 10 % of its identities, drawn by a generator seeded with `split`, are held out. A
+    training-only dataset has empty `query` and `gallery`. `original` maps converted file names to the names
+    in the raw dataset. Raises UsageError for a negative split.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images_dir: Path,
+        samples: Mapping[str, Sequence[Sample]],
+        num_cameras: int,
+        release: Release,
+        split: int = 0,
+    ) -> None:
+        if split < 0:
+            raise UsageError(f"split {split} of {name}: give a whole number of at least 0")
+        self.name, self.release, self.split = name, release, split
+        self.note = ""
+        self.original: Mapping[str, str] = {}
+        self.images_dir = str(images_dir.absolute())
+        self.num_cameras = num_cameras
+        self.trainval, self.gallery, self.query = (list(samples[key]) for key in SPLITS)
+        held_out = _held_out_ids({sample.pid for sample in self.trainval}, split)
+        self.train = [sample for sample in self.trainval if sample.pid not in held_out]
+        self.val = [sample for sample in self.trainval if sample.pid in held_out]
+        self.num_train_ids = len(labels(self.train))
+        self.num_trainval_ids = len(labels(self.trainval))
+
+    def original_name(self, sample: Sample) -> str:
+        """Its name in the raw dataset, below the top folder there, such as query/0001_c1s1_001051_00.jpg."""
+        name = Path(sample.path).name
+        return self.original.get(name, name)
+
+    def differences(self) -> list[str]:
+        """Where the counts differ from the published ones, one sentence each; empty when all agree."""
+        found = []
+        for split, expected in self.release.expected.items():
+            samples: list[Sample] = getattr(self, split)
+            if (ids := len(labels(samples))) != expected.ids:
+                found.append(f"{split} has {ids:,} ids, published are {expected.ids:,}")
+            if len(samples) != expected.images:
+                found.append(f"{split} has {len(samples):,} images, published are {expected.images:,}")
+            per_camera = self._per_camera(samples)
+            if expected.per_camera and per_camera != expected.per_camera:
+                found.append(f"{split} has {per_camera} images per camera, published are {expected.per_camera}")
+        return found
+
+    def summary(self) -> str:
+        """The printed table: identities, images and images per camera of every split."""
+        lines = [
+            f"{self.name} ({self.release.name}), {self.num_cameras} cameras, split {self.split}: {self.images_dir}",
+            "  subset   |   ids |    images | images per camera",
+            "  -------- | ----- | --------- | -----------------",
+        ]
+        for split in ("train", "val", "trainval", "query", "gallery"):
+            samples = getattr(self, split)
+            cameras = " ".join(map(str, self._per_camera(samples))) if samples else "(none)"
+            lines.append(f"  {split:<8} | {len(labels(samples)):5d} | {len(samples):9,d} | {cameras}")
+        return "\n".join(lines + [f"  note: {self.note}"] * bool(self.note))
+
+    def _per_camera(self, samples: Iterable[Sample]) -> tuple[int, ...]:
+        counts = Counter(sample.camid for sample in samples)
+        return tuple(counts[camid] for camid in range(self.num_cameras))
+
+
+def _held_out_ids(pids: set[int], split: int) -> set[int]:
+    """About a tenth of the identities, at least one of two; a function of the pids and the split."""
+    if len(pids) < 2:
+        return set()
+    order = np.random.default_rng(split).permutation(sorted(pids))
+    return set(order[: max(1, round(len(pids) / 10))].tolist())

@@ -1,0 +1,199 @@
+"""The converted form of a dataset: `images/`, `meta.json`, `splits.json`, the layout of the open-reid family.
+
+`images/` holds {pid:08d}_{camid:02d}_{index:04d}.jpg. `meta.json` has `identities`, a list by pid of lists by
+camid of file names (an absent pid is an empty list), `query_fnames` and `gallery_fnames`, and `splits.json`
+one record with the pids of `trainval`, `query` and `gallery`. Folders written by the code released with
+MetaAttack load too; beyond it we store `release` and `original`, the raw name of each file.
+
+A conversion happens in a hidden folder beside them. `splits.json` is written last, so its presence there
+means that everything else is complete; moving the three into place can then be repeated after any
+interruption.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from reid.datasets.base import SPLITS, Sample
+from reid.datasets.source import Source
+from reid.errors import DatasetError
+
+PARTS = ("images", "meta.json", "splits.json")
+_STAGING = ".converting"
+
+
+class Record(NamedTuple):
+    """One raw image: split, name in the source, name below the dataset's top folder, pid, camera."""
+
+    split: str
+    name: str
+    original: str
+    pid: int
+    camera: Any
+
+
+class Contents(NamedTuple):
+    """What a converted folder holds; `release` is empty when other code converted it."""
+
+    samples: dict[str, list[Sample]]
+    num_cameras: int
+    release: str
+    original: dict[str, str]
+
+
+def is_converted(home: Path) -> bool:
+    """Whether `home` holds the complete converted form and no trace of a conversion under way or killed."""
+    return all((home / part).exists() for part in PARTS) and not (home / _STAGING).exists()
+
+
+def recover(home: Path) -> None:
+    """After a killed conversion: finish it if only the move into place was left, else remove what it left."""
+    if (home / _STAGING / "splits.json").exists():
+        _publish(home)
+    shutil.rmtree(home / _STAGING, ignore_errors=True)
+
+
+def write(
+    home: Path, name: str, release: str, cameras: Sequence[Any], source: Source, records: Sequence[Record]
+) -> None:
+    """Convert `records` of `source` into `home`; camid is a camera's position in `cameras`.
+
+    Raises DatasetError naming an image that cannot be read, and OSError when the disk is full; nothing
+    remains then.
+    """
+    staging = home / _STAGING
+    try:
+        (staging / "images").mkdir(parents=True)
+        files = _number(records, {camera: camid for camid, camera in enumerate(cameras)})
+        targets = {record.name: staging / "images" / file for file, record in files.items()}
+        with tqdm(total=len(targets), desc=f"converting {name}", unit="image") as bar:
+            for raw in source.fetch(targets):
+                _check_image(targets[raw], source.describe(raw))
+                bar.update()
+        _write_json(staging / "meta.json", _meta(name, release, len(cameras), files))
+        pids = {split: sorted({record.pid for record in records if record.split == split}) for split in SPLITS}
+        _write_json(staging / "splits.json", [pids])
+        _publish(home)
+    finally:
+        if not (staging / "splits.json").exists():
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def read(home: Path) -> Contents:
+    """Load a converted folder. Raises DatasetError when its parts do not fit together."""
+    meta, splits = _read_json(home / "meta.json"), _read_json(home / "splits.json")
+    images = (home / "images").absolute()
+    try:
+        present = set(os.listdir(images))
+    except OSError as error:
+        raise DatasetError(f"{images} cannot be listed ({error.strerror}); mend its permissions") from error
+    try:
+        identities = meta["identities"]
+        trainval = [file for pid in splits[0]["trainval"] for files in identities[pid] for file in files]
+        listed = {"trainval": trainval, "gallery": meta["gallery_fnames"], "query": meta["query_fnames"]}
+        samples = {split: [_sample(images, file, present) for file in files] for split, files in listed.items()}
+        num_cameras, release, original = (
+            meta["num_cameras"],
+            meta.get("release", ""),
+            meta.get("original", {}),
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(
+            f"{home}: meta.json and splits.json are not in the layout with query_fnames and gallery_fnames "
+            f"({error!r}); delete {', '.join(PARTS)} there and convert the raw dataset again"
+        ) from error
+    return Contents(*_dense_cameras(samples, num_cameras), release, original)
+
+
+def _number(records: Sequence[Record], camids: Mapping[Any, int]) -> dict[str, Record]:
+    """Converted file name -> record, numbered per (pid, camid): training, gallery, query, each sorted by name."""
+    counters: Counter[tuple[int, int]] = Counter()
+    files: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: (SPLITS.index(record.split), record.original)):
+        camid = camids[record.camera]
+        files[f"{record.pid:08d}_{camid:02d}_{counters[record.pid, camid]:04d}.jpg"] = record
+        counters[record.pid, camid] += 1
+    return files
+
+
+def _meta(name: str, release: str, num_cameras: int, files: Mapping[str, Record]) -> dict[str, Any]:
+    identities: list[list[list[str]]] = [[] for _ in range(1 + max(record.pid for record in files.values()))]
+    for file, record in files.items():
+        if not identities[record.pid]:
+            identities[record.pid] = [[] for _ in range(num_cameras)]
+        identities[record.pid][int(file.split("_")[1])].append(file)
+    return {
+        "name": name,
+        "release": release,
+        "shot": "multiple",
+        "num_cameras": num_cameras,
+        "identities": identities,
+        "query_fnames": [file for file, record in files.items() if record.split == "query"],
+        "gallery_fnames": [file for file, record in files.items() if record.split == "gallery"],
+        "original": {file: record.original for file, record in files.items()},
+    }
+
+
+def _check_image(path: Path, described: str) -> None:
+    """Decode once, at the JPEG decoder's smallest scale: cheap, and a truncated file shows."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (1, 1))
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DatasetError(
+            f"{described} cannot be read as an image ({reason}); get the dataset again, or remove that file"
+        ) from error
+
+
+def _sample(images: Path, file: str, present: set[str]) -> Sample:
+    if file not in present:
+        raise DatasetError(
+            f"{images / file} is missing although {images.parent / 'meta.json'} lists it; "
+            f"delete {', '.join(PARTS)} there and convert the raw dataset again"
+        )
+    pid, camid, _ = map(int, file.split(".")[0].split("_"))
+    return Sample(f"{images}/{file}", pid, camid)
+
+
+def _dense_cameras(samples: dict[str, list[Sample]], num_cameras: int) -> tuple[dict[str, list[Sample]], int]:
+    """The released PersonX conversion states 3 cameras and calls them 3, 4, 5: count them from 0."""
+    used = sorted({sample.camid for group in samples.values() for sample in group})
+    if not used or used[-1] < num_cameras:
+        return samples, num_cameras
+    dense = {camid: position for position, camid in enumerate(used)}
+    renumbered = {
+        split: [replace(sample, camid=dense[sample.camid]) for sample in group] for split, group in samples.items()
+    }
+    return renumbered, len(used)
+
+
+def _publish(home: Path) -> None:
+    for part in PARTS:
+        if (home / _STAGING / part).exists():
+            os.replace(home / _STAGING / part, home / part)
+    (home / _STAGING).rmdir()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(value), encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error}); delete {', '.join(PARTS)} there and convert the raw dataset again"
+        ) from error

@@ -1,0 +1,213 @@
+"""From whatever a user has of a dataset to its samples: find it, convert it once, load it, compare the counts."""
+
+import contextlib
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from reid.datasets import converted
+from reid.datasets.base import SPLITS, Dataset, Release
+from reid.datasets.converted import Record
+from reid.datasets.source import Archives, Folder, Source, is_image
+from reid.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+_DEEPEST_PREFIX = 6
+
+
+def normalise(name: str) -> str:
+    """Name in the spelling used for comparison: DukeMTMC-reID and dukemtmc_reid are the same dataset."""
+    return name.lower().replace("-", "").replace("_", "").replace(".", "")
+
+
+class Loader:
+    """Base of the datasets. A subclass names the dataset and its releases, and says how files become records."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    archive: str = ""
+    releases: tuple[Release, ...]
+    train_only = False
+    note = ""
+
+    def load(self, root: str | Path, split: int = 0) -> Dataset:
+        """The dataset below `root`, converted first if that has not happened. Raises DatasetError."""
+        root = Path(root)
+        home = self._converted_home(root) or self._convert(root)
+        contents = converted.read(home)
+        release = next((r for r in self.releases if r.name == contents.release), self.releases[0])
+        dataset = Dataset(self.name, home / "images", contents.samples, contents.num_cameras, release, split)
+        dataset.note, dataset.original = self.note, contents.original
+        if differences := dataset.differences():
+            logger.warning("%s in %s is not as published: %s", self.name, home, "; ".join(differences))
+        return dataset
+
+    def spellings(self) -> set[str]:
+        """The normalised names under which the dataset circulates."""
+        return {normalise(name) for name in (self.name, *self.aliases)}
+
+    def find(self, names: Iterable[str]) -> dict[str, list[Release]]:
+        """Folders that hold everything one of the releases needs, each with those releases.
+
+        Releases that need no particular folder are found wherever there are images, and then from the top.
+        """
+        if not self.releases[0].folders:
+            return {"": list(self.releases)} if any(is_image(name) for name in names) else {}
+        found = {}
+        for prefix, below in _contents(names).items():
+            if fitting := [release for release in self.releases if below.issuperset(release.folders)]:
+                found[prefix] = fitting
+        return found
+
+    def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
+        """The images of the raw dataset whose top folder is `prefix`. Raises DatasetError naming a strange file."""
+        raise NotImplementedError
+
+    def remedy(self, root: Path) -> str:
+        """What to do when there is nothing to load."""
+        return f"put {self.archive} (zip, tar or tar.gz) or the folder unpacked from it in {root / self.name / 'raw'}"
+
+    def _homes(self, root: Path) -> list[str]:
+        """Folders of root that bear one of the spellings, the canonical one first."""
+        if not root.is_dir():
+            raise DatasetError(f"no folder {root}; {self.remedy(root)}")
+        homes = (
+            entry.name for entry in os.scandir(root) if entry.is_dir() and normalise(entry.name) in self.spellings()
+        )
+        return sorted(homes, key=lambda home: (home != self.name, home))
+
+    def _converted_home(self, root: Path) -> Path | None:
+        homes = [root / home for home in self._homes(root) if converted.is_converted(root / home)]
+        if len(homes) > 1 and homes[0] != root / self.name:
+            raise DatasetError(f"{self.name} is converted in both {homes[0]} and {homes[1]}; keep one of them")
+        return homes[0] if homes else None
+
+    def _convert(self, root: Path) -> Path:
+        home = root / self.name
+        if not self._homes(root):
+            raise DatasetError(f"no folder {home}; {self.remedy(root)}")
+        try:
+            home.mkdir(exist_ok=True)
+            with _only_one_process(home):
+                converted.recover(home)
+                if not converted.is_converted(home):
+                    self._convert_into(home, root)
+        except OSError as error:
+            raise DatasetError(
+                f"cannot convert {self.name} in {home}: {error}; make room or mend the folder"
+            ) from error
+        return home
+
+    def _convert_into(self, home: Path, root: Path) -> None:
+        present = [part for part in converted.PARTS if (home / part).exists()]
+        if present:
+            raise DatasetError(
+                f"{home} holds {' and '.join(present)} but not all of {', '.join(converted.PARTS)}: "
+                "an unfinished conversion by other code; delete it, or move raw data into raw/"
+            )
+        source, prefix, releases = self._locate(root)
+        logger.info("converting %s from %s", self.name, source.describe(prefix))
+        records = list(self.records(source, prefix, releases[0]))
+        _check(self, source, prefix, records)
+        release = _fitting(self, source, releases, records)
+        cameras = release.cameras or sorted({record.camera for record in records})
+        converted.write(home, self.name, release.name, cameras, source, records)
+
+    def _locate(self, root: Path) -> tuple[Source, str, list[Release]]:
+        """The one raw folder of the dataset: an unpacked one if there is any, else one inside an archive."""
+        homes = self._homes(root)
+        folder = Folder(root, homes, skip=(f"{home}/images" for home in homes))
+        source: Source = folder
+        found = self.find(folder.names)
+        if not found and (archives := folder.archives()):
+            source = Archives(root, archives)
+            found = self.find(source.names)
+        if not found:
+            raise DatasetError(self._not_found(root, source))
+        if len(found) > 1:
+            first, second = (source.describe(prefix) for prefix in sorted(found)[:2])
+            raise DatasetError(f"{self.name} is there twice, as {first} and as {second}; keep one of them")
+        prefix, releases = found.popitem()
+        return source, prefix, releases
+
+    def _not_found(self, root: Path, source: Source) -> str:
+        """One line: the nearest thing to the dataset that is there, and what it lacks."""
+        contents = _contents(source.names)
+        contents[""] = set(source.names)
+        candidates = ((prefix, release.folders) for prefix in contents for release in self.releases)
+        prefix, folders = max(candidates, key=lambda pair: len(contents[pair[0]].intersection(pair[1])))
+        there = sorted(contents[prefix])
+        listing = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") or "nothing"
+        lacking = sorted(set(folders).difference(there))
+        missing = f"nothing in {' or '.join(lacking)}" if lacking else "no images"
+        return f"{self.name}: {missing} below {source.describe(prefix)} (found there: {listing}); {self.remedy(root)}"
+
+
+@contextlib.contextmanager
+def _only_one_process(home: Path) -> Iterator[None]:
+    """Ranks of one run, or two runs, wait for one another and then find the conversion done."""
+    lock = home / ".converting.lock"
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _contents(names: Iterable[str]) -> dict[str, set[str]]:
+    """Folder -> lower-case names of what is directly in it, down to the greatest depth of a raw folder."""
+    contents: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        parts = name.split("/")
+        for depth in range(min(len(parts), _DEEPEST_PREFIX + 1)):
+            contents["/".join(parts[:depth])].add(parts[depth].lower())
+    return contents
+
+
+def _check(loader: Loader, source: Source, prefix: str, records: list[Record]) -> None:
+    """Refuse an empty split, an image that is there twice, and a person in both training and test."""
+    for split in SPLITS[:1] if loader.train_only else SPLITS:
+        if not any(record.split == split for record in records):
+            where = source.describe(prefix)
+            raise DatasetError(f"{loader.name}: no {split} images in {where}; unpack or download the archive again")
+    seen: dict[tuple[str, str], Record] = {}
+    for record in records:
+        if (twin := seen.setdefault((record.split, record.original), record)) is not record:
+            raise DatasetError(
+                f"{loader.name}: an image is there twice, {source.describe(twin.name)} and "
+                f"{source.describe(record.name)}; keep one of them"
+            )
+    refuse_overlap(loader.name, source, records)
+
+
+def refuse_overlap(name: str, source: Source, records: Iterable[Record]) -> None:
+    """Raise DatasetError when a pid is in both training and test: the test would not be a test."""
+    trained: dict[int, Record] = {}
+    tested: dict[int, Record] = {}
+    for record in records:
+        (trained if record.split == "trainval" else tested).setdefault(record.pid, record)
+    if both := sorted(trained.keys() & tested.keys()):
+        first = both[0]
+        raise DatasetError(
+            f"{name}: {len(both)} pids are in both training and test, such as {first} in "
+            f"{source.describe(trained[first].name)} and {source.describe(tested[first].name)}; number them apart"
+        )
+
+
+def _fitting(loader: Loader, source: Source, releases: list[Release], records: list[Record]) -> Release:
+    """The first release whose cameras are those of the files."""
+    cameras = {record.camera for record in records}
+    for release in releases:
+        if not release.cameras or cameras.issubset(release.cameras):
+            return release
+    known = releases[0].cameras
+    stranger = next(record for record in records if record.camera not in known)
+    raise DatasetError(
+        f"{source.describe(stranger.name)}: camera {stranger.camera} is none of the cameras {known} of "
+        f"{releases[0].name}; remove files that do not belong to {loader.name}"
+    )

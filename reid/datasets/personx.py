@@ -1,0 +1,44 @@
+"""PersonX."""
+
+from reid.datasets.base import Count, Release
+from reid.datasets.market_style import MARKET_FOLDERS, MarketStyle
+
+
+class PersonX(MarketStyle):
+    """PersonX: 1,266 rendered people turned through 36 viewpoints, a camera being a background.
+
+    Paper: Sun and Zheng, Dissecting Person Re-identification from the Viewpoint of Viewpoint, CVPR 2019.
+    Linked from the authors' PersonX project page. Three incompatible forms circulate, told apart by the
+    cameras in names such as `0001_c4s1_33.jpg`: personX456 (backgrounds 4, 5 and 6 of PersonX_v1 merged into
+    one folder, the virtual set of MetaAttack; counts derived from 1,266 x 36 images per background), the
+    release of the VisDA challenge with camera numbers of two digits (quoted as 9,840 / 5,136 / 30,816
+    images), and other merges of PersonX_v1. Query images are in the gallery too, where the same-camera rule
+    removes them.
+    """
+
+    name = "personx"
+    aliases = ("personX456", "PersonX_v1")
+    archive = "personX456.zip"
+    releases = (
+        Release(
+            "personX456",
+            MARKET_FOLDERS,
+            cameras=(4, 5, 6),
+            expected={
+                "trainval": Count(410, 44_280, (14_760, 14_760, 14_760)),
+                "query": Count(856, 2_568, (856, 856, 856)),
+                "gallery": Count(856, 92_448, (30_816, 30_816, 30_816)),
+            },
+        ),
+        Release(
+            "PersonX VisDA",
+            MARKET_FOLDERS,
+            cameras=(3, 4, 8, 10, 11, 12),
+            expected={
+                "trainval": Count(410, 9_840),
+                "query": Count(856, 5_136),
+                "gallery": Count(856, 30_816),
+            },
+        ),
+        Release("PersonX_v1", MARKET_FOLDERS, cameras=(1, 2, 3, 4, 5, 6)),
+    )

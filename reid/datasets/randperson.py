@@ -1,0 +1,43 @@
+"""RandPerson."""
+
+import posixpath
+import re
+from collections.abc import Iterator
+
+from reid.datasets.base import Count, Release
+from reid.datasets.converted import Record
+from reid.datasets.loader import Loader
+from reid.datasets.source import Source
+from reid.errors import DatasetError
+
+_PID, _SCENE, _CAMERA = (re.compile(pattern) for pattern in (r"(\d+)_", r"_s(\d+)", r"_c(\d+)"))
+_FIRST_CAMERA_OF_SCENE = (0, 2, 4, 6, 8, 9, 10, 12, 13, 14, 15)
+
+
+class RandPerson(Loader):
+    """RandPerson: 8,000 rendered people in random clothes, 11 scenes, 19 cameras. For training only.
+
+    Paper: Wang, Liao and Shao, Surpassing Real-World Source Training Data: Random 3D Characters for
+    Generalizable Person Re-Identification, ACM MM 2020. The subset of 132,145 images, linked from the
+    authors' project page, unpacks to randperson_subset/, often inside a folder of the same name. Names are
+    read by letter, because the order of scene and camera changed: `000000_s00_c00_f000264.jpg`, earlier
+    `000000_c00_s00_f000264.jpg`. Cameras count within a scene; camid counts through all scenes.
+    """
+
+    name = "randperson"
+    aliases = ("randperson_subset",)
+    archive = "randperson_subset.zip"
+    train_only = True
+    releases = (Release("RandPerson subset", cameras=tuple(range(19)), expected={"trainval": Count(8_000, 132_145)}),)
+
+    def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
+        for name in source.all_images():
+            base = posixpath.basename(name)
+            pid, scene, camera = _PID.match(base), _SCENE.search(base), _CAMERA.search(base)
+            if not (pid and scene and camera and int(scene[1]) < len(_FIRST_CAMERA_OF_SCENE)):
+                raise DatasetError(
+                    f"{source.describe(name)}: the name is not like 000000_s00_c00_f000264.jpg with a scene of 0 to "
+                    "10; rename or remove the file"
+                )
+            camid = _FIRST_CAMERA_OF_SCENE[int(scene[1])] + int(camera[1])
+            yield Record("trainval", name, base, int(pid[1]), camid)

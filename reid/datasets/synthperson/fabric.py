@@ -1,0 +1,125 @@
+"""How clothes, skin and hair are painted: colour as a function of the place on the body.
+
+A paint takes `angle` (n,), the angle around the body in radians (0 front, positive to the wearer's left, +-pi back), and
+`down` (n,), the distance from the upper end in body heights, and returns colours (n, 3) in [0, 1] before light.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from reid.datasets.synthperson.wardrobe import Colour, Garment
+
+Paint = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Pattern = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+
+RADIUS = 0.09  # of a torso: turns angles into lengths, so that checks are square
+
+# Each pattern says where the second colour shows: (n,) bool or a weight in [0, 1].
+_PATTERNS: dict[str, Pattern] = {
+    "plain": lambda angle, down, pitch: np.zeros_like(down),
+    "stripes": lambda angle, down, pitch: (down / pitch) % 1 < 0.45,
+    "bands": lambda angle, down, pitch: (down / (2.2 * pitch)) % 1 < 0.3,
+    "pinstripes": lambda angle, down, pitch: (angle * RADIUS / (0.6 * pitch)) % 1 < 0.3,
+    "checks": lambda angle, down, pitch: (
+        0.45 * ((down / pitch) % 1 < 0.5) + 0.45 * ((angle * RADIUS / pitch) % 1 < 0.5)
+    ),
+    "dots": lambda angle, down, pitch: (
+        np.sin(np.pi * down / (0.6 * pitch)) * np.sin(np.pi * angle * RADIUS / (0.6 * pitch)) > 0.55
+    ),
+    "block": lambda angle, down, pitch: down > 0.10 + 2.2 * pitch,
+    "yoke": lambda angle, down, pitch: down < 0.02 + 1.6 * pitch,
+    "panels": lambda angle, down, pitch: np.abs(np.sin(angle)) > 0.80,
+    "camouflage": lambda angle, down, pitch: (
+        np.sin(5.1 * angle + 1.3 * np.sin(90 * down)) + np.sin(75 * down + 2.0 * np.sin(3.1 * angle)) > 0.35
+    ),
+    "quilted": lambda angle, down, pitch: -0.30 * np.abs(np.cos(np.pi * down / pitch)) ** 6,
+    "faded": lambda angle, down, pitch: 0.30 * np.cos(angle).clip(0) * np.exp(-(((down - 0.12) / 0.09) ** 2)),
+    "side stripe": lambda angle, down, pitch: np.abs(np.abs(angle) - np.pi / 2) < 0.28,
+}
+
+
+def _mix(base: np.ndarray | Colour, other: np.ndarray | Colour, weight: np.ndarray) -> np.ndarray:
+    """`base` where weight is 0, `other` where it is 1."""
+    base, other = np.asarray(base), np.asarray(other)
+    return base + np.asarray(weight, dtype=np.float32)[:, None] * (other - base)
+
+
+def plain(colour: Colour) -> Paint:
+    """The same colour everywhere."""
+    return lambda angle, down: np.broadcast_to(np.float32(colour), (len(down), 3))
+
+
+def layered(upper: Paint, length: float, lower: Paint) -> Paint:
+    """`upper` down to `length`, `lower` below: a sleeve and the arm, shorts and the leg."""
+    return lambda angle, down: np.where((down < length)[:, None], upper(angle, down), lower(angle, down))
+
+
+def shifted(paint: Paint, offset: float) -> Paint:
+    """The same paint on a limb that starts `offset` further down."""
+    return lambda angle, down: paint(angle, down + offset)
+
+
+def cloth(garment: Garment) -> Paint:
+    """A garment without its front: sleeves, legs, skirts."""
+    pattern = _PATTERNS[garment.pattern]
+    if garment.pattern == "quilted":
+        return lambda angle, down: _mix(garment.colour, (1, 1, 1), pattern(angle, down, garment.pitch)).clip(0.02)
+    return lambda angle, down: _mix(garment.colour, garment.second, pattern(angle, down, garment.pitch))
+
+
+def torso(garment: Garment, skin: Colour) -> Paint:
+    """A garment on the torso: its pattern, its front (zip, buttons, print, tie, open over a shirt) and the neckline."""
+    base, front = cloth(garment), garment.front
+    dark = tuple(0.55 * value for value in garment.colour)
+
+    def paint(angle: np.ndarray, down: np.ndarray) -> np.ndarray:
+        colours, off = base(angle, down), np.abs(angle)
+        if front == "print":
+            rows = np.sin(260 * down) * np.sin(23 * angle) > -0.35
+            colours = _mix(colours, garment.second, (off < 0.62) & (down > 0.09) & (down < 0.17) & rows)
+        elif front == "zip":
+            colours = _mix(colours, dark, off < 0.07)
+        elif front == "buttons":
+            colours = _mix(colours, dark, 0.7 * (np.abs(angle - 0.06) < 0.05))
+        elif front == "open":
+            inside = off < 0.22 + 0.35 * (down / 0.4)
+            colours = _mix(colours, garment.second, inside)
+            colours = _mix(colours, dark, ~inside & (off < 0.30 + 0.35 * (down / 0.4)))
+        elif front == "tie":
+            shirt = (off < 0.42 * (1 - down / 0.2)) & (down < 0.2)
+            colours = _mix(_mix(colours, (0.88, 0.88, 0.9), shirt), garment.second, shirt & (off < 0.09))
+        return _mix(colours, skin, (off < 0.5) & (down < 0.035 * np.cos(angle * 2.5)))
+
+    return paint
+
+
+def strapped(paint: Paint, bag: str, colour: Colour, side: int) -> Paint:
+    """Straps of a backpack (two, at the front) or of a shoulder bag (one, across the body) over a torso."""
+
+    def over(angle: np.ndarray, down: np.ndarray) -> np.ndarray:
+        if bag == "backpack":
+            strap = (np.abs(np.abs(angle) - 0.72) < 0.16) & (down < 0.20)
+        else:
+            strap = np.abs(down - 0.16 + 0.17 * np.sin(angle * -side)) < 0.014
+        return _mix(paint(angle, down), colour, strap)
+
+    return over
+
+
+def head(skin: Colour, hair: Colour, style: str, size: float) -> Paint:
+    """Face, eyes, mouth and hairline on a head that is `size` body heights tall."""
+    hairline = {"bald": -1.0, "crop": 0.20, "short": 0.30, "curly": 0.34}.get(style, 0.30)
+    nape = {"bald": -1.0, "crop": 0.62, "short": 0.72}.get(style, 0.95)
+    cheek = {"bald": 4.0, "crop": 1.25, "short": 1.15}.get(style, 0.95)
+    shadow = tuple(0.5 * value for value in skin)
+    lips = (0.75 * skin[0], 0.5 * skin[1], 0.5 * skin[2])
+
+    def paint(angle: np.ndarray, down: np.ndarray) -> np.ndarray:
+        t, off = down / size, np.abs(angle)
+        face = _mix(skin, shadow, (np.abs(off - 0.42) < 0.17) & (np.abs(t - 0.47) < 0.06))
+        face = _mix(face, lips, (off < 0.28) & (np.abs(t - 0.77) < 0.035))
+        face = _mix(face, shadow, 0.4 * (off < 0.12) * (np.abs(t - 0.62) < 0.04))
+        return _mix(face, hair, (t < hairline - 0.05 * np.cos(angle)) | ((off > cheek) & (t < nape)))
+
+    return paint

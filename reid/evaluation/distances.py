@@ -1,0 +1,73 @@
+"""Distances between query and gallery features, a block of queries at a time.
+
+A distance source is `source(query, gallery, chunk)`: it yields float32 blocks (<= chunk, num_gallery) that
+together cover the queries in order. `squared_euclidean` and `cosine` are here, k-reciprocal re-ranking is in
+`rerank.py`; `ranking.rank` takes any.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.errors import ReidError
+
+DistanceSource = Callable[[Tensor, Tensor, int], Iterator[Tensor]]
+
+
+def as_features(features: Tensor | np.ndarray, side: str) -> Tensor:
+    """`features` (N, D) as a detached float32 tensor, on the device where it is. `side` names it in errors.
+
+    Raises ReidError for another shape, an empty set, or values that are NaN or infinite.
+    """
+    tensor = torch.as_tensor(features).detach().float()
+    if tensor.ndim != 2 or 0 in tensor.shape:
+        raise ReidError(f"{side} features have shape {tuple(tensor.shape)}; give at least one row of (N, D)")
+    broken = int((~torch.isfinite(tensor)).any(dim=1).sum())
+    if broken:
+        raise ReidError(
+            f"{broken} of {len(tensor)} {side} features hold NaN or infinite values; "
+            "the model or the perturbation diverged, or half precision overflowed"
+        )
+    return tensor
+
+
+@contextlib.contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Matrix products in true float32: no TF32, no bfloat16, no autocast, whatever the caller switched on."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def squared_euclidean(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Tensor]:
+    """Yield blocks (<= chunk, G) of |q|^2 + |g|^2 - 2 q.g, at least 0, of float32 rows (Q, D) and (G, D)."""
+    gallery_norms = gallery.square().sum(dim=1)
+    for rows in query.split(chunk):
+        with full_precision(query.device):
+            block = torch.addmm(gallery_norms, rows, gallery.T, alpha=-2)
+        yield block.add_(rows.square().sum(dim=1, keepdim=True)).clamp_(min=0)
+
+
+def cosine(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Tensor]:
+    """Squared Euclidean distance of features scaled to unit length, which is 2 - 2 cos(q, g)."""
+    return squared_euclidean(F.normalize(query), F.normalize(gallery), chunk)
+
+
+def ordered_keys(distances: Tensor) -> Tensor:
+    """Distinct int64 keys (B, G) that order each row of `distances` (B, G) by distance, then by position.
+
+    A float32 read as an integer keeps its order among positive numbers and reverses it among negative ones;
+    that fills the upper 32 bits, the position fills the lower ones. Every comparison of keys thereby breaks
+    ties in the same, stable way.
+    """
+    bits = (distances.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 and 0.0 equal
+    bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    return (bits.long() << 32) + torch.arange(distances.shape[1], device=distances.device)

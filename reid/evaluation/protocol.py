@@ -1,0 +1,114 @@
+"""The evaluation of one victim on one query and gallery: clean features once, then any number of perturbations."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from reid.attacks import Perturbation
+from reid.datasets import Dataset, Sample
+from reid.errors import DatasetError
+from reid.evaluation.features import extract, largest
+from reid.evaluation.ranking import Ranking, rank
+from reid.loading import ImageStore
+from reid.training.device import Compute
+
+
+@dataclass(frozen=True)
+class Score:
+    """A ranking, and the budget spent on the images that were ranked (empty when nothing was perturbed)."""
+
+    ranking: Ranking
+    spent: dict[str, float]
+
+
+class Protocol:
+    """Scores of a victim (images to features, in eval mode) on fixed query and gallery stores.
+
+    Clean features are computed once, when first needed. `rank_options` go to `rank`.
+    """
+
+    def __init__(
+        self,
+        victim: Callable[[Tensor], Tensor],
+        query: ImageStore,
+        gallery: ImageStore,
+        compute: Compute,
+        batch_size: int = 64,
+        **rank_options: Any,
+    ) -> None:
+        self.victim, self.query, self.gallery = victim, query, gallery
+        self.compute, self.batch_size, self.rank_options = compute, batch_size, rank_options
+
+    @cached_property
+    def clean(self) -> tuple[Tensor, Tensor]:
+        """Clean query and gallery features."""
+        return self._features(self.query)[0], self._features(self.gallery)[0]
+
+    def score(self, noise: Perturbation | None = None, side: str = "query") -> Score:
+        """Rank the gallery for every query, with `noise` on the images of `side`."""
+        query, gallery = self.clean
+        spent: dict[str, float] = {}
+        if noise is not None:
+            if side in ("query", "both"):
+                query, spent = self._features(self.query, noise)
+            if side in ("gallery", "both"):
+                gallery, on_gallery = self._features(self.gallery, noise)
+                spent = largest(spent, on_gallery)
+        return Score(self.rank(query, gallery), spent)
+
+    def rank(self, query: Tensor, gallery: Tensor) -> Ranking:
+        """Rank given features of the two sides under the pids and camids of the samples."""
+        return rank(query, gallery, *_ids(self.query.samples, self.gallery.samples), **self.rank_options)
+
+    def _features(self, store: ImageStore, noise: Perturbation | None = None) -> tuple[Tensor, dict[str, float]]:
+        return extract(self.victim, store, self.compute, self.batch_size, noise)
+
+
+def _ids(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[np.ndarray]:
+    return [
+        np.array([getattr(sample, name) for sample in samples], dtype=np.int64)
+        for name in ("pid", "camid")
+        for samples in (query, gallery)
+    ]
+
+
+def test_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
+    """Query and gallery of a dataset. Raises DatasetError for a train-only set."""
+    if not dataset.query or not dataset.gallery:
+        raise DatasetError(f"{dataset.name} has no query and gallery to evaluate on; it serves for training only")
+    return dataset.query, dataset.gallery
+
+
+def validation_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
+    """Query and gallery made of the validation identities: the first image of each (pid, camid) asks, the rest answer.
+
+    Raises DatasetError when no validation identity is seen by two cameras.
+    """
+    query: dict[tuple[int, int], Sample] = {}
+    gallery = []
+    for sample in dataset.val:
+        if query.setdefault((sample.pid, sample.camid), sample) is not sample:
+            gallery.append(sample)
+    cameras: dict[int, set[int]] = defaultdict(set)
+    for sample in gallery:
+        cameras[sample.pid].add(sample.camid)
+    if not any(cameras[pid] - {camid} for pid, camid in query):
+        raise DatasetError(
+            f"{dataset.name}: no validation identity is seen by two cameras, so no epoch can be chosen by mAP; "
+            "use --combine-trainval, which trains on all identities and keeps the last epoch"
+        )
+    return list(query.values()), gallery
+
+
+def fingerprint(query: Sequence[Sample], gallery: Sequence[Sample]) -> str:
+    """Hash of what is ranked: file names, pids and camids of query and gallery, in order."""
+    digest = hashlib.sha256()
+    for sample in (*query, *gallery):
+        digest.update(f"{sample.path.rsplit('/', 1)[-1]} {sample.pid} {sample.camid}\n".encode())
+    return digest.hexdigest()

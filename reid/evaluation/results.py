@@ -1,0 +1,208 @@
+"""Result records: one JSON file per victim, attacker, dataset and seed; see docs/results-format.md."""
+
+import hashlib
+import json
+import logging
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import reid
+from reid.errors import ReidError
+from reid.evaluation.ranking import Ranking
+from reid.files import write_atomically
+
+SCHEMA_VERSION = 1
+CMC_RANKS = (1, 5, 10)
+REQUIRED = {
+    "metrics": ("mAP", "mINP", "cmc", "num_valid", "num_skipped", "chance_mAP"),
+    "victim": ("path", "arch", "sha256"),
+    "attacker": ("name", "noise_type", "sha256"),
+    "dataset": ("name", "split", "num_query", "num_gallery"),
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured, on what, and how it can be repeated; every value is plain JSON.
+
+    `metrics` come from `metrics_of`; `threat` is empty for clean images, `spent` is what the perturbation's
+    `measure` found; `protocol` is everything that makes two scores comparable; `checks` are dicts of name,
+    passed and detail; `notes` belong to people: no program changes one that is in the file already.
+    Raises ReidError when a part lacks one of the keys in REQUIRED.
+    """
+
+    metrics: dict[str, Any]
+    victim: dict[str, Any]
+    attacker: dict[str, Any]
+    dataset: dict[str, Any]
+    threat: dict[str, Any]
+    spent: dict[str, float]
+    protocol: dict[str, Any]
+    checks: list[dict[str, Any]]
+    seed: int
+    versions: dict[str, Any]
+    command: str
+    seconds: float
+    notes: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        for part, keys in REQUIRED.items():
+            missing = [key for key in keys if key not in getattr(self, part)]
+            if missing:
+                raise ReidError(
+                    f"the result's {part} lacks {', '.join(missing)}; evaluate again to write a whole record"
+                )
+
+    @property
+    def protocol_hash(self) -> str:
+        """Two results may be compared only when these are equal."""
+        return short_hash(self.protocol)
+
+    @property
+    def file_name(self) -> str:
+        """See the function of the same name."""
+        return file_name(self.victim, self.attacker, self.dataset, self.threat, self.protocol, self.seed)
+
+
+def file_name(
+    victim: Mapping[str, Any],
+    attacker: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    threat: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    seed: int,
+) -> str:
+    """Where the result of an experiment goes: readable parts, then a hash of all that tells experiments apart.
+
+    The arguments are the fields of `Result`. A file counts by its sha256, so moving it changes nothing.
+    """
+    parts = (dataset["name"], victim["arch"], Path(victim["path"]).name, attacker["name"])
+    slug = "-".join(re.sub(r"[^a-z0-9]+", "_", str(part).lower()).strip("_") for part in parts)
+    identity = {
+        "victim": victim["sha256"] or victim["path"],
+        "attacker": [attacker["sha256"] or attacker["name"], attacker["noise_type"]],
+        "dataset": dataset,
+        "threat": threat,
+        "protocol": protocol,
+        "seed": seed,
+    }
+    return f"{slug[:150]}-seed{seed}-{short_hash(identity)}.json"
+
+
+def metrics_of(ranking: Ranking) -> dict[str, Any]:
+    """The scores of a ranking as plain numbers, fractions in [0, 1]: what `Result.metrics` holds."""
+    return {
+        "mAP": ranking.mAP,
+        "mINP": ranking.mINP,
+        "chance_mAP": ranking.chance_mAP,
+        "num_valid": ranking.num_valid,
+        "num_skipped": ranking.num_skipped,
+        "cmc": {
+            protocol: {str(k): float(curve[min(k, len(curve)) - 1]) for k in CMC_RANKS}
+            for protocol, curve in ranking.cmc.items()
+        },
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what computed a result. `commit` is None when the code does not run from a git checkout."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "project": reid.__version__,
+        "commit": _commit(Path(reid.__file__).parents[1]),
+    }
+
+
+def _commit(root: Path) -> str | None:
+    """Commit of the checkout at `root`, with "-dirty" after it when tracked files differ from it."""
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.debug("no git commit: %s", error)
+        return None
+
+
+def short_hash(value: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits of the SHA-256 of a JSON-like mapping, in any order of its keys."""
+    return hashlib.sha256(_dump(value).encode()).hexdigest()[:8]
+
+
+def write_result(folder: str | Path, result: Result) -> Path:
+    """Write `result` into `folder`, whole or not at all, and return the file.
+
+    A file of the same experiment is replaced and its `notes` are kept; one that cannot be read is set aside.
+    Raises ReidError when a value is not JSON.
+    """
+    path = Path(folder) / result.file_name
+    notes = {**result.notes, **_notes_in(path)}
+    text = _dump({**asdict(result), "notes": notes, "protocol_hash": result.protocol_hash}, indent=2)
+    return write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+
+
+def _notes_in(path: Path) -> dict[str, Any]:
+    """The notes of the record in `path`, none without a file. A file that is no record gets another name."""
+    if not path.exists():
+        return {}
+    try:
+        return read_result(path).notes
+    except ReidError as error:
+        aside = path.with_name(f"{path.name}.unreadable")
+        logger.warning("%s; kept as %s", error, aside.name)
+        path.rename(aside)
+        return {}
+
+
+def read_result(path: str | Path) -> Result:
+    """The record in a file. Raises ReidError naming the file when it is no whole record of this version."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReidError(f"{path} is not a readable result: {error}; restore it, or evaluate again") from error
+    if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
+        raise ReidError(
+            f"{path} is not a result of schema version {SCHEMA_VERSION}; keep only such files in the folder"
+        )
+    names = [part.name for part in fields(Result) if part.name != "notes"]
+    missing = [name for name in names if name not in record]
+    if missing:
+        raise ReidError(f"{path} lacks {', '.join(missing)}; evaluate again to write a whole record")
+    try:
+        return Result(**{name: record[name] for name in names}, notes=record.get("notes", {}))
+    except (ReidError, TypeError) as error:
+        raise ReidError(f"{path}: {error}") from error
+
+
+def read_results(folder: str | Path) -> list[Result]:
+    """All records in the `.json` files of `folder`, by name. Raises ReidError without such a folder."""
+    if not Path(folder).is_dir():
+        raise ReidError(f"no such results folder: {folder}; run evaluate.py to write results")
+    return [read_result(path) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def _dump(value: Mapping[str, Any], indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, indent=indent, sort_keys=True, allow_nan=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ReidError(f"a result holds a value that JSON has no form for: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} {value!r}")

@@ -1,0 +1,107 @@
+"""What `evaluate.py` runs: clean, the given attackers, and random controls at the same budget; one Result each."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reid.attacks import Perturbation, Threat, controls
+from reid.datasets import Dataset
+from reid.evaluation import results
+from reid.evaluation.protocol import Protocol, fingerprint
+from reid.evaluation.results import Result
+
+CLEAN = "clean"
+RANDOM_SIGN, RANDOM_LUT, RANDOM_BOTH = "random sign", "random LUT", "random both"
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """A named perturbation (None: clean images) and the hash of the file that it came from, if any."""
+
+    name: str
+    noise: Perturbation | None = None
+    sha256: str | None = None
+
+
+def control_attackers(eps: float, seed: int, height: int, width: int) -> list[Attacker]:
+    """Random perturbations at the border of the budget `eps` per component: what spending it without learning does."""
+    threat = Threat(eps, eps)
+    label = f"{eps * 255:g}"
+    return [
+        Attacker(f"{RANDOM_SIGN} {label}", controls.random_sign(threat, seed, height, width)),
+        Attacker(f"{RANDOM_LUT} {label}", controls.random_lut(threat, seed)),
+        Attacker(f"{RANDOM_BOTH} {label}", controls.random_both(threat, seed, height, width)),
+    ]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One victim on one dataset: everything that its results share."""
+
+    protocol: Protocol
+    dataset: Dataset
+    victim: dict[str, Any]
+    settings: dict[str, Any]
+    side: str
+    seed: int
+    command: str
+    folder: Path
+
+    def run(self, attackers: list[Attacker], reuse: bool) -> Iterator[Result]:
+        """Score each attacker, write its Result into `folder`, and give it; `reuse` takes what is there already.
+
+        Raises ReidError when a perturbation goes beyond its budget on the scored images.
+        """
+        for attacker in attackers:
+            began = time.perf_counter()
+            identity = self._identity(attacker)
+            path = self.folder / results.file_name(**identity)
+            if reuse and path.exists():
+                yield results.read_result(path)
+                continue
+            score = self.protocol.score(attacker.noise, self.side)
+            result = Result(
+                **identity,
+                metrics=results.metrics_of(score.ranking),
+                spent=score.spent,
+                checks=[] if attacker.noise is None else [_budget_check(score.spent, attacker.noise.threat)],
+                versions=results.versions(),
+                command=self.command,
+                seconds=time.perf_counter() - began,
+            )
+            results.write_result(self.folder, result)
+            yield result
+
+    def _identity(self, attacker: Attacker) -> dict[str, Any]:
+        noise = attacker.noise
+        query, gallery = self.protocol.query.samples, self.protocol.gallery.samples
+        return {
+            "victim": self.victim,
+            "attacker": {
+                "name": attacker.name,
+                "noise_type": None if noise is None else noise.noise_type,
+                "sha256": attacker.sha256,
+            },
+            "dataset": {
+                "name": self.dataset.name,
+                "split": self.dataset.split,
+                "num_query": len(query),
+                "num_gallery": len(gallery),
+                "fingerprint": fingerprint(query, gallery),
+            },
+            "threat": {} if noise is None else noise.threat.to_dict() | {"side": self.side},
+            "protocol": self.settings,
+            "seed": self.seed,
+        }
+
+
+def _budget_check(spent: dict[str, float], threat: Threat) -> dict[str, Any]:
+    """That the scored images are within the budget; `extract` has refused to go on otherwise."""
+    detail = ", ".join(f"{name} {value * 255:.2f}/255" for name, value in spent.items())
+    return {
+        "name": "budget",
+        "passed": True,
+        "detail": f"spent on the scored images: {detail}; allowed: {threat.label}",
+    }

@@ -1,0 +1,6 @@
+"""From disk to batches: decoded images, P x K sampling, batched augmentation."""
+
+from reid.loading.sampler import PKSampler
+from reid.loading.store import ImageStore, to_images
+
+__all__ = ["ImageStore", "PKSampler", "to_images"]

@@ -1,0 +1,164 @@
+"""Checkpoints of re-ID models, released and ours: read without running their code, loaded with a report."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reid.errors import CheckpointError
+from reid.files import read_torch, write_atomically
+from reid.models.layout import few, layout_of
+from reid.models.network import HEAD, RES_META, RES_META_HEAD, ReidModel, create
+
+logger = logging.getLogger(__name__)
+
+NOT_ESSENTIAL = (f"{HEAD}.", f"{RES_META_HEAD}.", "base.fc.")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of each key. `missing`: in the model only; `unexpected`: in the file only; `mismatched`:
+    in both with different shapes. Missing and mismatched tensors of the model keep the values they had."""
+
+    loaded: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[str]
+
+    def summary(self) -> str:
+        """One line: the counts, and the first names of what was not loaded."""
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        for kind in ("missing", "unexpected", "mismatched"):
+            keys: list[str] = getattr(self, kind)
+            if keys:
+                parts.append(f"{len(keys)} {kind} ({few(keys)})")
+        return ", ".join(parts)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file, bare or under 'state_dict': on the CPU, keys without the prefix `module.`
+
+    Code in the file is never run. Raises CheckpointError when it is missing, damaged, or holds no state dict.
+    """
+    content = read_torch(path)
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping) or not state:
+        raise CheckpointError(f"{path} holds no state dict; make one with torch.save(model.state_dict(), path)")
+    strange = [key for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if strange:
+        raise CheckpointError(
+            f"{path} holds no state dict: {few(strange)} is no tensor; "
+            "make one with torch.save(model.state_dict(), path)"
+        )
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def load_checkpoint(model: nn.Module | str | Path, path: str | Path | nn.Module) -> LoadReport:
+    """Load a file into a model of `create` (the arguments may come in either order) and report every key.
+
+    A head for another number of classes is left out and reported; all below the head must be whole. A
+    resnet50 file may go into resMeta, where the released defence starts from one: that is logged as a
+    warning. Raises CheckpointError, with the model untouched, when a tensor below the head is missing or
+    has another shape, or the file is for another network.
+    """
+    if isinstance(model, str | Path):
+        model, path = path, model
+    if not isinstance(model, ReidModel) or not isinstance(path, str | Path):
+        raise TypeError("load_checkpoint takes a model of reid.models.create and the path of a checkpoint")
+    state = read_checkpoint(path)
+    _check_same_network(layout_of(state, path).arch, model.arch, path)
+    return _load(model, state, path)
+
+
+def load_model(path: str | Path) -> tuple[ReidModel, LoadReport]:
+    """A model made for a file, in eval mode: its keys and shapes give architecture and number of classes.
+
+    Raises CheckpointError like `load_checkpoint`, and for a file without a head.
+    """
+    state = read_checkpoint(path)
+    arch, num_classes = layout_of(state, path)
+    if num_classes is None:
+        raise CheckpointError(
+            f"{path} has no head, so the number of classes is not known; create a {arch} and use load_checkpoint"
+        )
+    model = create(arch, num_classes, seed=0).eval()
+    return model, _load(model, state, path)
+
+
+def save_checkpoint(path: str | Path, model: nn.Module, **metadata: Any) -> Path:
+    """Write {'state_dict', 'arch', 'num_classes', **metadata}, whole or not at all; returns the path.
+
+    Metadata may be None, bool, int, float, str, and lists, tuples and dicts of them; numpy numbers become
+    Python's. So the file loads with torch's own weights_only=True. Raises TypeError for anything else.
+    """
+    if not isinstance(model, ReidModel):
+        raise TypeError("save_checkpoint takes a model of reid.models.create")
+    content = {
+        "state_dict": {key: value.cpu() for key, value in model.state_dict().items()},
+        "arch": model.arch,
+        "num_classes": model.num_classes,
+    }
+    if reserved := content.keys() & metadata.keys():
+        raise TypeError(f"{few(sorted(reserved))} comes from the model and cannot be metadata")
+    content |= {key: _plain(value) for key, value in metadata.items()}
+    return write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def _check_same_network(found: str, wanted: str, path: str | Path) -> None:
+    if found == wanted:
+        return
+    if (found, wanted) == ("resnet50", RES_META):
+        logger.warning(
+            "%s is a resnet50 and goes into resMeta, whose stem has no ReLU: a start for a defence, "
+            "but not the same features; to evaluate the file itself create resnet50, or use load_model",
+            path,
+        )
+        return
+    if (found, wanted) == (RES_META, "resnet50"):
+        raise CheckpointError(
+            f"{path} is a resMeta, whose stem has no ReLU: a resnet50 would take its weights "
+            "and give other features; create resMeta, or use load_model"
+        )
+    raise CheckpointError(f"{path} is a {found} and the model a {wanted}; create {found}, or use load_model")
+
+
+def _load(model: ReidModel, state: Mapping[str, Tensor], path: str | Path) -> LoadReport:
+    own = model.state_dict()
+    shared = [key for key in own if key in state]
+    report = LoadReport(
+        loaded=[key for key in shared if state[key].shape == own[key].shape],
+        missing=[key for key in own if key not in state],
+        unexpected=[key for key in state if key not in own],
+        mismatched=[key for key in shared if state[key].shape != own[key].shape],
+    )
+    broken = [key for key in report.missing + report.mismatched if _is_essential(key)]
+    if broken:
+        raise CheckpointError(
+            f"{path} is not whole: {len(broken)} tensors below the head are missing or have another shape "
+            f"({few(broken)}); download or save it again"
+        )
+    model.load_state_dict({key: state[key] for key in report.loaded}, strict=False)
+    logger.log(logging.WARNING if report.mismatched else logging.INFO, "%s: %s", path, report.summary())
+    return report
+
+
+def _is_essential(key: str) -> bool:
+    """All but the heads, the unused ImageNet head, and the batch counters, which change no feature."""
+    return not key.startswith(NOT_ESSENTIAL) and not key.endswith("num_batches_tracked")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item) for item in value)
+    if type(value) is dict:
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    raise TypeError(f"metadata of a checkpoint must be plain Python values, not {type(value).__name__}")

@@ -1,0 +1,141 @@
+"""Re-ID networks: a torchvision ResNet body, pooled features for retrieval, an identity head for training."""
+
+import difflib
+import logging
+import pickle
+from http.client import HTTPException
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from reid.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+BODIES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+    "resnet152": (Bottleneck, [3, 8, 36, 3]),
+}
+RES_META = "resMeta"
+HEAD, RES_META_HEAD = "classifier_x2", "classifier"
+EMBEDDING = 2048  # width between the pooled features and the head, the same for every depth
+
+
+class Normalise(nn.Module):
+    """Images in [0, 1] to the ImageNet mean and deviation; its constants stay out of the state dict."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] to the same shape, normalised."""
+        return (images - self.mean) / self.std
+
+
+class ReidModel(nn.Module):
+    """`features, logits = model(x)`: (N, 3, H, W) in [0, 1] to (N, feature_dim) and (N, num_classes).
+
+    The features are the globally pooled last stage, not normalised: retrieval and attacks use them. The
+    state dict has the keys of the released models. resMeta, the released defended model, is the resnet50
+    without the ReLU of the stem, without the unused `base.fc`, and with another name for the head.
+    """
+
+    def __init__(self, arch: str, num_classes: int) -> None:
+        super().__init__()
+        res_meta = arch == RES_META
+        self.arch, self.num_classes, self.stem_relu = arch, num_classes, not res_meta
+        self.normalise = Normalise()
+        self.base = ResNet(*BODIES["resnet50" if res_meta else arch])
+        self.feature_dim: int = self.base.fc.in_features
+        if res_meta:
+            del self.base.fc
+        else:
+            self.base.fc.requires_grad_(False)  # kept for its keys only; never computed
+        self.feat = nn.Linear(self.feature_dim, EMBEDDING, bias=False)
+        self.feat_bn = nn.BatchNorm1d(EMBEDDING)
+        self.dropout = nn.Dropout(0.1)
+        self.head_name = RES_META_HEAD if res_meta else HEAD
+        head = nn.Linear(EMBEDDING, num_classes)
+        self.add_module(self.head_name, head)
+        nn.init.kaiming_normal_(self.feat.weight, mode="fan_out")
+        nn.init.normal_(head.weight, std=0.001)
+        nn.init.zeros_(head.bias)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits of images (N, 3, H, W) in [0, 1]."""
+        features = self.features(images)
+        embedding = torch.relu(self.feat_bn(self.feat(features)))
+        return features, self.get_submodule(self.head_name)(self.dropout(embedding))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (N, feature_dim) alone."""
+        base = self.base
+        x = base.bn1(base.conv1(self.normalise(images)))
+        if self.stem_relu:
+            x = base.relu(x)
+        x = base.maxpool(x)
+        for stage in (base.layer1, base.layer2, base.layer3, base.layer4):
+            x = stage(x)
+        return x.mean(dim=(2, 3))
+
+
+def names() -> list[str]:
+    """Architectures that `create` knows. resnet10, for laptops and tests, has no published weights."""
+    return [*BODIES, RES_META]
+
+
+def create(name: str, num_classes: int, pretrained: bool = False, seed: int | None = None) -> ReidModel:
+    """A re-ID network in training mode; `names()` lists the architectures.
+
+    `pretrained` starts the body from torchvision's ImageNet weights, or warns and stays at random weights
+    where they cannot be had. The random weights come from `seed`, which leaves the global generator alone,
+    or without one from the global generator. Raises UsageError for an unknown name or less than one class.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"unknown architecture '{name}'; {hint}known: {', '.join(names())}")
+    if num_classes < 1:
+        raise UsageError(f"num_classes is {num_classes}; give the number of training identities, at least 1")
+    if seed is None:
+        model = ReidModel(name, num_classes)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = ReidModel(name, num_classes)
+    if pretrained:
+        _load_imagenet_weights(model)
+    return model
+
+
+def _load_imagenet_weights(model: ReidModel) -> None:
+    body = "resnet50" if model.arch == RES_META else model.arch
+    if body not in torchvision.models.list_models():
+        logger.warning("%s has no ImageNet weights; it starts from random weights and needs longer training", body)
+        return
+    weights = torchvision.models.get_model_weights(body)["IMAGENET1K_V1"]
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        logger.warning(
+            "no ImageNet weights for %s (%s): it starts from random weights, which scores much lower; "
+            "with a network they come by themselves, without one put %s into %s/checkpoints",
+            body,
+            error,
+            weights.url.rpartition("/")[2],
+            torch.hub.get_dir(),
+        )
+        return
+    wanted = model.base.state_dict()  # resMeta has no place for fc
+    model.base.load_state_dict({key: value for key, value in state.items() if key in wanted})

@@ -1,0 +1,1 @@
+"""Tables and pictures made from results and from what a perturbation does to images and rankings."""

@@ -1,0 +1,49 @@
+"""The picture of an attack: images before and after, the colour table, and ranked lists before and after.
+
+    python -m reid.report -d market1501 --resume pretrained_models/market.pth \\
+        --attack attackModel/market1501-maml/0/best_perturbation4.pth --out picture.png
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from reid import attacks, datasets, models
+from reid.errors import UsageError
+from reid.evaluation.protocol import Protocol, test_samples
+from reid.files import write_atomically
+from reid.loading import ImageStore
+from reid.report.pictures import attack_picture
+from reid.training import cli
+from reid.training.device import resolve
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.OneLineParser(__doc__)
+    parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
+    parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model")
+    parser.add_argument("--attack", required=True, metavar="FILE", help="attacker file")
+    parser.add_argument("--out", type=Path, default=Path("picture.png"), metavar="PNG", help="the picture to write")
+    parser.add_argument("--queries", type=cli.positive_int, default=4, help="how many queries to show")
+    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
+    cli.add_data_options(parser)
+    cli.add_compute_options(parser)
+    args = parser.parse_args(argv)
+    if args.out.suffix.lower() != ".png":
+        raise UsageError(f"--out {args.out} must end in .png")
+    compute = resolve(args.device, args.precision)
+    victim = models.load_victim(args.resume).to(compute.device)
+    noise = attacks.load(args.attack).to(compute.device)
+    dataset = datasets.create(args.dataset, args.data, split=args.split)
+    query, gallery = (ImageStore(s, args.height, args.width, args.workers) for s in test_samples(dataset))
+    protocol = Protocol(victim, query, gallery, compute, args.batch_size)
+    title = f"{dataset.name}, {victim.model.arch}, noise type {noise.noise_type}"
+    picture = attack_picture(protocol, noise, title, min(args.queries, len(query)))
+    write_atomically(args.out, lambda temporary: picture.save(temporary, format="PNG"))
+    logger.info("the picture is %s", args.out)
+
+
+if __name__ == "__main__":
+    cli.run(main)

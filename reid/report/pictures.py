@@ -1,0 +1,113 @@
+"""The picture of an attack: what it does to images and colours, and what that does to ranked lists."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from reid.attacks import Perturbation
+from reid.attacks.perturbations import NODES
+from reid.datasets import Sample
+from reid.evaluation.features import extract
+from reid.evaluation.protocol import Protocol
+from reid.loading import ImageStore, to_images
+from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, to_image, with_margin
+
+MAGNIFIED = 8
+LABEL = 150
+
+
+def magnified_difference(images: Tensor, perturbed: Tensor) -> Tensor:
+    """The change times 8 around mid-grey, clipped to [0, 1]; images and perturbed (N, 3, H, W)."""
+    return (0.5 + MAGNIFIED * (perturbed - images)).clamp(0, 1)
+
+
+def perturbation_panel(images: Tensor, noise: Perturbation, height: int = 128) -> Image.Image:
+    """Rows original, perturbed and difference x 8 of images (N, 3, H, W), and the colour table beside them."""
+    with torch.no_grad():
+        perturbed = noise(images)
+    rows = {
+        "original": images,
+        "perturbed": perturbed,
+        f"difference x {MAGNIFIED}": magnified_difference(images, perturbed),
+    }
+    panel = column([_labelled(name, [thumbnail(to_image(x), height) for x in batch]) for name, batch in rows.items()])
+    colours = colour_table_panel(noise)
+    return panel if colours is None else row([panel, colours], gap=24)
+
+
+def colour_table_panel(noise: Perturbation, cell: int = 4) -> Image.Image | None:
+    """What the colour table does: five slices of constant blue (red down, green across), and their change times 8.
+
+    None when the perturbation has no colour component.
+    """
+    tables = [layer for layer in noise.layers() if layer.component == "color"]
+    if not tables:
+        return None
+    levels, blues = torch.linspace(0, 1, NODES), torch.linspace(0, 1, 5)
+    colours = torch.stack(torch.meshgrid(levels, levels, blues, indexing="ij")).permute(3, 0, 1, 2)
+    with torch.no_grad():
+        change = magnified_difference(colours, tables[0](colours))
+    side = NODES * cell
+    panels = []
+    for blue, pair in zip(blues.tolist(), zip(colours, change, strict=True), strict=True):
+        shown = [to_image(x).resize((side, side), Image.Resampling.NEAREST) for x in pair]
+        panels.append(column([text(f"blue {blue:.2f}", 12, GREY), *shown], gap=2))
+    words = f"colours (red down, green across) and what the table adds, x {MAGNIFIED}"
+    return column([text(words, 13), row(panels)])
+
+
+def ranked_lists(protocol: Protocol, noise: Perturbation, which: Sequence[int], length: int = 10) -> list[Image.Image]:
+    """Ranked lists, clean and attacked, of the queries at positions `which`; matches framed green, misses red."""
+    query, gallery = protocol.query, protocol.gallery
+    chosen = ImageStore([query.samples[i] for i in which], query.height, query.width)
+    pixels = to_images(chosen.batch(range(len(chosen))), protocol.compute.device)
+    clean, gallery_features = protocol.clean
+    attacked, _ = extract(protocol.victim, chosen, protocol.compute, protocol.batch_size, noise)
+    with torch.no_grad():
+        perturbed = noise(pixels)
+    panels = []
+    for place, i in enumerate(which):
+        sample = query.samples[i]
+        for caption, image, features in (
+            (f"query {i}, clean", pixels[place], clean[i]),
+            (f"query {i}, attacked", perturbed[place], attacked[place]),
+        ):
+            order = ranked_order(features, gallery_features, sample, gallery.samples, length)
+            hits = [gallery.samples[j].pid == sample.pid for j in order]
+            answers = [to_image(x) for x in to_images(gallery.batch(order), torch.device("cpu"))]
+            panels.append(ranked_panel(to_image(image), caption, answers, hits))
+    return panels
+
+
+def ranked_panel(
+    query: Image.Image, caption: str, gallery: Sequence[Image.Image], hits: Sequence[bool], height: int = 96
+) -> Image.Image:
+    """A query and the head of its ranked list, matches framed green and misses red."""
+    answers = [thumbnail(image, height, GREEN if hit else RED) for image, hit in zip(gallery, hits, strict=True)]
+    return row([text(caption, 13, width=LABEL), thumbnail(query, height, GREY), text(" "), *answers])
+
+
+def ranked_order(
+    query: Tensor, gallery: Tensor, query_sample: Sample, gallery_samples: Sequence[Sample], length: int
+) -> list[int]:
+    """Gallery indices of the nearest `length` items to features query (D,), same person in the same camera left out."""
+    distances = (gallery - query).pow(2).sum(1)
+    junk = [s.pid == query_sample.pid and s.camid == query_sample.camid for s in gallery_samples]
+    distances[torch.tensor(junk)] = float("inf")
+    return torch.argsort(distances, stable=True)[:length].tolist()
+
+
+def attack_picture(protocol: Protocol, noise: Perturbation, title: str, num_queries: int = 4) -> Image.Image:
+    """The whole picture for evenly spaced queries (none is picked for its effect)."""
+    count = len(protocol.query)
+    which = [round((i + 0.5) * count / num_queries - 0.5) for i in range(num_queries)]
+    images = to_images(protocol.query.batch(which), protocol.compute.device)
+    subtitle = f"{noise.threat.label}; queries evenly spaced; frames: green = same person, red = another"
+    panels = [perturbation_panel(images, noise), *ranked_lists(protocol, noise, which)]
+    return with_margin(column([text(title, 22), text(subtitle, 14, GREY), *panels], gap=12))
+
+
+def _labelled(name: str, thumbnails: Sequence[Image.Image]) -> Image.Image:
+    return row([text(name, 14, width=LABEL), *thumbnails])

@@ -1,0 +1,106 @@
+"""Command lines: options that are checked, errors that fit in one line, exit code 2 for what the user can mend."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from reid.errors import ReidError
+from reid.training.device import PRECISIONS
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, and whose help states every default."""
+
+    def __init__(self, description: str | None, epilog: str | None = None) -> None:
+        super().__init__(description=description, epilog=epilog, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    return int(_number(text, int, lambda value: value >= 1, "a whole number of at least 1"))
+
+
+def natural_int(text: str) -> int:
+    """An argparse type: a whole number of at least 0."""
+    return int(_number(text, int, lambda value: value >= 0, "a whole number of at least 0"))
+
+
+def positive_float(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    return _number(text, float, lambda value: 0 < value < float("inf"), "a number above 0")
+
+
+def natural_float(text: str) -> float:
+    """An argparse type: a finite number of at least 0."""
+    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
+
+
+def _number(text: str, kind: Callable, allowed: Callable[[float], bool], wanted: str) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not allowed(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Where images come from and in which shape."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--data", default="data", metavar="DIR", help="folder that holds the datasets")
+    group.add_argument("--split", type=natural_int, default=0, help="which draw of validation identities")
+    group.add_argument("--height", type=positive_int, default=256, help="image height")
+    group.add_argument("--width", type=positive_int, default=128, help="image width")
+    group.add_argument("--workers", type=positive_int, default=2, help="threads that decode images")
+
+
+def add_compute_options(parser: argparse.ArgumentParser) -> None:
+    """Seed, device, precision."""
+    group = parser.add_argument_group("run")
+    group.add_argument("--seed", type=natural_int, default=0, help="seed of everything random")
+    group.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps; auto takes a GPU if there is one"
+    )
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of the networks; auto is bf16 where the hardware computes in it, else fp32",
+    )
+
+
+def add_resume_option(parser: argparse.ArgumentParser) -> None:
+    """Going on after a kill."""
+    parser.add_argument(
+        "--resume-from",
+        metavar="PATH",
+        help="go on from this state: 'auto' (that of the same command if there is one), a folder, or a state.pth",
+    )
+
+
+def settings(args: argparse.Namespace, ignore: Sequence[str]) -> dict[str, str]:
+    """What determines a run's result: all options but those of `ignore`, as text, to compare on resume."""
+    return {name: str(value) for name, value in sorted(vars(args).items()) if name not in ignore}
+
+
+def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a script's `main(argv)` and leave with 0; 2 and one line for a ReidError; 130 when interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        main(argv)
+    except ReidError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(
+            "interrupted; the same command with --resume-from auto goes on from the last epoch",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    sys.exit(0)

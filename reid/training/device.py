@@ -1,0 +1,53 @@
+"""Where and how precisely networks run. Metrics and losses stay in float32 whatever is chosen here."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from reid.errors import UsageError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision of network forward passes on it."""
+
+    device: torch.device
+    precision: str  # "fp32" or "bf16"
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which a network runs: bfloat16 autocast, or nothing for fp32."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def resolve(device: str = "auto", precision: str = "auto") -> Compute:
+    """Turn `--device` and `--precision` into a Compute.
+
+    "auto" takes the first GPU where there is one, and bfloat16 where the hardware computes in it.
+    Raises UsageError for a device that is not there.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
+    name = device
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(name)
+        torch.empty(1, device=resolved)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UsageError(f"--device {device} cannot be used on this machine; try --device cpu") from error
+    if precision == "auto":
+        precision = "bf16" if _has_fast_bf16(resolved) else "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return Compute(resolved, precision)

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The whole job on synthetic people, with nothing but this checkout: data, two victims, attacks, evaluation, picture.
+#     bash runDemo.sh          seed 0, into runs/demo
+#     bash runDemo.sh 1        another seed, into runs/demo-seed1
+# Steps that are done are not done again; a killed demo goes on where it was.
+set -euo pipefail
+cd "$(dirname "$0")"
+SEED=${1:-0}
+case $SEED in '' | *[!0-9]*) echo "error: the seed '$SEED' is not a whole number; run: bash runDemo.sh [SEED]" >&2; exit 2 ;; esac
+source environment.sh requirements.txt
+
+OUT=runs/demo
+[ "$SEED" = 0 ] || OUT=runs/demo-seed$SEED
+DATA=$OUT/data
+SIZE="--height 96 --width 48"
+SECONDS=0
+step() { printf '\n[%3d s] %s\n' "$SECONDS" "$1"; }
+
+step "drawing people: synth-a, synth-b (another place and season), synth-virtual (rendered)"
+for NAME in synth-a synth-b synth-virtual; do
+  "$PYTHON" -m reid.datasets.synthperson $NAME --root $DATA --seed "$SEED"
+done
+
+train() {  # train VICTIM DATASET ARCH
+  "$PYTHON" trainReid.py -d "$2" -a "$3" --data $DATA $SIZE --seed "$SEED" --epochs 4 --iters-per-epoch 25 \
+    --lr 1e-3 --eval-every 1 --logs_dir "$OUT/$1" --resume-from auto
+}
+step "training victim A (resnet10 on synth-a)"
+train A synth-a resnet10
+step "training victim B (resnet18 on synth-b)"
+train B synth-b resnet18
+
+for TYPE in 0 1 2; do
+  step "learning the universal perturbation of type $TYPE against A, meta-tested on synth-virtual"
+  "$PYTHON" metaAttack.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --noise_type $TYPE --data $DATA \
+    $SIZE --seed "$SEED" --batch_size 32 --num-instances 4 --epoch 4 --iters-per-epoch 10 \
+    --noise_resume $OUT/attack/$TYPE --resume-from auto
+done
+
+evaluate() {  # evaluate VICTIM DATASET
+  "$PYTHON" evaluate.py -d "$2" --resume "$OUT/$1/model_best.pth" --data $DATA $SIZE --seed "$SEED" \
+    --attack $OUT/attack/{0,1,2}/best_perturbation3.pth --results "$OUT/results/$1" --reuse
+}
+step "evaluating A, and the transfer to B"
+evaluate A synth-a
+evaluate B synth-b
+
+step "drawing the picture, writing the summary"
+"$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $OUT/attack/0/best_perturbation3.pth \
+  --data $DATA $SIZE --out $OUT/attack.png
+"$PYTHON" -m reid.report.demo $OUT --seed "$SEED" --seconds "$SECONDS"

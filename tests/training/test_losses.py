@@ -1,0 +1,47 @@
+"""Hard triplet loss: the released numbers, and the literal definition."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reid.training.losses import hard_triplet, triplet_and_identity
+
+GOLDEN = Path(__file__).parents[1] / "data" / "losses.npz"
+
+
+def test_loss_precision_and_gradient_are_the_released_ones():
+    golden = np.load(GOLDEN)
+    features = torch.from_numpy(golden["features"]).requires_grad_()
+    loss, precision = hard_triplet(features, torch.from_numpy(golden["pids"]), margin=0.5)
+    loss.backward()
+    assert loss.item() == pytest.approx(float(golden["triplet_loss"]), abs=1e-5)
+    assert precision.item() == pytest.approx(float(golden["triplet_precision"]), abs=1e-5)
+    assert torch.allclose(features.grad, torch.from_numpy(golden["triplet_grad"]), atol=1e-5, rtol=1e-5)
+
+
+def test_loss_is_the_literal_one():
+    generator = torch.Generator().manual_seed(0)
+    features, pids = torch.randn(12, 5, generator=generator), torch.tensor([0, 1, 2] * 4)
+    hinges = []
+    for i in range(12):
+        distances = [(features[i] - features[j]).norm().item() for j in range(12)]
+        positive = max(distances[j] for j in range(12) if pids[j] == pids[i])
+        negative = min(distances[j] for j in range(12) if pids[j] != pids[i])
+        hinges.append(max(0.0, positive - negative + 0.3))
+    assert hard_triplet(features, pids, 0.3)[0].item() == pytest.approx(sum(hinges) / 12, abs=1e-5)
+
+
+def test_identical_features_have_a_finite_gradient():
+    features = torch.ones(4, 3, requires_grad=True)
+    hard_triplet(features, torch.tensor([0, 0, 1, 1]))[0].backward()
+    assert torch.isfinite(features.grad).all()
+
+
+def test_the_sum_adds_label_smoothed_cross_entropy():
+    features, logits, labels = torch.randn(4, 3), torch.randn(4, 2), torch.tensor([0, 0, 1, 1])
+    log = logits.log_softmax(1)
+    cross = -(0.9 * log[range(4), labels] + 0.1 * log.mean(1)).mean()
+    both, _ = triplet_and_identity(features, logits, labels, margin=0.3, smoothing=0.1)
+    assert both.item() == pytest.approx((hard_triplet(features, labels, 0.3)[0] + cross).item(), abs=1e-5)

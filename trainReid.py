@@ -1,0 +1,100 @@
+"""Train an undefended re-ID model, the victim of the attacks; the best epoch is chosen on validation identities.
+
+    python trainReid.py -d market1501 -a resnet50 --pretrained --logs_dir logs/market       # one GPU, the usual recipe
+    python trainReid.py -d synth-a -a resnet10 --height 128 --width 64 --epochs 10 --logs_dir logs/synth   # a laptop
+
+Writes model_best.pth, state.pth (for --resume-from), log.txt, metrics.jsonl and TensorBoard files into --logs_dir.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from reid import datasets, models
+from reid.datasets import Dataset
+from reid.defenses import Recipe, train
+from reid.evaluation.protocol import Protocol, validation_samples
+from reid.loading import ImageStore, PKSampler
+from reid.training import cli, device
+from reid.training.seeds import seed_everything
+
+logger = logging.getLogger("trainReid")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.OneLineParser(__doc__)
+    parser.add_argument("-d", "--dataset", required=True, help="dataset to train on: " + ", ".join(datasets.names()))
+    parser.add_argument("-a", "--arch", choices=models.names(), default="resnet50", help="network")
+    parser.add_argument("--pretrained", action="store_true", help="start from torchvision's ImageNet weights")
+    parser.add_argument("--logs_dir", type=Path, required=True, help="folder for the model, the state and the logs")
+    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch, P x K")
+    parser.add_argument("--num-instances", type=cli.positive_int, default=4, help="K: images per identity in a batch")
+    parser.add_argument("--epochs", type=cli.positive_int, default=60, help="epochs")
+    parser.add_argument("--iters-per-epoch", type=cli.positive_int, help="batches per epoch; None: images / batch size")
+    parser.add_argument("--lr", type=cli.positive_float, default=3.5e-4, help="peak learning rate of Adam")
+    parser.add_argument("--weight-decay", type=cli.natural_float, default=5e-4, help="weight decay")
+    parser.add_argument("--margin", type=cli.natural_float, default=0.3, help="margin of the hard triplet loss")
+    parser.add_argument("--eval-every", type=cli.positive_int, default=5, help="epochs between validations")
+    parser.add_argument(
+        "--combine-trainval",
+        action="store_true",
+        help="train on the validation identities too, keep the last epoch",
+    )
+    cli.add_data_options(parser)
+    cli.add_compute_options(parser)
+    cli.add_resume_option(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    compute = device.resolve(args.device, args.precision)
+    dataset = datasets.create(args.dataset, args.data, split=args.split)
+    logger.info("%s", dataset.summary())
+    samples = dataset.trainval if args.combine_trainval else dataset.train
+    store = ImageStore(samples, args.height, args.width, args.workers)
+    sampler = PKSampler([sample.pid for sample in samples], args.batch_size, args.num_instances, args.seed)
+    iterations = args.iters_per_epoch or max(1, len(samples) // args.batch_size)
+    recipe = Recipe(args.epochs, iterations, args.lr, args.weight_decay, args.margin)
+    validate = None if args.combine_trainval else validation_score(dataset, args, compute)
+    num_classes = len({sample.pid for sample in samples})
+    seed_everything(args.seed)
+    model = models.create(args.arch, num_classes, args.pretrained)
+    best = train(
+        model,
+        store,
+        sampler,
+        recipe,
+        compute,
+        args.seed,
+        args.logs_dir,
+        validate,
+        args.eval_every,
+        args.resume_from,
+        settings=cli.settings(args, ignore=("logs_dir", "resume_from", "workers", "device", "data")),
+        metadata={"trained_on": dataset.name, "height": args.height, "width": args.width, "seed": args.seed},
+    )
+    logger.info("the best model is %s", best)
+
+
+def validation_score(
+    dataset: Dataset, args: argparse.Namespace, compute: device.Compute
+) -> Callable[[nn.Module], float]:
+    """A function model -> mAP on the validation identities."""
+    query, gallery = (
+        ImageStore(samples, args.height, args.width, args.workers) for samples in validation_samples(dataset)
+    )
+
+    def score(model: nn.Module) -> float:
+        model.eval()
+        protocol = Protocol(lambda images: model(images)[0], query, gallery, compute, args.batch_size)
+        return protocol.score().ranking.mAP
+
+    return score
+
+
+if __name__ == "__main__":
+    cli.run(main)
