@@ -28,6 +28,7 @@ logger = logging.getLogger("metaAttack")
 NOISE_TYPES = {0: "colour + delta", 1: "colour", 2: "delta"}
 # what may differ between a killed run and the one that goes on with it
 NOT_SETTINGS = (
+    "resume",
     "target",
     "resumeTgt",
     "noise_resume",
@@ -82,8 +83,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     compute = resolve(args.device, args.precision)
-    victim = load_victim(args.resume, args.arch, compute)
+    victim = models.load_victim(args.resume, args.arch).to(compute.device)
     source = datasets.create(args.source, args.data, split=args.split)
+    reported = [(source, victim)] if source.query else []
+    if args.target:
+        target = datasets.create(args.target, args.data, split=args.split)
+        reported.append((target, models.load_victim(args.resumeTgt).to(compute.device)))
     eps = args.lp / 255
     noise = attacks.create(args.noise_type, eps, eps, args.height, args.width).to(compute.device)
     plan, meta_train, meta_test = batches(args, source, victim, compute)
@@ -108,15 +113,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         provenance=provenance,
         print_freq=args.print_freq,
     )
-    report(source, victim, noise, args, compute)
-    if args.target:
-        target = datasets.create(args.target, args.data, split=args.split)
-        report(target, load_victim(args.resumeTgt, args.arch, compute), noise, args, compute)
+    for dataset, attacked in reported:
+        report(dataset, attacked, noise, args, compute)
     logger.info("the perturbation is %s", path)
-
-
-def load_victim(path: str, arch: str | None, compute: Compute) -> Victim:
-    return models.load_victim(path, arch).to(compute.device)
 
 
 def batches(

@@ -100,11 +100,7 @@ def read(home: Path) -> Contents:
         trainval = [file for pid in splits[0]["trainval"] for files in identities[pid] for file in files]
         listed = {"trainval": trainval, "gallery": meta["gallery_fnames"], "query": meta["query_fnames"]}
         samples = {split: [_sample(images, file, present) for file in files] for split, files in listed.items()}
-        num_cameras, release, original = (
-            meta["num_cameras"],
-            meta.get("release", ""),
-            meta.get("original", {}),
-        )
+        num_cameras, release, original = meta["num_cameras"], meta.get("release", ""), meta.get("original", {})
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(
             f"{home}: meta.json and splits.json are not in the layout with query_fnames and gallery_fnames "

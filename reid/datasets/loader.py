@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -175,13 +175,14 @@ def _check(loader: Loader, source: Source, prefix: str, records: list[Record]) -
         if not any(record.split == split for record in records):
             where = source.describe(prefix)
             raise DatasetError(f"{loader.name}: no {split} images in {where}; unpack or download the archive again")
-    seen: dict[tuple[str, str], Record] = {}
+    seen: dict[Hashable, Record] = {}
     for record in records:
-        if (twin := seen.setdefault((record.split, record.original), record)) is not record:
-            raise DatasetError(
-                f"{loader.name}: an image is there twice, {source.describe(twin.name)} and "
-                f"{source.describe(record.name)}; keep one of them"
-            )
+        for key in (record.name, (record.split, record.original)):
+            if (twin := seen.setdefault(key, record)) is not record:
+                raise DatasetError(
+                    f"{loader.name}: an image is there twice, {source.describe(twin.name)} in {twin.split} and "
+                    f"{source.describe(record.name)} in {record.split}; keep one of them"
+                )
     refuse_overlap(loader.name, source, records)
 
 

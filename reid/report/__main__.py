@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.OneLineParser(__doc__)
+    parser = cli.OneLineParser(__doc__, prog="python -m reid.report")
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
     parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model")
     parser.add_argument("--attack", required=True, metavar="FILE", help="attacker file")

@@ -58,7 +58,7 @@ def comparison(victims: dict[str, dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.OneLineParser(__doc__)
+    parser = cli.OneLineParser(__doc__, prog="python -m reid.report.demo")
     parser.add_argument("folder", type=Path, help="folder of the demo, with results/A and results/B in it")
     parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed that the demo ran with")
     parser.add_argument("--seconds", type=cli.natural_float, default=0.0, help="how long the demo ran")

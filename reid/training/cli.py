@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from reid.errors import ReidError
-from reid.training.device import PRECISIONS
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """States defaults, and leaves the commands in a description as they are."""
 
 
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and whose help states every default."""
 
-    def __init__(self, description: str | None, epilog: str | None = None) -> None:
-        super().__init__(description=description, epilog=epilog, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    def __init__(self, description: str | None, prog: str | None = None) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=_Help)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def positive_int(text: str) -> int:
@@ -68,10 +71,7 @@ def add_compute_options(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps; auto takes a GPU if there is one"
     )
     group.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="of the networks; auto is bf16 where the hardware computes in it, else fp32",
+        "--precision", default="auto", help="of networks: fp32, bf16, or auto: bf16 where the hardware computes in it"
     )
 
 

@@ -253,6 +253,15 @@ def test_a_person_in_training_and_test_is_refused(tmp_path):
     assert name in message
 
 
+def test_an_image_that_is_there_twice_is_refused(tmp_path):
+    copies = {f"{top}/000000_s00_c01_f000264.jpg": jpeg(0) for top in ("randperson_subset", "copy")}
+    unpack(tmp_path / "randperson/raw", copies)
+    assert "twice" in refusal("randperson", tmp_path)
+    both_lists = msmt17() | {"MSMT17_V1/list_query.txt": msmt17()["MSMT17_V1/list_gallery.txt"]}
+    unpack(tmp_path / "msmt17/raw", both_lists)
+    assert "in gallery" in refusal("msmt17", tmp_path)
+
+
 def test_a_missing_archive_is_asked_for(tmp_path):
     for prepare in (lambda: None, (tmp_path / "market1501").mkdir, (tmp_path / "market1501/raw").mkdir):
         prepare()
