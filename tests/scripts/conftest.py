@@ -1,0 +1,48 @@
+"""A tiny real and a tiny virtual dataset in raw Market layout, and a victim trained on the first."""
+
+import pytest
+import torch
+from tiny_market import SIZE, draw
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("data")
+    for seed, name in enumerate(("synth-a", "synth-b", "synth-virtual")):
+        draw(root / name / "raw" / "Market-1501-v15.09.15", num_ids=24, cameras=2, seed=seed)
+    return str(root)
+
+
+@pytest.fixture(scope="session")
+def train_options(data):
+    options = ["-d", "synth-a", "-a", "resnet10", "--data", data, *SIZE, "--batch_size", "8", "--num-instances", "4"]
+    return [*options, "--epochs", "3", "--iters-per-epoch", "2", "--eval-every", "1", "--lr", "1e-3"]
+
+
+@pytest.fixture(scope="session")
+def victim(train_options, tmp_path_factory) -> str:
+    import trainReid
+
+    logs = tmp_path_factory.mktemp("victim")
+    trainReid.main([*train_options, "--logs_dir", str(logs)])
+    return str(logs / "model_best.pth")
+
+
+@pytest.fixture(scope="session")
+def attack_options(data, victim):
+    options = ["-s", "synth-a", "-m", "synth-virtual", "--resume", victim, "--data", data, *SIZE]
+    return [*options, "--batch_size", "8", "--num-instances", "4", "--epoch", "3", "--iters-per-epoch", "2"]
+
+
+@pytest.fixture(scope="session")
+def attacker(attack_options, tmp_path_factory) -> str:
+    import metaAttack
+
+    folder = tmp_path_factory.mktemp("attacker")
+    metaAttack.main([*attack_options, "--noise_resume", str(folder)])
+    return str(folder / "best_perturbation2.pth")

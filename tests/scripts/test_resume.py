@@ -1,0 +1,131 @@
+"""A killed run that goes on ends bit for bit where the uninterrupted one ends."""
+
+import json
+
+import pytest
+import torch
+
+import metaAttack
+import trainReid
+from reid.errors import UsageError
+from reid.files import read_torch
+from reid.training.runlog import RunLog
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the code catches it."""
+
+
+def kill_after(monkeypatch, epoch):
+    """Die in the log line of `epoch` (0-based): its state is written, the next epoch has not begun."""
+    record = RunLog.epoch
+
+    def die(self, number, **values):
+        record(self, number, **values)
+        if number == epoch:
+            raise Killed
+
+    monkeypatch.setattr(RunLog, "epoch", die)
+
+
+def kill_in_second_step_of(monkeypatch, module, name):
+    """Die in the middle of an epoch: in the fourth call of a function that every step makes."""
+    function, calls = getattr(module, name), []
+
+    def die(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Killed
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, die)
+
+
+def assert_equal(first, second, path="state"):
+    assert type(first) is type(second), path
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            assert_equal(first[key], second[key], f"{path}.{key}")
+    elif isinstance(first, list):
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_equal(a, b, f"{path}[{i}]")
+    else:
+        assert first == second, path
+
+
+def losses(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_training_killed_between_epochs(train_options, tmp_path, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainReid.main([*train_options, "--logs_dir", str(whole)])
+    with monkeypatch.context() as patch:
+        kill_after(patch, epoch=0)
+        with pytest.raises(Killed):
+            trainReid.main([*train_options, "--logs_dir", str(parts)])
+    trainReid.main([*train_options, "--logs_dir", str(parts), "--resume-from", "auto"])
+    assert_equal(read_torch(whole / "state.pth"), read_torch(parts / "state.pth"))
+    assert_equal(read_torch(whole / "model_best.pth"), read_torch(parts / "model_best.pth"))
+    assert losses(whole) == losses(parts)
+    assert len(losses(whole)) == 3
+
+
+def test_training_killed_inside_an_epoch(train_options, tmp_path, monkeypatch):
+    from reid.defenses import plain
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainReid.main([*train_options, "--logs_dir", str(whole)])
+    with monkeypatch.context() as patch:
+        kill_in_second_step_of(patch, plain, "triplet_and_identity")
+        with pytest.raises(Killed):
+            trainReid.main([*train_options, "--logs_dir", str(parts)])
+    assert read_torch(parts / "state.pth")["epoch"] == 1
+    trainReid.main([*train_options, "--logs_dir", str(parts), "--resume-from", str(parts)])
+    assert_equal(read_torch(whole / "state.pth"), read_torch(parts / "state.pth"))
+
+
+@pytest.mark.parametrize("mode", ["maml", "alternating", "none"])
+def test_attack_killed_inside_an_epoch(mode, attack_options, tmp_path, monkeypatch):
+    from reid.attacks import learn
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = [*attack_options, "--meta", mode]
+    metaAttack.main([*options, "--noise_resume", str(whole)])
+    with monkeypatch.context() as patch:
+        kill_in_second_step_of(patch, learn, "meta_step")
+        with pytest.raises(Killed):
+            metaAttack.main([*options, "--noise_resume", str(parts)])
+    assert read_torch(parts / "state.pth")["epoch"] == 1
+    metaAttack.main([*options, "--noise_resume", str(parts), "--resume-from", "auto"])
+    assert_equal(read_torch(whole / "state.pth"), read_torch(parts / "state.pth"))
+    for name in ("best_perturbation0.pth", "best_perturbation2.pth"):
+        assert_equal(read_torch(whole / name), read_torch(parts / name))
+    assert losses(whole) == losses(parts)
+
+
+def test_a_finished_run_is_not_done_again(attack_options, tmp_path):
+    options = [*attack_options, "--noise_resume", str(tmp_path), "--resume-from", "auto"]
+    metaAttack.main(options)
+    before = (tmp_path / "state.pth").stat().st_mtime_ns
+    metaAttack.main(options)
+    assert (tmp_path / "state.pth").stat().st_mtime_ns == before
+
+
+def test_the_same_seed_gives_the_same_attacker_and_another_seed_another(attack_options, tmp_path):
+    states = []
+    for folder, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        metaAttack.main([*attack_options, "--seed", seed, "--noise_resume", str(tmp_path / folder)])
+        states.append(read_torch(tmp_path / folder / "best_perturbation2.pth")["state_dict"]["layer_01.delta"])
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_going_on_with_other_settings_is_refused(attack_options, tmp_path):
+    metaAttack.main([*attack_options, "--noise_resume", str(tmp_path)])
+    with pytest.raises(UsageError, match=r"lp: 8\.0 there, 4\.0 now"):
+        metaAttack.main([*attack_options, "--lp", "4", "--noise_resume", str(tmp_path), "--resume-from", "auto"])

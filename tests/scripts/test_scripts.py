@@ -1,0 +1,165 @@
+"""The scripts as a user runs them: what they leave behind, and that every option is used."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_market import SIZE
+
+import evaluate
+import metaAttack
+import trainReid
+from reid import attacks, models
+from reid.evaluation.results import read_results
+from reid.report import __main__ as picture
+from reid.report import demo
+
+
+def test_training_leaves_a_model_that_loads_and_logs(victim):
+    model, report = models.load_model(victim)
+    assert model.arch == "resnet10"
+    assert not report.missing + report.unexpected + report.mismatched
+    left = {path.name.split(".")[0] for path in Path(victim).parent.iterdir()}
+    assert left == {"model_best", "state", "log", "metrics", "events"}
+
+
+def test_training_on_all_identities_keeps_the_last_epoch(train_options, tmp_path):
+    trainReid.main([*train_options, "--combine-trainval", "--logs_dir", str(tmp_path)])
+    model, _ = models.load_model(tmp_path / "model_best.pth")
+    assert model.num_classes == 12
+    assert all("val_mAP" not in line for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+
+
+@pytest.mark.parametrize("noise_type", [0, 1, 2])
+def test_attack_leaves_projected_perturbations_with_their_threat(noise_type, attack_options, tmp_path):
+    metaAttack.main([*attack_options, "--noise_type", str(noise_type), "--lp", "4", "--noise_resume", str(tmp_path)])
+    noise = attacks.load(tmp_path / "best_perturbation2.pth")
+    assert noise.noise_type == noise_type
+    spent = noise.measure(torch.rand(4, 3, 32, 16))
+    for component, types in (("color", (0, 1)), ("delta", (0, 2))):
+        assert (spent[component] > 0) == (noise_type in types)
+        assert spent[component] <= 4 / 255 + 1e-6
+    assert noise.provenance["source"] == "synth-a"
+    assert [path.name for path in sorted(tmp_path.glob("*.pth"))] == [
+        *(f"best_perturbation{epoch}.pth" for epoch in range(3)),
+        "state.pth",
+    ]
+
+
+def test_attack_reports_the_target_too(attack_options, victim, tmp_path, caplog):
+    caplog.set_level("INFO")
+    metaAttack.main([*attack_options, "-t", "synth-b", "--resumeTgt", victim, "--noise_resume", str(tmp_path)])
+    for words in ("synth-a clean", "synth-a attacked", "synth-b clean", "synth-b attacked"):
+        assert words in caplog.text
+
+
+@pytest.mark.parametrize("side", ["query", "gallery", "both"])
+def test_evaluation_writes_one_result_per_line_of_its_table(side, victim, attacker, data, tmp_path, capsys):
+    options = ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE, "--side", side]
+    evaluate.main([*options, "--results", str(tmp_path)])
+    results = {result.attacker["name"]: result for result in read_results(tmp_path)}
+    printed = capsys.readouterr().out
+    assert len(results) == 5
+    assert all(name in printed for name in results)
+    clean = results.pop("clean")
+    assert clean.threat == clean.spent == {}
+    assert clean.metrics["num_valid"] == 24
+    for result in results.values():
+        assert result.threat["side"] == side
+        assert result.checks[0] == {**result.checks[0], "name": "budget", "passed": True}
+        assert 0 < result.spent["total"] <= 16 / 255 + 1e-6
+        assert result.spent["total_8bit"] <= 16.5 / 255 + 1e-6
+        assert result.protocol_hash == clean.protocol_hash
+
+
+def test_evaluation_reuses_what_is_there_and_measures_what_changed(victim, attacker, data, tmp_path):
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--results", str(tmp_path), "--reuse"]
+    evaluate.main(options)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    evaluate.main([*options, "--attack", attacker])
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert len(list(tmp_path.iterdir())) == len(written) + 1
+
+
+def test_evaluation_at_zero_budget_equals_clean(victim, attacker, data, tmp_path):
+    options = ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE, "--eps", "0"]
+    evaluate.main([*options, "--results", str(tmp_path)])
+    metrics = [result.metrics for result in read_results(tmp_path)]
+    assert all(other == metrics[0] for other in metrics)
+
+
+def test_distance_and_reranking_change_the_ranking(victim, data, tmp_path):
+    scores = []
+    for i, extra in enumerate(([], ["--rerank"], ["--dist_metric", "cosine"])):
+        options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--results", str(tmp_path / str(i))]
+        evaluate.main([*options, *extra])
+        scores.append({r.attacker["name"]: r.metrics["mAP"] for r in read_results(tmp_path / str(i))}["clean"])
+    assert len(set(scores)) == 3
+
+
+def test_the_picture_shows_queries_and_lists(victim, attacker, data, tmp_path):
+    from PIL import Image
+
+    out = tmp_path / "picture.png"
+    options = ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE, "--out", str(out)]
+    picture.main(options)
+    colours = {colour for _, colour in Image.open(out).getcolors(2**24)}
+    assert {(30, 150, 60), (205, 40, 40)} <= colours
+    few = Image.open(out).height
+    picture.main([*options, "--queries", "6"])
+    assert Image.open(out).height > few
+
+
+def test_the_summary_of_the_demo_holds_the_measured_numbers(victim, attack_options, data, tmp_path, capsys):
+    files = []
+    for noise_type in ("0", "1", "2"):
+        folder = tmp_path / "attack" / noise_type
+        metaAttack.main([*attack_options, "--noise_type", noise_type, "--noise_resume", str(folder)])
+        files.append(str(folder / "best_perturbation2.pth"))
+    for name, dataset in (("A", "synth-a"), ("B", "synth-b")):
+        options = ["-d", dataset, "--resume", victim, "--attack", *files, "--data", data, *SIZE]
+        evaluate.main([*options, "--results", str(tmp_path / "results" / name)])
+    demo.main([str(tmp_path), "--seed", "7", "--seconds", "1.5"])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["seed"], summary["seconds"], list(summary["victims"])) == (7, 1.5, ["A", "B"])
+    for name, victim_summary in summary["victims"].items():
+        results = read_results(tmp_path / "results" / name)
+        by_name = {r.attacker["name"]: r.metrics["mAP"] for r in results}
+        by_type = {str(r.attacker["noise_type"]): r.metrics["mAP"] for r in results if r.attacker["sha256"]}
+        assert victim_summary["clean"] == by_name["clean"]
+        assert victim_summary["attacked"] == by_type
+        assert list(by_type) == ["0", "1", "2"]
+        assert victim_summary["controls"] == {
+            "random_sign": by_name["random sign 8"],
+            "random_lut": by_name["random LUT 8"],
+            "both": by_name["random both 8"],
+        }
+        assert victim_summary["chance"] == results[0].metrics["chance_mAP"]
+        assert f"{100 * victim_summary['clean']:.1f}" in capsys.readouterr().out or name == "B"
+
+
+class Watched(argparse.Namespace):
+    """A namespace that remembers which options were read."""
+
+    read: set[str] = set()
+
+    def __getattribute__(self, name):
+        Watched.read.add(name)
+        return super().__getattribute__(name)
+
+
+def test_every_option_is_used(train_options, attack_options, victim, attacker, data, tmp_path, monkeypatch):
+    runs = {
+        trainReid: [*train_options, "--logs_dir", str(tmp_path / "t")],
+        metaAttack: [*attack_options, "-t", "synth-b", "--resumeTgt", victim, "--noise_resume", str(tmp_path / "a")],
+        evaluate: ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE],
+    }
+    for script, options in runs.items():
+        parse = script.parse
+        monkeypatch.setattr(script, "parse", lambda argv, parse=parse: Watched(**vars(parse(argv))))
+        Watched.read = set()
+        script.main([*options, "--results", str(tmp_path / "r")] if script is evaluate else options)
+        unused = set(vars(parse(options))) - Watched.read
+        assert not unused, f"{script.__name__} ignores {unused}"
