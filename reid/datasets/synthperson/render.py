@@ -12,7 +12,7 @@ from reid.datasets.synthperson.scene import FRAME_HEIGHT, FRAME_WIDTH, HORIZON, 
 from reid.datasets.synthperson.wardrobe import STYLES, Identity, identity
 
 STYLE_OF = {"synth-a": "summer campus", "synth-b": "winter city", "synth-virtual": "game"}
-SUPERSAMPLING = 3
+SUPERSAMPLING = 2
 # What a random stream is for: streams of different kinds never meet, whatever the numbers after them.
 IDENTITY, CAMERA, IMAGE = 0, 1, 2
 
@@ -106,11 +106,16 @@ def _stand(
     else:
         yaw = view.heading + rng.choice([0, np.pi]) + rng.normal(0, 0.45)
     figure.Figure(canvas, who, figure.pose(rng, float(yaw), view.pitch), site.creases).draw()
-    colours = canvas.colours.reshape(height, scale, width, scale, 3).mean((1, 3))
-    cover = canvas.cover.reshape(height, scale, width, scale).mean((1, 3))
+    colours, cover = _reduce(canvas.colours, scale), _reduce(canvas.cover, scale)
     _shadow(picture, view, cover, foot, unit)
     picture *= 1 - cover[..., None]
     picture += colours
+
+
+def _reduce(picture: np.ndarray, scale: int) -> np.ndarray:
+    """Means of blocks of scale x scale pixels (adding slices is several times faster than numpy's mean over axes)."""
+    rows = sum(picture[i::scale] for i in range(1, scale)) + picture[::scale]
+    return (sum(rows[:, i::scale] for i in range(1, scale)) + rows[:, ::scale]) / scale**2
 
 
 def _shadow(picture: np.ndarray, view: Camera, cover: np.ndarray, foot: tuple[float, float], unit: float) -> None:

@@ -1,0 +1,143 @@
+"""Writes a synthetic dataset in the raw Market-1501 layout, the same bytes for the same settings."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from reid.datasets.synthperson.render import STYLE_OF, render
+from reid.errors import DatasetError, UsageError
+
+MARKET = "Market-1501-v15.09.15"
+SETTINGS = "settings.json"
+TRAIN, TEST, QUERY = "bounding_box_train", "bounding_box_test", "query"
+MAX_PID = 999_999
+MAX_CAMS = 99
+
+
+class Sizes(NamedTuple):
+    """Training identities, test identities, cameras, and images of each person in each camera."""
+
+    ids: int
+    test_ids: int
+    cams: int
+    per_cam: int
+
+
+DEFAULTS = {
+    "synth-a": Sizes(80, 50, 4, 3),
+    "synth-b": Sizes(80, 50, 4, 3),
+    "synth-virtual": Sizes(80, 4, 6, 2),
+}
+
+
+class Shot(NamedTuple):
+    """One image: the folder that it goes to, and what `render` needs to draw it."""
+
+    folder: str
+    pid: int
+    cam: int
+    index: int
+
+    @property
+    def file_name(self) -> str:
+        pid = "-1" if self.pid < 0 else f"{self.pid:04d}"
+        return f"{pid}_c{self.cam + 1}s1_{self.index:06d}_01.jpg"
+
+
+def generate(
+    name: str,
+    raw_dir: str | Path,
+    ids: int | None = None,
+    cams: int | None = None,
+    per_cam: int | None = None,
+    height: int = 128,
+    width: int = 64,
+    seed: int = 0,
+    test_ids: int | None = None,
+    workers: int | None = None,
+) -> bool:
+    """Draw the dataset `name` ("synth-a", "synth-b", "synth-virtual") into `raw_dir`/Market-1501-v15.09.15.
+
+    Sizes that are None are those of DEFAULTS. Training people are pids 1 to `ids`, test people follow; each test
+    person asks once per camera. A few false boxes (pid 0) and bad boxes (pid -1) are among the test images, as in
+    Market-1501. Every image depends on (name, seed, pid, camera, index) alone, so `workers` changes nothing but the time.
+    The folder appears whole or not at all. Returns False when it is there already with the same settings. Raises
+    UsageError for a bad number or name, DatasetError when the folder holds something else.
+    """
+    sizes = _sizes(name, {"ids": ids, "test_ids": test_ids, "cams": cams, "per_cam": per_cam})
+    _at_least("height", height, 16)
+    _at_least("width", width, 8)
+    _at_least("seed", seed, 0)
+    settings = {"name": name, **sizes._asdict(), "height": height, "width": width, "seed": seed}
+    raw_dir = Path(raw_dir)
+    if raw_dir.exists():
+        _check_same(raw_dir, settings)
+        return False
+    part = raw_dir.with_name(f".{raw_dir.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for folder in (TRAIN, TEST, QUERY):
+        (part / MARKET / folder).mkdir(parents=True)
+    shots = list(plan(sizes))
+    draw = partial(_draw, name, seed, height, width, str(part / MARKET))
+    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        for _ in tqdm(pool.map(draw, shots, chunksize=16), total=len(shots), desc=f"drawing {name}", unit="image"):
+            pass
+    (part / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+    os.rename(part, raw_dir)
+    return True
+
+
+def plan(sizes: Sizes) -> Iterator[Shot]:
+    """All images of a dataset of these sizes."""
+    for pid in range(1, sizes.ids + sizes.test_ids + 1):
+        for cam in range(sizes.cams):
+            for index in range(sizes.per_cam):
+                test = QUERY if index == 0 else TEST
+                yield Shot(TRAIN if pid <= sizes.ids else test, pid, cam, index)
+    for pid in (0, -1):
+        for index in range(-(-sizes.test_ids // 4)):
+            yield Shot(TEST, pid, index % sizes.cams, index)
+
+
+def _draw(name: str, seed: int, height: int, width: int, home: str, shot: Shot) -> None:
+    picture = render(name, seed, shot.pid, shot.cam, shot.index, height, width)
+    Path(home, shot.folder, shot.file_name).write_bytes(picture)
+
+
+def _sizes(name: str, given: dict[str, int | None]) -> Sizes:
+    if name not in STYLE_OF:
+        raise UsageError(f"no synthetic dataset is called {name!r}; choose one of {', '.join(STYLE_OF)}")
+    sizes = DEFAULTS[name]._replace(**{key: value for key, value in given.items() if value is not None})
+    _at_least("ids", sizes.ids, 1)
+    _at_least("test_ids", sizes.test_ids, 1)
+    _at_least("cams", sizes.cams, 2)
+    _at_least("per_cam", sizes.per_cam, 2)
+    if sizes.ids + sizes.test_ids > MAX_PID or sizes.cams > MAX_CAMS:
+        raise UsageError(f"at most {MAX_PID:,} people and {MAX_CAMS} cameras fit the file names; ask for fewer")
+    return sizes
+
+
+def _at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise UsageError(f"--{option.replace('_', '-')} {value} is too small; give at least {least}")
+
+
+def _check_same(raw_dir: Path, settings: dict[str, object]) -> None:
+    try:
+        found = json.loads((raw_dir / SETTINGS).read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{raw_dir} is there and was not drawn by this program; move it away, or choose another --root"
+        ) from error
+    if found != settings:
+        changes = ", ".join(f"{key} {found.get(key)}" for key in settings if found.get(key) != settings[key])
+        raise DatasetError(
+            f"{raw_dir} is there with other settings ({changes}); remove {raw_dir.parent}, or choose another --root"
+        )
