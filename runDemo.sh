@@ -21,14 +21,14 @@ for NAME in synth-a synth-b synth-virtual; do
   "$PYTHON" -m reid.datasets.synthperson $NAME --root $DATA --seed "$SEED"
 done
 
-train() {  # train VICTIM DATASET ARCH
-  "$PYTHON" trainReid.py -d "$2" -a "$3" --data $DATA $SIZE --seed "$SEED" --epochs 4 --iters-per-epoch 25 \
-    --lr 1e-3 --eval-every 1 --logs_dir "$OUT/$1" --resume-from auto
+train() {  # train VICTIM DATASET ARCH EPOCHS
+  "$PYTHON" trainReid.py -d "$2" -a "$3" --data $DATA $SIZE --seed "$SEED" --epochs "$4" --iters-per-epoch 25 \
+    --lr 2e-3 --eval-every 1 --logs_dir "$OUT/$1" --resume-from auto
 }
 step "training victim A (resnet10 on synth-a)"
-train A synth-a resnet10
+train A synth-a resnet10 5
 step "training victim B (resnet18 on synth-b)"
-train B synth-b resnet18
+train B synth-b resnet18 4
 
 for TYPE in 0 1 2; do
   step "learning the universal perturbation of type $TYPE against A, meta-tested on synth-virtual"

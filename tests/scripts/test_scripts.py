@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def test_the_summary_of_the_demo_holds_the_measured_numbers(victim, attack_optio
 class Watched(argparse.Namespace):
     """A namespace that remembers which options were read."""
 
-    read: set[str] = set()
+    read: ClassVar[set[str]] = set()
 
     def __getattribute__(self, name):
         Watched.read.add(name)

@@ -2,8 +2,8 @@
 
 Three datasets: synth-a (a summer campus) and synth-b (a winter city) have other cameras, backgrounds and clothes, so
 there is a gap between them; synth-virtual looks rendered and shows people from every side. From bottom to top:
-`wardrobe` decides who a person is, `fabric` how cloth and skin are painted, `canvas` draws a lit tube, `figure` a person
-made of tubes, `scene` what a camera sees, `render` one image, `generate` a dataset, `sheet` a picture of it.
+`wardrobe` decides who a person is, `fabric` how cloth and skin are painted, `canvas` draws a lit tube, `figure` a
+person made of tubes, `scene` what a camera sees, `render` one image, `generate` a dataset, `sheet` a picture of it.
 """
 
 from reid.datasets.synthperson.generate import DEFAULTS, generate

@@ -1,7 +1,7 @@
 """Draw a synthetic dataset of people in the raw Market-1501 layout; the same seed gives the same bytes.
 
-    python -m reid.datasets.synthperson synth-a --root data
-    python -m reid.datasets.synthperson synth-a --sheet sheet.png       # only a contact sheet, to look at
+python -m reid.datasets.synthperson synth-a --root data
+python -m reid.datasets.synthperson synth-a --sheet sheet.png       # only a contact sheet, to look at
 """
 
 import logging

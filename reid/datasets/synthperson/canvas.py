@@ -102,7 +102,7 @@ class Canvas:
 
 
 def capsule(first: float, last: float, length: float) -> np.ndarray:
-    """Widths of a limb that tapers from radius `first` to `last`, rounded at both ends; `length` between the centres."""
+    """Widths of a limb tapering from radius `first` to `last`, its ends round; `length` lies between their centres."""
     along = np.linspace(-first, length + last, PROFILE)
     taper = first + (last - first) * (along / max(length, 1e-6)).clip(0, 1)
     start = np.sqrt((first**2 - along.clip(max=0) ** 2).clip(0))

@@ -1,7 +1,7 @@
 """How clothes, skin and hair are painted: colour as a function of the place on the body.
 
-A paint takes `angle` (n,), the angle around the body in radians (0 front, positive to the wearer's left, +-pi back), and
-`down` (n,), the distance from the upper end in body heights, and returns colours (n, 3) in [0, 1] before light.
+A paint takes `angle` (n,), the angle around the body in radians (0 front, positive to the wearer's left, +-pi back),
+and `down` (n,), the distance from the upper end in body heights, and returns colours (n, 3) in [0, 1] before light.
 """
 
 from collections.abc import Callable
@@ -45,9 +45,15 @@ def _mix(base: np.ndarray | Colour, other: np.ndarray | Colour, weight: np.ndarr
     return base + np.asarray(weight, dtype=np.float32)[:, None] * (other - base)
 
 
+def shade(colour: Colour, factor: float) -> Colour:
+    """A darker (factor below 1) or lighter colour."""
+    red, green, blue = colour
+    return factor * red, factor * green, factor * blue
+
+
 def plain(colour: Colour) -> Paint:
     """The same colour everywhere."""
-    return lambda angle, down: np.broadcast_to(np.float32(colour), (len(down), 3))
+    return lambda angle, down: np.broadcast_to(np.asarray(colour, np.float32), (len(down), 3))
 
 
 def layered(upper: Paint, length: float, lower: Paint) -> Paint:
@@ -71,7 +77,7 @@ def cloth(garment: Garment) -> Paint:
 def torso(garment: Garment, skin: Colour) -> Paint:
     """A garment on the torso: its pattern, its front (zip, buttons, print, tie, open over a shirt) and the neckline."""
     base, front = cloth(garment), garment.front
-    dark = tuple(0.55 * value for value in garment.colour)
+    dark = shade(garment.colour, 0.55)
 
     def paint(angle: np.ndarray, down: np.ndarray) -> np.ndarray:
         colours, off = base(angle, down), np.abs(angle)
@@ -112,7 +118,7 @@ def head(skin: Colour, hair: Colour, style: str, size: float) -> Paint:
     hairline = {"bald": -1.0, "crop": 0.20, "short": 0.30, "curly": 0.34}.get(style, 0.30)
     nape = {"bald": -1.0, "crop": 0.62, "short": 0.72}.get(style, 0.95)
     cheek = {"bald": 4.0, "crop": 1.25, "short": 1.15}.get(style, 0.95)
-    shadow = tuple(0.5 * value for value in skin)
+    shadow = shade(skin, 0.5)
     lips = (0.75 * skin[0], 0.5 * skin[1], 0.5 * skin[2])
 
     def paint(angle: np.ndarray, down: np.ndarray) -> np.ndarray:

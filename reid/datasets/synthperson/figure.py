@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from reid.datasets.synthperson import fabric
 from reid.datasets.synthperson.canvas import Canvas, capsule, ellipse
 from reid.datasets.synthperson.fabric import Paint
-from reid.datasets.synthperson.wardrobe import Identity
+from reid.datasets.synthperson.wardrobe import Colour, Identity
 
 Point = tuple[float, float]
 THIGH, SHIN, UPPER_ARM, FOREARM = 0.235, 0.225, 0.165, 0.145
@@ -58,9 +59,9 @@ class Figure:
         """Paint all parts, the farthest first."""
         parts: list[tuple[float, Callable[[], None]]] = []
         for side in (-1, 1):
-            parts.append((-0.5 - 0.1 * side * self.sin, lambda side=side: self._leg(side)))
+            parts.append((-0.5 - 0.1 * side * self.sin, partial(self._leg, side)))
             swing = 0.03 * np.sin(self._arm_angles(side)[1]) * self.cos
-            parts.append((0.11 * -side * self.sin + swing + 0.01, lambda side=side: self._arm(side)))
+            parts.append((0.11 * -side * self.sin + swing + 0.01, partial(self._arm, side)))
         if self.who.leg_wear in ("skirt", "midi skirt"):
             parts.append((-0.35, self._skirt))
         parts.append((0.0, self._torso))
@@ -167,7 +168,7 @@ class Figure:
         paint = fabric.torso(who.top, who.skin)
         if who.bag in ("backpack", "shoulder"):
             paint = fabric.strapped(paint, who.bag, who.bag_colour, who.bag_side)
-        self._limb((0, 0.885, 0.0), (0, 0.84, 0.0), 0.028, 0.034, fabric.plain(tuple(0.85 * c for c in who.skin)))
+        self._limb((0, 0.885, 0.0), (0, 0.84, 0.0), 0.028, 0.034, fabric.plain(fabric.shade(who.skin, 0.85)))
         self._hull(top, bottom, tuple(map(tuple, shape)), paint)
 
     # --- arms
@@ -271,10 +272,8 @@ class Figure:
 
     def _scarf(self) -> None:
         if self.who.scarf is not None:
-            self.canvas.tube(
-                self._project(0, 0.882, 0.01), self._project(0, 0.822, 0.01), ellipse(0.062), fabric.plain(self.who.scarf),
-                self.pose.yaw, 0.25,
-            )  # fmt: skip
+            top, bottom = self._project(0, 0.882, 0.01), self._project(0, 0.822, 0.01)
+            self.canvas.tube(top, bottom, ellipse(0.062), fabric.plain(self.who.scarf), self.pose.yaw, 0.25)
 
     def _headwear(self, yaw: float, wide: float) -> None:
         who = self.who
@@ -349,12 +348,12 @@ class Figure:
 PROFILE_STEPS = 32
 
 
-def _bag_paint(colour: tuple) -> Paint:
+def _bag_paint(colour: Colour) -> Paint:
     """A bag with a darker flap line."""
-    dark = tuple(0.6 * value for value in colour)
+    light, dark = np.asarray(colour, np.float32), np.asarray(fabric.shade(colour, 0.6), np.float32)
 
     def paint(angle: np.ndarray, down: np.ndarray) -> np.ndarray:
         line = (np.abs(down - 0.06) < 0.007) | (np.abs(down - 0.135) < 0.006)
-        return np.where(line[:, None], np.float32(dark), np.float32(colour))
+        return np.where(line[:, None], dark, light)
 
     return paint

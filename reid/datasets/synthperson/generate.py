@@ -43,12 +43,12 @@ class Shot(NamedTuple):
     folder: str
     pid: int
     cam: int
-    index: int
+    number: int
 
     @property
     def file_name(self) -> str:
         pid = "-1" if self.pid < 0 else f"{self.pid:04d}"
-        return f"{pid}_c{self.cam + 1}s1_{self.index:06d}_01.jpg"
+        return f"{pid}_c{self.cam + 1}s1_{self.number:06d}_01.jpg"
 
 
 def generate(
@@ -67,7 +67,7 @@ def generate(
 
     Sizes that are None are those of DEFAULTS. Training people are pids 1 to `ids`, test people follow; each test
     person asks once per camera. A few false boxes (pid 0) and bad boxes (pid -1) are among the test images, as in
-    Market-1501. Every image depends on (name, seed, pid, camera, index) alone, so `workers` changes nothing but the time.
+    Market-1501. Every image depends on (name, seed, pid, camera, number) alone: `workers` changes only the time.
     The folder appears whole or not at all. Returns False when it is there already with the same settings. Raises
     UsageError for a bad number or name, DatasetError when the folder holds something else.
     """
@@ -107,7 +107,7 @@ def plan(sizes: Sizes) -> Iterator[Shot]:
 
 
 def _draw(name: str, seed: int, height: int, width: int, home: str, shot: Shot) -> None:
-    picture = render(name, seed, shot.pid, shot.cam, shot.index, height, width)
+    picture = render(name, seed, shot.pid, shot.cam, shot.number, height, width)
     Path(home, shot.folder, shot.file_name).write_bytes(picture)
 
 

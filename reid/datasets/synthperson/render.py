@@ -33,7 +33,7 @@ def _identity(name: str, seed: int, pid: int) -> Identity:
 
 
 def render(name: str, seed: int, pid: int, cam: int, index: int, height: int, width: int) -> bytes:
-    """JPEG bytes of image `index` of person `pid` in camera `cam`; pid 0 is a bad box on the background, -1 a bad cut."""
+    """JPEG bytes of image `index` of person `pid` in camera `cam`; pids 0 and -1 are boxes in the wrong place."""
     rng = stream(name, seed, IMAGE, pid, cam, index)
     site, view = SITES[name], _camera(name, seed, cam)
     who = _identity(name, seed, pid) if pid > 0 else identity(STYLES[STYLE_OF[name]], rng)

@@ -13,7 +13,7 @@ def contact_sheet(
     name: str, path: str | Path, ids: int = 6, cams: int = 4, per_cam: int = 3, height: int = 128, width: int = 64,
     seed: int = 0,
 ) -> Path:  # fmt: skip
-    """Write a PNG of the first `ids` people of a dataset, `per_cam` images in each of `cams` cameras. Returns its path."""
+    """Write a PNG of the first `ids` people, `per_cam` images of each in each of `cams` cameras. Returns its path."""
     gap = 4
     sheet = Image.new("RGB", ((width + gap) * cams * per_cam - gap, (height + gap) * ids - gap), "white")
     for pid in range(ids):

@@ -247,7 +247,7 @@ def identity(style: Style, rng: np.random.Generator) -> Identity:
     headwear = pick(rng, style.headwear)
     if headwear == "hood" and top_kind not in ("hoodie", "parka", "puffer"):
         headwear = "none"
-    extra = style.top_colours | {"black": 4.0, "brown": 1.5}
+    extra = dict(style.top_colours) | {"black": 4.0, "brown": 1.5}
     return Identity(
         stature=float(np.clip(rng.normal(1.71, 0.09), 1.5, 1.95)),
         girth=float(np.clip(rng.normal(1.0, 0.11), 0.82, 1.35)),
