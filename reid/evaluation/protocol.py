@@ -1,7 +1,6 @@
 """The evaluation of one victim on one query and gallery: clean features once, then any number of perturbations."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,24 +85,20 @@ def test_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
 
 
 def validation_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
-    """Query and gallery made of the validation identities: the first image of each (pid, camid) asks, the rest answer.
+    """Query and gallery made of the validation identities: the first image of each (pid, camid) asks, all answer.
 
-    Raises DatasetError when no validation identity is seen by two cameras.
+    An image does not find itself: the protocol leaves out same person, same camera. Raises DatasetError when no
+    validation identity is seen by two cameras.
     """
     query: dict[tuple[int, int], Sample] = {}
-    gallery = []
     for sample in dataset.val:
-        if query.setdefault((sample.pid, sample.camid), sample) is not sample:
-            gallery.append(sample)
-    cameras: dict[int, set[int]] = defaultdict(set)
-    for sample in gallery:
-        cameras[sample.pid].add(sample.camid)
-    if not any(cameras[pid] - {camid} for pid, camid in query):
+        query.setdefault((sample.pid, sample.camid), sample)
+    if len(query) == len({pid for pid, _ in query}):
         raise DatasetError(
             f"{dataset.name}: no validation identity is seen by two cameras, so no epoch can be chosen by mAP; "
             "use --combine-trainval, which trains on all identities and keeps the last epoch"
         )
-    return list(query.values()), gallery
+    return list(query.values()), dataset.val
 
 
 def fingerprint(query: Sequence[Sample], gallery: Sequence[Sample]) -> str:

@@ -1,4 +1,4 @@
-"""Synthetic people: same settings same bytes, the layout of Market-1501, a gap between domains, a signal of identity."""
+"""Synthetic people: same settings same bytes, the layout of Market, a gap between domains, a signal of identity."""
 
 import io
 import re
