@@ -66,7 +66,7 @@ def train(
     """Train `model` on the images of `store` and return the path of the best checkpoint.
 
     `validate(model)` gives the mAP on validation identities, every `eval_every` epochs and after the last; the epoch
-    with the highest is kept. Without it the last epoch is. `settings` guard the resume, `metadata` goes into the file.
+    with the highest is kept, the latest of equals. Without it the last epoch is. `settings` guard the resume, `metadata` goes into the file.
     Raises ReidError when the loss is no longer finite.
     """
     model.to(compute.device)
@@ -90,9 +90,10 @@ def train(
             last = epoch + 1 == recipe.epochs
             if validate is not None and (last or (epoch + 1) % eval_every == 0):
                 values["val_mAP"] = validate(model)
-            if values.get("val_mAP", 0.0 if last and validate is None else -1.0) > best:
-                best = values.get("val_mAP", 0.0)
-                save_checkpoint(logs_dir / BEST_FILE, model, epoch=epoch + 1, val_mAP=values.get("val_mAP"), **metadata)
+            score = values.get("val_mAP")
+            if (last and validate is None) or (score is not None and score >= best):
+                best = score or 0.0
+                save_checkpoint(logs_dir / BEST_FILE, model, epoch=epoch + 1, val_mAP=score, **metadata)
             state = {"best": best, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
             snapshot.save(logs_dir, epoch + 1, settings, **state)
             log.epoch(epoch, **values, seconds=time.perf_counter() - began)
