@@ -110,9 +110,9 @@ def learn(
                 group["lr"] = lr * plan.scale_at(epoch)
             values = _learn_epoch(noise, victim, source, virtual, optimizer, plan, compute, epoch, print_freq)
             files.save(folder / f"best_perturbation{epoch}.pth", noise, provenance={**provenance, "epoch": epoch + 1})
-            snapshot.save(logs_dir, epoch + 1, settings, noise=noise.state_dict(), optimizer=optimizer.state_dict())
             log.epoch(epoch, **values, seconds=time.perf_counter() - began)
             _show(log, noise, next(source.epoch(epoch)).images[:8], epoch)
+            snapshot.save(logs_dir, epoch + 1, settings, noise=noise.state_dict(), optimizer=optimizer.state_dict())
     return folder / f"best_perturbation{plan.epochs - 1}.pth"
 
 

@@ -66,8 +66,8 @@ def train(
     """Train `model` on the images of `store` and return the path of the best checkpoint.
 
     `validate(model)` gives the mAP on validation identities, every `eval_every` epochs and after the last; the epoch
-    with the highest is kept, the latest of equals. Without it the last epoch is. `settings` guard the resume, `metadata` goes into the file.
-    Raises ReidError when the loss is no longer finite.
+    with the highest is kept, the latest of equals. Without it the last epoch is. `settings` guard the resume,
+    `metadata` goes into the file. Raises ReidError when the loss is no longer finite.
     """
     model.to(compute.device)
     model.to(memory_format=torch.channels_last)
@@ -94,9 +94,9 @@ def train(
             if (last and validate is None) or (score is not None and score >= best):
                 best = score or 0.0
                 save_checkpoint(logs_dir / BEST_FILE, model, epoch=epoch + 1, val_mAP=score, **metadata)
+            log.epoch(epoch, **values, seconds=time.perf_counter() - began)
             state = {"best": best, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
             snapshot.save(logs_dir, epoch + 1, settings, **state)
-            log.epoch(epoch, **values, seconds=time.perf_counter() - began)
     return logs_dir / BEST_FILE
 
 

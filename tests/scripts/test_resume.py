@@ -9,7 +9,7 @@ import metaAttack
 import trainReid
 from reid.errors import UsageError
 from reid.files import read_torch
-from reid.training.runlog import RunLog
+from reid.training import snapshot
 
 
 class Killed(BaseException):
@@ -17,15 +17,27 @@ class Killed(BaseException):
 
 
 def kill_after(monkeypatch, epoch):
-    """Die in the log line of `epoch` (0-based): its state is written, the next epoch has not begun."""
-    record = RunLog.epoch
+    """Die when the state of `epoch` (0-based) is written and the next epoch has not begun."""
+    save = snapshot.save
 
-    def die(self, number, **values):
-        record(self, number, **values)
-        if number == epoch:
+    def die(folder, finished, *args, **kwargs):
+        save(folder, finished, *args, **kwargs)
+        if finished == epoch + 1:
             raise Killed
 
-    monkeypatch.setattr(RunLog, "epoch", die)
+    monkeypatch.setattr(snapshot, "save", die)
+
+
+def kill_before_state(monkeypatch, epoch):
+    """Die when all of `epoch` (0-based) is done but its state is not yet written."""
+
+    def die(folder, finished, *args, **kwargs):
+        if finished == epoch + 1:
+            raise Killed
+        return save(folder, finished, *args, **kwargs)
+
+    save = snapshot.save
+    monkeypatch.setattr(snapshot, "save", die)
 
 
 def kill_in_second_step_of(monkeypatch, module, name):
@@ -61,11 +73,12 @@ def losses(folder):
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-def test_training_killed_between_epochs(train_options, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kill", [kill_after, kill_before_state])
+def test_training_killed_between_epochs(kill, train_options, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainReid.main([*train_options, "--logs_dir", str(whole)])
     with monkeypatch.context() as patch:
-        kill_after(patch, epoch=0)
+        kill(patch, epoch=1)
         with pytest.raises(Killed):
             trainReid.main([*train_options, "--logs_dir", str(parts)])
     trainReid.main([*train_options, "--logs_dir", str(parts), "--resume-from", "auto"])
