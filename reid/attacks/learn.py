@@ -59,7 +59,7 @@ class CleanBatches:
         drawn = sorted({index for epoch in self._epochs for batch in epoch for index in batch})
         self._row = {index: row for row, index in enumerate(drawn)}
         parts = [drawn[i : i + sampler.batch_size] for i in range(0, len(drawn), sampler.batch_size)]
-        bar = tqdm(store.batches(parts), total=len(parts), desc=f"clean features of {name}", leave=False)
+        bar = tqdm(store.batches(parts), total=len(parts), desc=f"clean features of {name}", leave=False, disable=None)
         with torch.no_grad():
             self._features = torch.cat([self._clean(victim, pixels) for _, pixels in bar])
 
@@ -129,7 +129,13 @@ def _learn_epoch(
 ) -> dict[str, float]:
     virtual_batches = itertools.repeat(None) if virtual is None else virtual.epoch(epoch)
     totals: dict[str, float] = defaultdict(float)
-    bar = tqdm(source.epoch(epoch), total=plan.iters_per_epoch, desc=f"epoch {epoch + 1}/{plan.epochs}", leave=False)
+    bar = tqdm(
+        source.epoch(epoch),
+        total=plan.iters_per_epoch,
+        desc=f"epoch {epoch + 1}/{plan.epochs}",
+        leave=False,
+        disable=None,
+    )
     for iteration, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
         step = meta_step(noise, victim, real, other, optimizer, plan.mode, compute.autocast)
         losses = {name: value.item() for name, value in step.items()}

@@ -74,7 +74,7 @@ def write(
         (staging / "images").mkdir(parents=True)
         files = _number(records, {camera: camid for camid, camera in enumerate(cameras)})
         targets = {record.name: staging / "images" / file for file, record in files.items()}
-        with tqdm(total=len(targets), desc=f"converting {name}", unit="image") as bar:
+        with tqdm(total=len(targets), desc=f"converting {name}", unit="image", disable=None) as bar:
             for raw in source.fetch(targets):
                 _check_image(targets[raw], source.describe(raw))
                 bar.update()

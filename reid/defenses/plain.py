@@ -115,7 +115,9 @@ def _train_epoch(
     model.train()
     totals = torch.zeros(2, dtype=torch.float64)
     plan = sampler.epoch(epoch, recipe.iters_per_epoch)
-    bar = tqdm(store.batches(plan), total=len(plan), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False)
+    bar = tqdm(
+        store.batches(plan), total=len(plan), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False, disable=None
+    )
     for iteration, (indices, pixels) in enumerate(bar):
         lr = recipe.lr_at(epoch * recipe.iters_per_epoch + iteration)
         for group in optimizer.param_groups:

@@ -87,7 +87,9 @@ def generate(
     shots = list(plan(sizes))
     draw = partial(_draw, name, seed, height, width, str(part / MARKET))
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for _ in tqdm(pool.map(draw, shots, chunksize=16), total=len(shots), desc=f"drawing {name}", unit="image"):
+        for _ in tqdm(
+            pool.map(draw, shots, chunksize=16), total=len(shots), desc=f"drawing {name}", unit="image", disable=None
+        ):
             pass
     (part / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
     os.rename(part, raw_dir)
