@@ -60,6 +60,6 @@ elif requirements_met python3 "$1"; then
   PYTHON=python3
 else
   PYTHON=.venv/bin/python
-  requirements_met "$PYTHON" "$1" || install_requirements "$1"
+  requirements_met "$PYTHON" "$1" || install_requirements "$1" || true
   requirements_met "$PYTHON" "$1" || { echo "error: $1 could not be installed into .venv; see above, then run the same command again" >&2; exit 2; }
 fi

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reid import attacks, datasets, models
+from reid.attacks import Threat
+from reid.attacks.files import RELEASED_BUDGET
 from reid.attacks.threat import SIDES
 from reid.errors import UsageError
 from reid.evaluation.distances import cosine, squared_euclidean
@@ -28,7 +30,6 @@ from reid.training.device import resolve
 
 logger = logging.getLogger("evaluate")
 
-DEFAULT_EPS = 8 / 255
 DISTANCES = {"euclidean": squared_euclidean, "cosine": cosine}
 
 
@@ -54,7 +55,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--reuse", action="store_true", help="take results that are there already instead of measuring again"
     )
     cli.add_data_options(parser)
-    cli.add_compute_options(parser)
+    cli.add_seed_option(parser)
+    cli.add_compute_options(parser, precision="fp32")
     return parser.parse_args(argv)
 
 
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.rerank and args.dist_metric != "euclidean":
         raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
     compute = resolve(args.device, args.precision)
-    victim = models.load_victim(args.resume, args.arch).to(compute.device)
+    victim = models.load_victim(args.resume, args.arch, (args.height, args.width)).to(compute.device)
     attackers = [Attacker(CLEAN), *given_attackers(args)]
     attackers += controls_for(attackers, args)
     for attacker in attackers:
@@ -117,10 +119,13 @@ def given_attackers(args: argparse.Namespace) -> list[Attacker]:
 
 
 def controls_for(attackers: Sequence[Attacker], args: argparse.Namespace) -> list[Attacker]:
-    """Random controls at each budget per component that an attacker has."""
+    """Random controls at each budget that an attacker has; a component that it lacks gets the budget of the other."""
     threats = [attacker.noise.threat for attacker in attackers if attacker.noise is not None]
-    budgets = {max(threat.eps_color, threat.eps_delta) for threat in threats} or {args.eps or DEFAULT_EPS}
-    made = [control_attackers(eps, args.seed, args.height, args.width) for eps in sorted(budgets)]
+    budgets = {(t.eps_color or t.eps_delta, t.eps_delta or t.eps_color) for t in threats}
+    if not budgets:
+        eps = RELEASED_BUDGET if args.eps is None else args.eps
+        budgets = {(eps, eps)}
+    made = [control_attackers(Threat(*eps), args.seed, args.height, args.width) for eps in sorted(budgets)]
     return [attacker for group in made for attacker in group]
 
 

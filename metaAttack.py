@@ -14,14 +14,16 @@ from pathlib import Path
 
 from reid import attacks, datasets, models
 from reid.attacks import Perturbation, learn, meta
-from reid.datasets import Dataset
+from reid.datasets import Dataset, Sample
 from reid.errors import UsageError
 from reid.evaluation.protocol import Protocol, test_samples
+from reid.evaluation.results import versions
 from reid.files import sha256
 from reid.loading import ImageStore, PKSampler
 from reid.models import Victim
 from reid.training import cli
 from reid.training.device import Compute, resolve
+from reid.training.snapshot import Run
 
 logger = logging.getLogger("metaAttack")
 
@@ -51,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", required=True, metavar="FILE", help="the model under attack, trained on the source")
     parser.add_argument("--resumeTgt", metavar="FILE", help="a model trained on the target, to report transfer")
     parser.add_argument("--noise_type", type=int, choices=NOISE_TYPES, default=0, help=f"{NOISE_TYPES}".strip("{}"))
-    parser.add_argument("--lp", type=cli.positive_float, default=8.0, help="L-inf budget per component, in 1/255")
+    parser.add_argument("--lp", type=grey_levels, default=8.0, help="L-inf budget per component, in 1/255")
     parser.add_argument("--meta", choices=meta.MODES, default="maml", help="see docs/attacks.md")
     parser.add_argument("--noise_resume", type=Path, help="folder for the perturbations; None: under attackModel/")
     parser.add_argument("--logs_dir", type=Path, help="folder for the state and the logs; None: that of --noise_resume")
@@ -66,7 +68,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--print_freq", type=cli.positive_int, default=10, help="steps between updates of the shown loss"
     )
     cli.add_data_options(parser)
-    cli.add_compute_options(parser)
+    cli.add_seed_option(parser)
+    cli.add_compute_options(parser, precision="auto")
     cli.add_resume_option(parser)
     args = parser.parse_args(argv)
     if (args.target is None) != (args.resumeTgt is None):
@@ -80,25 +83,30 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def grey_levels(text: str) -> float:
+    """An argparse type: a budget in 1/255, above 0 and at most 255."""
+    value = cli.positive_float(text)
+    if value > 255:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than 255, the range of images")
+    return value
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     compute = resolve(args.device, args.precision)
-    victim = models.load_victim(args.resume, args.arch).to(compute.device)
+    size = (args.height, args.width)
+    victim = models.load_victim(args.resume, args.arch, size).to(compute.device)
     source = datasets.create(args.source, args.data, split=args.split)
     reported = [(source, victim)] if source.query else []
     if args.target:
         target = datasets.create(args.target, args.data, split=args.split)
-        reported.append((target, models.load_victim(args.resumeTgt).to(compute.device)))
+        test_samples(target)
+        reported.append((target, models.load_victim(args.resumeTgt, size=size).to(compute.device)))
     eps = args.lp / 255
     noise = attacks.create(args.noise_type, eps, eps, args.height, args.width).to(compute.device)
     plan, meta_train, meta_test = batches(args, source, victim, compute)
-    provenance = {
-        "source": source.name,
-        "mte": args.mte,
-        "meta": args.meta,
-        "victim_sha256": sha256(args.resume),
-        "seed": args.seed,
-    }
+    settings = cli.settings(args, ignore=NOT_SETTINGS)
+    settings |= {"precision": compute.precision, "victim_sha256": sha256(args.resume)}
     path = learn.learn(
         noise,
         victim,
@@ -107,12 +115,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         plan,
         compute,
         args.noise_resume,
-        args.logs_dir or args.noise_resume,
-        args.resume_from,
-        settings=cli.settings(args, ignore=NOT_SETTINGS) | {"victim": provenance["victim_sha256"]},
-        provenance=provenance,
+        Run(args.logs_dir or args.noise_resume, args.resume_from, settings),
+        provenance=settings | versions(),
         print_freq=args.print_freq,
     )
+    del meta_train, meta_test  # their images and features make room for those of the report
     for dataset, attacked in reported:
         report(dataset, attacked, noise, args, compute)
     logger.info("the perturbation is %s", path)
@@ -127,8 +134,8 @@ def batches(
         sets.append(datasets.create(args.mte, args.data, split=args.split))
     samples = [dataset.trainval if args.combine_trainval else dataset.train for dataset in sets]
     samplers = [
-        PKSampler([sample.pid for sample in part], args.batch_size, args.num_instances, 2 * args.seed + i)
-        for i, part in enumerate(samples)
+        pk_sampler(dataset, part, args, seed=2 * args.seed + i)
+        for i, (dataset, part) in enumerate(zip(sets, samples, strict=True))
     ]
     plan = learn.Plan(args.meta, args.epoch, args.iters_per_epoch or samplers[0].batches_per_deck)
     made = [
@@ -140,8 +147,17 @@ def batches(
     return plan, made[0], made[1] if args.mte else None
 
 
+def pk_sampler(dataset: Dataset, samples: Sequence[Sample], args: argparse.Namespace, seed: int) -> PKSampler:
+    """The P x K sampler of a set; its errors name the set."""
+    try:
+        return PKSampler([sample.pid for sample in samples], args.batch_size, args.num_instances, seed)
+    except UsageError as error:
+        raise UsageError(f"{dataset.name}: {error}") from error
+
+
 def report(dataset: Dataset, victim: Victim, noise: Perturbation, args: argparse.Namespace, compute: Compute) -> None:
-    """Log mAP and rank-1, clean and attacked, on the queries and gallery of a dataset."""
+    """Log mAP and rank-1, clean and attacked, on the queries and gallery of a dataset, measured in fp32."""
+    compute = Compute(compute.device, "fp32")
     query, gallery = (ImageStore(s, args.height, args.width, args.workers) for s in test_samples(dataset))
     protocol = Protocol(victim, query, gallery, compute, args.batch_size)
     for name, score in (("clean", protocol.score()), ("attacked", protocol.score(noise))):

@@ -13,7 +13,9 @@ OUT=runs/demo
 [ "$SEED" = 0 ] || OUT=runs/demo-seed$SEED
 DATA=$OUT/data
 SIZE="--height 96 --width 48"
-SECONDS=0
+# The time of a demo that was killed and went on is the sum of its parts; a finished one keeps its time.
+SECONDS=$(cat $OUT/seconds 2>/dev/null || echo 0)
+[ -e $OUT/summary.json ] || trap 'mkdir -p $OUT; echo $SECONDS > $OUT/seconds' EXIT
 step() { printf '\n[%3d s] %s\n' "$SECONDS" "$1"; }
 
 step "drawing people: synth-a, synth-b (another place and season), synth-virtual (rendered)"
@@ -33,7 +35,7 @@ train B synth-b resnet18 4
 for TYPE in 0 1 2; do
   step "learning the universal perturbation of type $TYPE against A, meta-tested on synth-virtual"
   "$PYTHON" metaAttack.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --noise_type $TYPE --data $DATA \
-    $SIZE --seed "$SEED" --batch_size 32 --num-instances 4 --epoch 4 --iters-per-epoch 10 \
+    $SIZE --seed "$SEED" --batch_size 32 --num-instances 4 --epoch 4 --iters-per-epoch 15 \
     --noise_resume $OUT/attack/$TYPE --resume-from auto
 done
 
@@ -48,4 +50,5 @@ evaluate B synth-b
 step "drawing the picture, writing the summary"
 "$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $OUT/attack/0/best_perturbation3.pth \
   --data $DATA $SIZE --out $OUT/attack.png
-"$PYTHON" -m reid.report.demo $OUT --seed "$SEED" --seconds "$SECONDS"
+[ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
+"$PYTHON" -m reid.report.demo $OUT --seed "$SEED" --seconds "$(cat $OUT/seconds)"

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # The whole test run: environment, linter, types, tests.   bash runTests.sh [pytest options]
-# Tests that take minutes are left out; run them with:     bash runTests.sh -m slow
 set -euo pipefail
 cd "$(dirname "$0")"
 source environment.sh requirements-dev.txt
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy
-"$PYTHON" -m pytest -m "not slow" "$@"
+"$PYTHON" -m pytest "$@"

@@ -19,9 +19,12 @@ from reid.defenses import Recipe, train
 from reid.evaluation.protocol import Protocol, validation_samples
 from reid.loading import ImageStore, PKSampler
 from reid.training import cli, device
-from reid.training.seeds import seed_everything
+from reid.training.snapshot import Run
 
 logger = logging.getLogger("trainReid")
+
+# what may differ between a killed run and the one that goes on with it
+NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "device", "data")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -44,7 +47,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="train on the validation identities too, keep the last epoch",
     )
     cli.add_data_options(parser)
-    cli.add_compute_options(parser)
+    cli.add_seed_option(parser)
+    cli.add_compute_options(parser, precision="auto")
     cli.add_resume_option(parser)
     return parser.parse_args(argv)
 
@@ -60,9 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     iterations = args.iters_per_epoch or max(1, len(samples) // args.batch_size)
     recipe = Recipe(args.epochs, iterations, args.lr, args.weight_decay, args.margin)
     validate = None if args.combine_trainval else validation_score(dataset, args, compute)
-    num_classes = len({sample.pid for sample in samples})
-    seed_everything(args.seed)
-    model = models.create(args.arch, num_classes, args.pretrained)
+    model = models.create(args.arch, len({sample.pid for sample in samples}), args.pretrained, seed=args.seed)
+    settings = cli.settings(args, ignore=NOT_SETTINGS) | {"precision": compute.precision}
     best = train(
         model,
         store,
@@ -70,12 +73,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe,
         compute,
         args.seed,
-        args.logs_dir,
-        validate,
-        args.eval_every,
-        args.resume_from,
-        settings=cli.settings(args, ignore=("logs_dir", "resume_from", "workers", "device", "data")),
-        metadata={"trained_on": dataset.name, "height": args.height, "width": args.width, "seed": args.seed},
+        Run(args.logs_dir, args.resume_from, settings),
+        validate=validate,
+        eval_every=args.eval_every,
+        metadata={"trained_on": dataset.name, "height": args.height, "width": args.width, "settings": settings},
     )
     logger.info("the best model is %s", best)
 

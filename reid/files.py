@@ -1,6 +1,7 @@
 """Files: read what strangers wrote without running it, write ours whole or not at all."""
 
 import contextlib
+import glob
 import hashlib
 import importlib
 import os
@@ -24,6 +25,8 @@ def temporary_sibling(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # of a process that was killed
+        stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary

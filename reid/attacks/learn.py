@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from reid.attacks.perturbations import Perturbation
 from reid.errors import ReidError
 from reid.loading import ImageStore, PKSampler, to_images
 from reid.models import Victim
-from reid.training import snapshot
 from reid.training.device import Compute
 from reid.training.runlog import RunLog
+from reid.training.snapshot import Run
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +57,22 @@ class CleanBatches:
         self._store, self._compute = store, compute
         self._pids = torch.tensor([sample.pid for sample in store.samples])
         self._epochs = [sampler.epoch(epoch, plan.iters_per_epoch) for epoch in range(plan.epochs)]
-        drawn = sorted({index for epoch in self._epochs for batch in epoch for index in batch})
-        self._row = {index: row for row, index in enumerate(drawn)}
-        parts = [drawn[i : i + sampler.batch_size] for i in range(0, len(drawn), sampler.batch_size)]
-        bar = tqdm(store.batches(parts), total=len(parts), desc=f"clean features of {name}", leave=False, disable=None)
+        self._drawn = sorted({index for epoch in self._epochs for batch in epoch for index in batch})
+        self._row = {index: row for row, index in enumerate(self._drawn)}
+        self._name, self._victim, self._batch_size = name, victim, sampler.batch_size
+
+    @cached_property
+    def _features(self) -> Tensor:
+        parts = [self._drawn[i : i + self._batch_size] for i in range(0, len(self._drawn), self._batch_size)]
+        bar = tqdm(
+            self._store.batches(parts),
+            total=len(parts),
+            desc=f"clean features of {self._name}",
+            leave=False,
+            disable=None,
+        )
         with torch.no_grad():
-            self._features = torch.cat([self._clean(victim, pixels) for _, pixels in bar])
+            return torch.cat([self._clean(pixels) for _, pixels in bar])
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, images in [0, 1] on the device."""
@@ -70,9 +81,9 @@ class CleanBatches:
             features = self._features[[self._row[index] for index in indices]]
             yield Batch(to_images(pixels, self._compute.device), pids, features)
 
-    def _clean(self, victim: Victim, pixels: Tensor) -> Tensor:
+    def _clean(self, pixels: Tensor) -> Tensor:
         with self._compute.autocast():
-            return victim(to_images(pixels, self._compute.device)).float()
+            return self._victim(to_images(pixels, self._compute.device)).float()
 
 
 def learn(
@@ -83,37 +94,44 @@ def learn(
     plan: Plan,
     compute: Compute,
     folder: Path,
-    logs_dir: Path,
-    resume_from: str | None,
-    settings: dict[str, Any],
+    run: Run,
+    *,
     provenance: dict[str, Any],
     print_freq: int = 10,
 ) -> Path:
     """Learn `noise` in place against `victim`; writes `folder/best_perturbation{epoch}.pth` after every epoch.
 
-    `virtual` may be None for mode "none" alone. `settings` guard the resume, `provenance` goes into the file. Returns
-    the path of the last file. Raises ReidError when a loss is no longer finite.
+    `virtual` may be None for mode "none" alone. `provenance` goes into the files. Returns the path of the last file.
+    Raises ReidError when a loss is no longer finite.
     """
     optimizer = MISGD(noise.step_groups(), lr=0.0, momentum=plan.momentum)
     base_lrs = [group["lr"] for group in optimizer.param_groups]
     start = 0
-    state = snapshot.load(resume_from, logs_dir, settings)
+    state = run.load()
     if state is not None:
         start = state["epoch"]
         noise.load_state_dict(state["noise"])
         optimizer.load_state_dict(state["optimizer"])
         logger.info("resumed after epoch %d of %d", start, plan.epochs)
-    with RunLog(logs_dir, start) as log:
+    with RunLog(run.logs_dir, start) as log:
         for epoch in range(start, plan.epochs):
             began = time.perf_counter()
             for group, lr in zip(optimizer.param_groups, base_lrs, strict=True):
                 group["lr"] = lr * plan.scale_at(epoch)
             values = _learn_epoch(noise, victim, source, virtual, optimizer, plan, compute, epoch, print_freq)
-            files.save(folder / f"best_perturbation{epoch}.pth", noise, provenance={**provenance, "epoch": epoch + 1})
+            files.save(folder / file_name(epoch), noise, {**provenance, "epochs_done": epoch + 1})
             log.epoch(epoch, **values, seconds=time.perf_counter() - began)
             _show(log, noise, next(source.epoch(epoch)).images[:8], epoch)
-            snapshot.save(logs_dir, epoch + 1, settings, noise=noise.state_dict(), optimizer=optimizer.state_dict())
-    return folder / f"best_perturbation{plan.epochs - 1}.pth"
+            run.save(epoch + 1, noise=noise.state_dict(), optimizer=optimizer.state_dict())
+    last = folder / file_name(plan.epochs - 1)
+    if not last.exists():
+        files.save(last, noise, provenance)
+    return last
+
+
+def file_name(epoch: int) -> str:
+    """Name of the attacker file of an epoch (0-based), as the released code has it."""
+    return f"best_perturbation{epoch}.pth"
 
 
 def _learn_epoch(

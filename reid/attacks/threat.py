@@ -76,8 +76,9 @@ class Threat:
 
     @property
     def label(self) -> str:
-        """In words, as in "color 8/255 + delta 8/255 (total 16/255), query side"."""
-        parts = [f"{name} {format_budget(getattr(self, f'eps_{name}'))}" for name in self.components]
+        """In words, as in "colour 8/255 + delta 8/255 (total 16/255), query side"."""
+        words = {"color": "colour", "delta": "delta"}
+        parts = [f"{words[name]} {format_budget(getattr(self, f'eps_{name}'))}" for name in self.components]
         total = f" (total {format_budget(self.eps_total)})" if len(parts) > 1 else ""
         return (
             f"{' + '.join(parts) or 'no change'}{total}, {'both sides' if self.side == 'both' else f'{self.side} side'}"

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from tqdm import tqdm
 
 from reid.datasets import labels as label_map
 from reid.errors import ReidError
+from reid.files import write_atomically
 from reid.loading import ImageStore, PKSampler, augment, to_images
 from reid.models import save_checkpoint
-from reid.training import snapshot
 from reid.training.device import Compute
 from reid.training.losses import triplet_and_identity
 from reid.training.runlog import RunLog
 from reid.training.seeds import generator, seed_everything
+from reid.training.snapshot import Run
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +58,17 @@ def train(
     recipe: Recipe,
     compute: Compute,
     seed: int,
-    logs_dir: Path,
+    run: Run,
+    *,
     validate: Callable[[nn.Module], float] | None,
     eval_every: int,
-    resume_from: str | None,
-    settings: dict[str, Any],
     metadata: dict[str, Any],
 ) -> Path:
-    """Train `model` on the images of `store` and return the path of the best checkpoint.
+    """Train `model` on the images of `store` and return the path of the best checkpoint, in `run.logs_dir`.
 
     `validate(model)` gives the mAP on validation identities, every `eval_every` epochs and after the last; the epoch
-    with the highest is kept, the latest of equals. Without it the last epoch is. `settings` guard the resume,
-    `metadata` goes into the file. Raises ReidError when the loss is no longer finite.
+    with the highest is kept, the latest of equals. Without it the last epoch is. `metadata` goes into the file.
+    Raises ReidError when the loss is no longer finite.
     """
     model.to(compute.device)
     model.to(memory_format=torch.channels_last)
@@ -76,14 +77,15 @@ def train(
     )
     label_of = label_map(store.samples)
     labels = torch.tensor([label_of[sample.pid] for sample in store.samples])
+    best_file = run.logs_dir / BEST_FILE
     start, best = 0, -1.0
-    state = snapshot.load(resume_from, logs_dir, settings)
+    state = run.load()
     if state is not None:
-        start, best = state["epoch"], state["best"]
+        start, best = state["epoch"], state["best"] if _bring(run, best_file) else -1.0
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         logger.info("resumed after epoch %d of %d", start, recipe.epochs)
-    with RunLog(logs_dir, start) as log:
+    with RunLog(run.logs_dir, start) as log:
         for epoch in range(start, recipe.epochs):
             began = time.perf_counter()
             values = _train_epoch(model, store, sampler, labels, optimizer, recipe, compute, seed, epoch)
@@ -93,11 +95,22 @@ def train(
             score = values.get("val_mAP")
             if (last and validate is None) or (score is not None and score >= best):
                 best = score or 0.0
-                save_checkpoint(logs_dir / BEST_FILE, model, epoch=epoch + 1, val_mAP=score, **metadata)
+                save_checkpoint(best_file, model, epoch=epoch + 1, val_mAP=score, **metadata)
             log.epoch(epoch, **values, seconds=time.perf_counter() - began)
-            state = {"best": best, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            snapshot.save(logs_dir, epoch + 1, settings, **state)
-    return logs_dir / BEST_FILE
+            run.save(epoch + 1, best=best, model=model.state_dict(), optimizer=optimizer.state_dict())
+    if not best_file.exists():
+        save_checkpoint(best_file, model, epoch=recipe.epochs, val_mAP=None, **metadata)
+    return best_file
+
+
+def _bring(run: Run, best_file: Path) -> bool:
+    """Whether the best model so far is in the run's folder, copied from the folder of the state if need be."""
+    there = run.source.with_name(BEST_FILE) if run.source else best_file
+    if there != best_file and there.exists():
+        write_atomically(best_file, lambda path: shutil.copy(there, path))
+    if not best_file.exists():
+        logger.warning("%s, the best model before the kill, is gone; the best of the epochs to come is kept", there)
+    return best_file.exists()
 
 
 def _train_epoch(

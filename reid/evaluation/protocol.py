@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from reid.attacks import Perturbation
+from reid.attacks.threat import SIDES
 from reid.datasets import Dataset, Sample
-from reid.errors import DatasetError
+from reid.errors import DatasetError, UsageError
 from reid.evaluation.features import extract, largest
 from reid.evaluation.ranking import Ranking, rank
 from reid.loading import ImageStore
@@ -51,6 +52,8 @@ class Protocol:
 
     def score(self, noise: Perturbation | None = None, side: str = "query") -> Score:
         """Rank the gallery for every query, with `noise` on the images of `side`."""
+        if side not in SIDES:
+            raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
         query, gallery = self.clean
         spent: dict[str, float] = {}
         if noise is not None:

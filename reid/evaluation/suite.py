@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reid.attacks import Perturbation, Threat, controls
+from reid.attacks import Perturbation, Threat, controls, format_budget
 from reid.datasets import Dataset
 from reid.evaluation import results
+from reid.evaluation.features import beyond
 from reid.evaluation.protocol import Protocol, fingerprint
 from reid.evaluation.results import Result
 
@@ -25,10 +26,10 @@ class Attacker:
     sha256: str | None = None
 
 
-def control_attackers(eps: float, seed: int, height: int, width: int) -> list[Attacker]:
-    """Random perturbations at the border of the budget `eps` per component: what spending it without learning does."""
-    threat = Threat(eps, eps)
-    label = f"{eps * 255:g}"
+def control_attackers(threat: Threat, seed: int, height: int, width: int) -> list[Attacker]:
+    """Random perturbations at the border of a budget: what spending it without learning does."""
+    budgets = dict.fromkeys(f"{round(eps * 255, 4):g}" for eps in (threat.eps_color, threat.eps_delta))
+    label = "+".join(budgets)
     return [
         Attacker(f"{RANDOM_SIGN} {label}", controls.random_sign(threat, seed, height, width)),
         Attacker(f"{RANDOM_LUT} {label}", controls.random_lut(threat, seed)),
@@ -66,7 +67,7 @@ class Suite:
                 **identity,
                 metrics=results.metrics_of(score.ranking),
                 spent=score.spent,
-                checks=[] if attacker.noise is None else [_budget_check(score.spent, attacker.noise.threat)],
+                checks=[] if attacker.noise is None else [_budget_check(score.spent, identity["threat"])],
                 versions=results.versions(),
                 command=self.command,
                 seconds=time.perf_counter() - began,
@@ -97,11 +98,9 @@ class Suite:
         }
 
 
-def _budget_check(spent: dict[str, float], threat: Threat) -> dict[str, Any]:
-    """That the scored images are within the budget; `extract` has refused to go on otherwise."""
-    detail = ", ".join(f"{name} {value * 255:.2f}/255" for name, value in spent.items())
-    return {
-        "name": "budget",
-        "passed": True,
-        "detail": f"spent on the scored images: {detail}; allowed: {threat.label}",
-    }
+def _budget_check(spent: dict[str, float], threat: dict[str, Any]) -> dict[str, Any]:
+    """Whether the scored images are within the budget (`extract` has refused to go on if they are not)."""
+    allowed = Threat.from_dict(threat)
+    found = ", ".join(f"{name} {format_budget(value)}" for name, value in spent.items())
+    detail = f"spent on the scored images: {found}; allowed: {allowed.label}"
+    return {"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}

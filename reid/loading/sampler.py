@@ -11,8 +11,9 @@ from reid.errors import UsageError
 class PKSampler:
     """Index batches of `batch_size` = P x K from the pids of a list of samples.
 
-    Identities are dealt from shuffled decks, so that each appears before any comes twice; an identity with fewer
-    than K images repeats some. The batches of an epoch depend on (seed, epoch) alone.
+    Identities are dealt from shuffled decks, so that none comes twice in a deck; those that do not fill a last batch
+    wait for another deck. An identity with fewer than K images repeats some. The batches of an epoch depend on
+    (seed, epoch) alone.
     Raises UsageError when batch_size is no multiple of K = num_instances, or there are fewer than P identities.
     """
 

@@ -68,7 +68,7 @@ def _decode(path: str, height: int, width: int) -> np.ndarray:
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(
             f"cannot read the image {path} ({error}); restore it, or convert the dataset again"
         ) from error

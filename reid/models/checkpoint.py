@@ -58,6 +58,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
+def trained_size(path: str | Path) -> tuple[int, int] | None:
+    """Height and width of the training images, where `save_checkpoint` wrote them into the file."""
+    content = read_torch(path)
+    height, width = (content.get(key) if isinstance(content, Mapping) else None for key in ("height", "width"))
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
 def load_checkpoint(model: nn.Module | str | Path, path: str | Path | nn.Module) -> LoadReport:
     """Load a file into a model of `create` (the arguments may come in either order) and report every key.
 

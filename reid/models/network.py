@@ -87,7 +87,7 @@ class ReidModel(nn.Module):
         x = base.maxpool(x)
         for stage in (base.layer1, base.layer2, base.layer3, base.layer4):
             x = stage(x)
-        return x.mean(dim=(2, 3))
+        return x.float().mean(dim=(2, 3))  # float32 from here on, whatever autocast chose for the convolutions
 
 
 def names() -> list[str]:

@@ -1,13 +1,19 @@
 """The form of a model that is attacked and evaluated: features only, eval mode, frozen."""
 
 import copy
+import logging
 from pathlib import Path
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from reid.errors import CheckpointError
-from reid.models.checkpoint import load_model
+from reid.models.checkpoint import load_checkpoint, read_checkpoint, trained_size
+from reid.models.layout import layout_of
+from reid.models.network import create
+
+logger = logging.getLogger(__name__)
 
 
 class Victim(nn.Module):
@@ -20,6 +26,7 @@ class Victim(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model.requires_grad_(False)
+        self.model.to(memory_format=torch.channels_last)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -37,9 +44,18 @@ def as_victim(model: nn.Module) -> Victim:
     return Victim(copy.deepcopy(model))
 
 
-def load_victim(path: str | Path, arch: str | None = None) -> Victim:
-    """The model in a checkpoint as a Victim. Raises CheckpointError when it is another than `arch`, if given."""
-    model, _ = load_model(path)
-    if arch not in (None, model.arch):
-        raise CheckpointError(f"{path} is a {model.arch}, not a {arch}; use -a {model.arch}, or leave -a out")
+def load_victim(path: str | Path, arch: str | None = None, size: tuple[int, int] | None = None) -> Victim:
+    """The model in a checkpoint as a Victim; a file without a head will do, since features do not need one.
+
+    Warns when the file says that it was trained on images of another (height, width) than `size`. Raises
+    CheckpointError when it is another architecture than `arch`, if given, or no re-ID model.
+    """
+    found, num_classes = layout_of(read_checkpoint(path), path)
+    if arch not in (None, found):
+        raise CheckpointError(f"{path} is a {found}, not a {arch}; use -a {found}, or leave -a out")
+    model = create(found, num_classes or 1, seed=0)
+    load_checkpoint(model, path)
+    trained = trained_size(path)
+    if size is not None and trained not in (None, size):
+        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", path, *trained, *size)
     return Victim(model)

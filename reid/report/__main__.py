@@ -4,6 +4,7 @@
         --attack attackModel/market1501-maml/0/best_perturbation4.pth --out picture.png
 """
 
+import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from reid.training.device import resolve
 logger = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, prog="python -m reid.report")
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
     parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model")
@@ -29,12 +30,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=cli.positive_int, default=4, help="how many queries to show")
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
     cli.add_data_options(parser)
-    cli.add_compute_options(parser)
-    args = parser.parse_args(argv)
+    cli.add_compute_options(parser, precision="fp32")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
     if args.out.suffix.lower() != ".png":
         raise UsageError(f"--out {args.out} must end in .png")
     compute = resolve(args.device, args.precision)
-    victim = models.load_victim(args.resume).to(compute.device)
+    victim = models.load_victim(args.resume, size=(args.height, args.width)).to(compute.device)
     noise = attacks.load(args.attack).to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     query, gallery = (ImageStore(s, args.height, args.width, args.workers) for s in test_samples(dataset))

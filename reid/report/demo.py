@@ -5,38 +5,53 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from reid.defenses.plain import BEST_FILE
+from reid.errors import ReidError
 from reid.evaluation.results import Result, read_results
 from reid.evaluation.suite import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
-from reid.files import write_atomically
+from reid.files import sha256, write_atomically
 from reid.training import cli
 
 VICTIMS = ("A", "B")
 
 
 def summarise(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
-    """The numbers of `folder`/results/{A,B}, mAP as fractions; see README.md for the layout."""
-    return {
-        "victims": {name: _victim(read_results(folder / "results" / name)) for name in VICTIMS},
-        "seed": seed,
-        "seconds": seconds,
-    }
+    """The numbers of `folder`/results/{A,B}, mAP as fractions; see README.md for the layout.
+
+    Only results of the models and attackers that are in `folder` now count. Raises ReidError when some are missing.
+    """
+    attackers = {sha256(path) for path in folder.glob("attack/*/best_perturbation*.pth")} | {None}
+    victims = {}
+    for name in VICTIMS:
+        model = sha256(folder / name / BEST_FILE)
+        found = [
+            result
+            for result in read_results(folder / "results" / name)
+            if (result.victim["sha256"], result.seed) == (model, seed) and result.attacker["sha256"] in attackers
+        ]
+        try:
+            victims[name] = _victim(found)
+        except (KeyError, IndexError) as error:
+            raise ReidError(f"{folder}/results/{name} lacks results of the demo; run bash runDemo.sh") from error
+    return {"victims": victims, "seed": seed, "seconds": seconds}
 
 
 def _victim(results: Sequence[Result]) -> dict[str, Any]:
     first = results[0]
-    scores = {result.attacker["name"].rpartition(" ")[0]: result.metrics["mAP"] for result in results}
+    controls = {result.attacker["name"].rpartition(" ")[0]: result.metrics["mAP"] for result in results}
     learnt = {
         str(result.attacker["noise_type"]): result.metrics["mAP"] for result in results if result.attacker["sha256"]
     }
+    names = {result.attacker["name"]: result.metrics["mAP"] for result in results}
     return {
         "arch": first.victim["arch"],
         "dataset": first.dataset["name"],
-        "clean": next(result.metrics["mAP"] for result in results if result.attacker["name"] == CLEAN),
-        "attacked": dict(sorted(learnt.items())),
+        "clean": names[CLEAN],
+        "attacked": {key: learnt[key] for key in ("0", "1", "2")},
         "controls": {
-            "random_sign": scores[RANDOM_SIGN],
-            "random_lut": scores[RANDOM_LUT],
-            "both": scores[RANDOM_BOTH],
+            "random_sign": controls[RANDOM_SIGN],
+            "random_lut": controls[RANDOM_LUT],
+            "both": controls[RANDOM_BOTH],
         },
         "chance": first.metrics["chance_mAP"],
     }

@@ -11,6 +11,7 @@ from reid.attacks.perturbations import NODES
 from reid.datasets import Sample
 from reid.evaluation.features import extract
 from reid.evaluation.protocol import Protocol
+from reid.evaluation.ranking import JUNK_PID
 from reid.loading import ImageStore, to_images
 from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, to_image, with_margin
 
@@ -45,7 +46,8 @@ def colour_table_panel(noise: Perturbation, cell: int = 4) -> Image.Image | None
     tables = [layer for layer in noise.layers() if layer.component == "color"]
     if not tables:
         return None
-    levels, blues = torch.linspace(0, 1, NODES), torch.linspace(0, 1, 5)
+    device = tables[0].boxes()["xform.xform_params"].lower.device
+    levels, blues = torch.linspace(0, 1, NODES, device=device), torch.linspace(0, 1, 5, device=device)
     colours = torch.stack(torch.meshgrid(levels, levels, blues, indexing="ij")).permute(3, 0, 1, 2)
     with torch.no_grad():
         change = magnified_difference(colours, tables[0](colours))
@@ -92,11 +94,14 @@ def ranked_panel(
 def ranked_order(
     query: Tensor, gallery: Tensor, query_sample: Sample, gallery_samples: Sequence[Sample], length: int
 ) -> list[int]:
-    """Gallery indices of the nearest `length` items to features query (D,), same person in the same camera left out."""
+    """Gallery indices of the nearest `length` items to features query (D,), by the rules of `ranking.rank`.
+
+    Same person in the same camera and junk are left out, so the list may be shorter.
+    """
     distances = (gallery - query).pow(2).sum(1)
-    junk = [s.pid == query_sample.pid and s.camid == query_sample.camid for s in gallery_samples]
-    distances[torch.tensor(junk)] = float("inf")
-    return torch.argsort(distances, stable=True)[:length].tolist()
+    counts = [s.pid != JUNK_PID and (s.pid, s.camid) != (query_sample.pid, query_sample.camid) for s in gallery_samples]
+    kept = torch.tensor(counts).nonzero().flatten()
+    return kept[torch.argsort(distances[kept], stable=True)[:length]].tolist()
 
 
 def attack_picture(protocol: Protocol, noise: Perturbation, title: str, num_queries: int = 4) -> Image.Image:

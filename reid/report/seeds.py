@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from reid.errors import ReidError
+from reid.report.demo import VICTIMS
 from reid.training import cli
 
 COLUMNS = {
@@ -26,8 +27,7 @@ COLUMNS = {
 
 def page(summaries: Sequence[dict[str, Any]]) -> str:
     """The page for summaries as `reid.report.demo` writes them."""
-    victims = list(summaries[0]["victims"])
-    return "\n\n".join(["# Demo results", _introduction(summaries), *(_victim(name, summaries) for name in victims)])
+    return "\n\n".join(["# Demo results", _introduction(summaries), *(_victim(name, summaries) for name in VICTIMS)])
 
 
 def _introduction(summaries: Sequence[dict[str, Any]]) -> str:
@@ -71,10 +71,11 @@ def _value(victim: dict[str, Any], path: tuple[str, ...]) -> float:
 def _read(path: Path) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text())
-        for victim in summary["victims"].values():
+        float(summary["seconds"]), int(summary["seed"])
+        for name in VICTIMS:
             for column in COLUMNS.values():
-                _value(victim, column)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+                _value(summary["victims"][name], column)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReidError(f"{path} is not a summary of the demo ({error!r}); run bash runDemo.sh") from error
     return summary
 

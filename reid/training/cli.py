@@ -63,15 +63,19 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=positive_int, default=2, help="threads that decode images")
 
 
-def add_compute_options(parser: argparse.ArgumentParser) -> None:
-    """Seed, device, precision."""
-    group = parser.add_argument_group("run")
-    group.add_argument("--seed", type=natural_int, default=0, help="seed of everything random")
+def add_seed_option(parser: argparse.ArgumentParser) -> None:
+    """The seed."""
+    parser.add_argument("--seed", type=natural_int, default=0, help="seed of everything random")
+
+
+def add_compute_options(parser: argparse.ArgumentParser, precision: str) -> None:
+    """Device, and precision with this default: "fp32" for what measures, "auto" for what trains."""
+    group = parser.add_argument_group("compute")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: CUDA if there is a GPU")
     group.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps; auto takes a GPU if there is one"
-    )
-    group.add_argument(
-        "--precision", default="auto", help="of networks: fp32, bf16, or auto: bf16 where the hardware computes in it"
+        "--precision",
+        default=precision,
+        help="of networks: fp32, bf16, or auto: bf16 where the hardware computes in it",
     )
 
 
@@ -90,17 +94,25 @@ def settings(args: argparse.Namespace, ignore: Sequence[str]) -> dict[str, str]:
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a script's `main(argv)` and leave with 0; 2 and one line for a ReidError; 130 when interrupted."""
+    """Run a script's `main(argv)`; leave with 0, with 2 and one line for what the user can mend, 130 if interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         main(argv)
     except ReidError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        where = error.filename or "a file"
+        _fail(f"{where}: {error.strerror or error}; check the path, its permissions and the space left")
     except KeyboardInterrupt:
-        print(
-            "interrupted; the same command with --resume-from auto goes on from the last epoch",
-            file=sys.stderr,
-        )
+        print("interrupted; a run that knows --resume-from goes on with --resume-from auto", file=sys.stderr)
         sys.exit(130)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        _fail("the device is out of memory; lower --batch_size, --height or --width, or use --device cpu")
     sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

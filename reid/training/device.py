@@ -8,6 +8,7 @@ import torch
 from reid.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16")
+DEVICE_TYPES = ("cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,16 @@ class Compute:
 
 def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # not public in every torch
+    return device.type == "cpu" and supported()
 
 
 def resolve(device: str = "auto", precision: str = "auto") -> Compute:
     """Turn `--device` and `--precision` into a Compute.
 
-    "auto" takes the first GPU where there is one, and bfloat16 where the hardware computes in it.
-    Raises UsageError for a device that is not there.
+    "auto" takes the first CUDA GPU where there is one, and bfloat16 where the hardware computes in it. Products are
+    never rounded to TF32, and cuDNN is asked for repeatable kernels. Raises UsageError for a device that is not there.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
@@ -43,6 +45,8 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(name)
+        if resolved.type not in DEVICE_TYPES:
+            raise ValueError(f"not one of {DEVICE_TYPES}")
         torch.empty(1, device=resolved)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UsageError(f"--device {device} cannot be used on this machine; try --device cpu") from error
@@ -50,4 +54,6 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
         precision = "bf16" if _has_fast_bf16(resolved) else "fp32"
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
     return Compute(resolved, precision)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from reid.files import write_atomically
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,7 +25,8 @@ class RunLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._metrics = self.folder / "metrics.jsonl"
         kept = self._metrics.read_text().splitlines()[:first_epoch] if self._metrics.exists() else []
-        self._metrics.write_text("".join(line + "\n" for line in kept))
+        text = "".join(line + "\n" for line in kept)
+        write_atomically(self._metrics, lambda path: path.write_text(text))
         self._board = SummaryWriter(str(self.folder), purge_step=first_epoch)
         self._file = logging.FileHandler(self.folder / "log.txt")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

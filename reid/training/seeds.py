@@ -7,13 +7,11 @@ import torch
 
 
 def seed_everything(*key: int) -> None:
-    """Seed Python, numpy and torch from `key`, for example (seed, epoch), and ask for repeatable kernels."""
+    """Seed Python, numpy and torch (for dropout) from `key`, for example (seed, epoch)."""
     state = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint32)[0])
     random.seed(state)
     np.random.seed(state)
     torch.manual_seed(state)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
 
 
 def generator(*key: int) -> torch.Generator:

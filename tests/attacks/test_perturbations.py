@@ -214,8 +214,8 @@ class TestSequence:
 @pytest.mark.parametrize(
     ("noise_type", "label"),
     [
-        (0, "color 8/255 + delta 4/255 (total 12/255), gallery side"),
-        (1, "color 8/255, gallery side"),
+        (0, "colour 8/255 + delta 4/255 (total 12/255), gallery side"),
+        (1, "colour 8/255, gallery side"),
         (2, "delta 4/255, gallery side"),
     ],
 )

@@ -46,8 +46,8 @@ def test_components_add_up():
 @pytest.mark.parametrize(
     ("threat", "label"),
     [
-        (Threat(8 / 255, 8 / 255), "color 8/255 + delta 8/255 (total 16/255), query side"),
-        (Threat(8 / 255, 0, "gallery"), "color 8/255, gallery side"),
+        (Threat(8 / 255, 8 / 255), "colour 8/255 + delta 8/255 (total 16/255), query side"),
+        (Threat(8 / 255, 0, "gallery"), "colour 8/255, gallery side"),
         (Threat(0, 2 / 255, "both"), "delta 2/255, both sides"),
         (Threat(0, 0), "no change, query side"),
     ],

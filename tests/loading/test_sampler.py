@@ -33,6 +33,14 @@ def test_every_identity_comes_once_before_any_comes_twice():
     assert len(set(seen)) == 6
 
 
+def test_identities_that_fill_no_batch_wait_for_another_deck():
+    sampler = PKSampler([pid for pid in range(7) for _ in range(2)], batch_size=6, num_instances=2, seed=0)
+    batches = sampler.epoch(0, 40)
+    for first, second in zip(batches[::2], batches[1::2], strict=True):
+        assert len({i // 2 for i in first + second}) == 6
+    assert {i // 2 for batch in batches for i in batch} == set(range(7))
+
+
 def test_batches_depend_on_seed_and_epoch_alone():
     first, again, other = (PKSampler(PIDS, 8, 4, seed) for seed in (0, 0, 1))
     assert first.epoch(3, 5) == again.epoch(3, 5)

@@ -9,7 +9,7 @@ import metaAttack
 import trainReid
 from reid.errors import UsageError
 from reid.files import read_torch
-from reid.training import snapshot
+from reid.training.snapshot import Run
 
 
 class Killed(BaseException):
@@ -18,26 +18,26 @@ class Killed(BaseException):
 
 def kill_after(monkeypatch, epoch):
     """Die when the state of `epoch` (0-based) is written and the next epoch has not begun."""
-    save = snapshot.save
+    save = Run.save
 
-    def die(folder, finished, *args, **kwargs):
-        save(folder, finished, *args, **kwargs)
+    def die(self, finished, **state):
+        save(self, finished, **state)
         if finished == epoch + 1:
             raise Killed
 
-    monkeypatch.setattr(snapshot, "save", die)
+    monkeypatch.setattr(Run, "save", die)
 
 
 def kill_before_state(monkeypatch, epoch):
     """Die when all of `epoch` (0-based) is done but its state is not yet written."""
+    save = Run.save
 
-    def die(folder, finished, *args, **kwargs):
+    def die(self, finished, **state):
         if finished == epoch + 1:
             raise Killed
-        return save(folder, finished, *args, **kwargs)
+        save(self, finished, **state)
 
-    save = snapshot.save
-    monkeypatch.setattr(snapshot, "save", die)
+    monkeypatch.setattr(Run, "save", die)
 
 
 def kill_in_second_step_of(monkeypatch, module, name):
@@ -119,6 +119,35 @@ def test_attack_killed_inside_an_epoch(mode, attack_options, tmp_path, monkeypat
     for name in ("best_perturbation0.pth", "best_perturbation2.pth"):
         assert_equal(read_torch(whole / name), read_torch(parts / name))
     assert losses(whole) == losses(parts)
+
+
+@pytest.mark.parametrize("kill", [kill_after, kill_before_state])
+def test_attack_killed_between_epochs(kill, attack_options, tmp_path, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    metaAttack.main([*attack_options, "--noise_resume", str(whole)])
+    with monkeypatch.context() as patch:
+        kill(patch, epoch=1)
+        with pytest.raises(Killed):
+            metaAttack.main([*attack_options, "--noise_resume", str(parts)])
+    metaAttack.main([*attack_options, "--noise_resume", str(parts), "--resume-from", "auto"])
+    assert_equal(read_torch(whole / "state.pth"), read_torch(parts / "state.pth"))
+    assert losses(whole) == losses(parts)
+
+
+def test_going_on_in_another_folder_brings_the_best_model_along(train_options, tmp_path, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainReid.main([*train_options, "--logs_dir", str(whole)])
+    trainReid.main([*train_options, "--logs_dir", str(parts), "--resume-from", str(whole)])
+    assert_equal(read_torch(whole / "model_best.pth"), read_torch(parts / "model_best.pth"))
+
+
+def test_a_fresh_start_never_overwrites_a_run(train_options, attack_options, tmp_path):
+    options_of = {trainReid: [*train_options, "--logs_dir"], metaAttack: [*attack_options, "--noise_resume"]}
+    for script, given in options_of.items():
+        options = [*given, str(tmp_path / script.__name__)]
+        script.main(options)
+        with pytest.raises(UsageError, match="holds a run already"):
+            script.main(options)
 
 
 def test_a_finished_run_is_not_done_again(attack_options, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ import evaluate
 import metaAttack
 import trainReid
 from reid import attacks, models
+from reid.errors import ReidError
 from reid.evaluation.results import read_results
 from reid.report import __main__ as picture
 from reid.report import demo
@@ -42,7 +44,7 @@ def test_attack_leaves_projected_perturbations_with_their_threat(noise_type, att
     for component, types in (("color", (0, 1)), ("delta", (0, 2))):
         assert (spent[component] > 0) == (noise_type in types)
         assert spent[component] <= 4 / 255 + 1e-6
-    assert noise.provenance["source"] == "synth-a"
+    assert (noise.provenance["source"], noise.provenance["lp"]) == ("synth-a", "4.0")
     assert [path.name for path in sorted(tmp_path.glob("*.pth"))] == [
         *(f"best_perturbation{epoch}.pth" for epoch in range(3)),
         "state.pth",
@@ -91,6 +93,27 @@ def test_evaluation_at_zero_budget_equals_clean(victim, attacker, data, tmp_path
     assert all(other == metrics[0] for other in metrics)
 
 
+def test_controls_have_the_budget_of_the_attacker_component_by_component(victim, data, tmp_path):
+    noise = attacks.create(0, eps_color=4 / 255, eps_delta=8 / 255, height=32, width=16)
+    attacks.save(tmp_path / "uneven.pth", noise, {})
+    options = ["-d", "synth-a", "--resume", victim, "--attack", str(tmp_path / "uneven.pth"), "--data", data, *SIZE]
+    evaluate.main([*options, "--results", str(tmp_path / "r")])
+    threats = {r.attacker["name"]: r.threat for r in read_results(tmp_path / "r")}
+    assert threats["random both 4+8"] == {"eps_color": 4 / 255, "eps_delta": 8 / 255, "side": "query"}
+
+
+def test_a_zero_budget_without_attackers_is_zero(victim, data, tmp_path):
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--eps", "0"]
+    evaluate.main([*options, "--results", str(tmp_path)])
+    assert all(result.spent.get("total", 0.0) == 0 for result in read_results(tmp_path))
+
+
+def test_another_size_than_the_model_was_trained_on_is_warned_about(victim, data, tmp_path, caplog):
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, "--height", "48", "--width", "16"]
+    evaluate.main([*options, "--results", str(tmp_path)])
+    assert "was trained on 32 x 16 images, not 48 x 16" in caplog.text
+
+
 def test_distance_and_reranking_change_the_ranking(victim, data, tmp_path):
     scores = []
     for i, extra in enumerate(([], ["--rerank"], ["--dist_metric", "cosine"])):
@@ -113,32 +136,43 @@ def test_the_picture_shows_queries_and_lists(victim, attacker, data, tmp_path):
     assert Image.open(out).height > few
 
 
-def test_the_summary_of_the_demo_holds_the_measured_numbers(victim, attack_options, data, tmp_path, capsys):
+def test_the_summary_of_the_demo_holds_the_measured_numbers(victim, attacker, attack_options, data, tmp_path, capsys):
     files = []
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+        shutil.copy(victim, tmp_path / name / "model_best.pth")
     for noise_type in ("0", "1", "2"):
         folder = tmp_path / "attack" / noise_type
         metaAttack.main([*attack_options, "--noise_type", noise_type, "--noise_resume", str(folder)])
         files.append(str(folder / "best_perturbation2.pth"))
     for name, dataset in (("A", "synth-a"), ("B", "synth-b")):
-        options = ["-d", dataset, "--resume", victim, "--attack", *files, "--data", data, *SIZE]
-        evaluate.main([*options, "--results", str(tmp_path / "results" / name)])
+        options = ["-d", dataset, "--resume", victim, "--data", data, *SIZE, "--seed", "7"]
+        options += ["--results", str(tmp_path / "results" / name)]
+        evaluate.main(options)
+        with pytest.raises(ReidError, match="lacks results of the demo"):
+            demo.main([str(tmp_path), "--seed", "7"])
+        evaluate.main([*options, "--attack", *files])
+    evaluate.main([*options, "--attack", attacker, "--seed", "1"])  # an attacker that is not of this demo
+    capsys.readouterr()
     demo.main([str(tmp_path), "--seed", "7", "--seconds", "1.5"])
+    printed = capsys.readouterr().out
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["seed"], summary["seconds"], list(summary["victims"])) == (7, 1.5, ["A", "B"])
     for name, victim_summary in summary["victims"].items():
-        results = read_results(tmp_path / "results" / name)
+        results = [r for r in read_results(tmp_path / "results" / name) if r.seed == 7]
         by_name = {r.attacker["name"]: r.metrics["mAP"] for r in results}
         by_type = {str(r.attacker["noise_type"]): r.metrics["mAP"] for r in results if r.attacker["sha256"]}
         assert victim_summary["clean"] == by_name["clean"]
         assert victim_summary["attacked"] == by_type
-        assert list(by_type) == ["0", "1", "2"]
+        assert list(victim_summary["attacked"]) == ["0", "1", "2"]
         assert victim_summary["controls"] == {
             "random_sign": by_name["random sign 8"],
             "random_lut": by_name["random LUT 8"],
             "both": by_name["random both 8"],
         }
         assert victim_summary["chance"] == results[0].metrics["chance_mAP"]
-        assert f"{100 * victim_summary['clean']:.1f}" in capsys.readouterr().out or name == "B"
+        assert f"{name}: resnet10 on {victim_summary['dataset']}" in printed
+        assert f"{100 * victim_summary['attacked']['1']:.1f}" in printed
 
 
 class Watched(argparse.Namespace):
@@ -156,11 +190,13 @@ def test_every_option_is_used(train_options, attack_options, victim, attacker, d
         trainReid: [*train_options, "--logs_dir", str(tmp_path / "t")],
         metaAttack: [*attack_options, "-t", "synth-b", "--resumeTgt", victim, "--noise_resume", str(tmp_path / "a")],
         evaluate: ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE],
+        picture: ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE],
     }
+    extra = {evaluate: ["--results", str(tmp_path / "r")], picture: ["--out", str(tmp_path / "p.png")]}
     for script, options in runs.items():
         parse = script.parse
         monkeypatch.setattr(script, "parse", lambda argv, parse=parse: Watched(**vars(parse(argv))))
         Watched.read = set()
-        script.main([*options, "--results", str(tmp_path / "r")] if script is evaluate else options)
+        script.main([*options, *extra.get(script, [])])
         unused = set(vars(parse(options))) - Watched.read
         assert not unused, f"{script.__name__} ignores {unused}"

@@ -38,11 +38,35 @@ def test_no_arguments(script, capsys):
 
 
 @pytest.mark.parametrize("script", [trainReid, metaAttack, evaluate, picture])
-def test_help_states_every_default(script, capsys):
+def test_help_describes_every_option_and_its_default(script, capsys, monkeypatch):
+    parsers = []
+    initialise = cli.OneLineParser.__init__
+    monkeypatch.setattr(
+        cli.OneLineParser, "__init__", lambda self, *a, **k: (parsers.append(self), initialise(self, *a, **k))[1]
+    )
     with pytest.raises(SystemExit) as left:
         cli.run(script.main, ["--help"])
     assert left.value.code == 0
-    assert "(default:" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    for action in parsers[0]._actions:
+        assert action.help, action.dest
+        if action.option_strings and not action.required and action.dest != "help":
+            assert f"{action.option_strings[-1]} " in shown
+            assert f"(default: {action.default})" in shown, action.dest
+
+
+def test_a_path_that_cannot_be_written_is_one_line(train_options, victim, data, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    path = str(tmp_path / "file")
+    assert path in failure(trainReid, [*train_options, "--logs_dir", path], capsys)
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--results", path]
+    assert path in failure(evaluate, options, capsys)
+
+
+def test_a_target_that_cannot_be_ranked_is_found_before_the_attack(attack_options, victim, tmp_path, capsys):
+    options = [*attack_options, "-t", "mars", "--resumeTgt", victim, "--noise_resume", str(tmp_path / "new")]
+    assert "no dataset is called 'mars'" in failure(metaAttack, options, capsys)
+    assert not (tmp_path / "new").exists()
 
 
 def test_wrong_dataset(data, victim, tmp_path, capsys):
@@ -98,12 +122,16 @@ def test_batch_size_that_is_no_multiple(train_options, attack_options, tmp_path,
     ("extra", "words"),
     [
         (["--lp", "0"], "--lp"),
-        (["--lp", "300"], "eps_color"),
+        (["--lp", "300"], "--lp"),
         (["--epoch", "0"], "--epoch"),
         (["--meta", "reptile"], "--meta"),
         (["-t", "synth-b"], "-t and --resumeTgt go together"),
-        (["--batch_size", "800"], "needs 200 identities, and the set has 11"),
+        (
+            ["--batch_size", "800"],
+            "synth-a: a batch of 200 identities x 4 images needs 200",
+        ),
         (["--device", "cuda:77"], "--device cuda:77"),
+        (["--device", "meta"], "--device meta"),
         (["--precision", "fp8"], "--precision fp8"),
         (["--resume-from", "nowhere/state.pth"], "no such checkpoint file"),
         (["--height", "0"], "--height"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SIZE = ["--height", "32", "--width", "16", "--device", "cpu"]
+SIZE = ["--height", "32", "--width", "16", "--device", "cpu", "--precision", "fp32"]
 
 
 def draw(raw: Path, num_ids: int, cameras: int, seed: int) -> None:

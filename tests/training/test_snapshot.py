@@ -5,37 +5,43 @@ import torch
 
 from reid.errors import CheckpointError, UsageError
 from reid.files import write_atomically
-from reid.training import snapshot
+from reid.training.snapshot import STATE_FILE, Run
 
 SETTINGS = {"lr": "0.1", "epochs": "3"}
 
 
 def test_a_saved_state_comes_back(tmp_path):
-    snapshot.save(tmp_path, 2, SETTINGS, weights={"w": torch.ones(2)})
-    for where in ("auto", str(tmp_path), str(tmp_path / snapshot.STATE_FILE)):
-        state = snapshot.load(where, tmp_path, SETTINGS)
+    Run(tmp_path, None, SETTINGS).save(2, weights={"w": torch.ones(2)})
+    for where in ("auto", str(tmp_path), str(tmp_path / STATE_FILE)):
+        state = Run(tmp_path, where, SETTINGS).load()
         assert state["epoch"] == 2
         assert torch.equal(state["weights"]["w"], torch.ones(2))
 
 
 def test_a_fresh_start_reads_nothing(tmp_path):
-    assert snapshot.load("auto", tmp_path / "not yet there", SETTINGS) is None
-    snapshot.save(tmp_path, 2, SETTINGS)
-    assert snapshot.load(None, tmp_path, SETTINGS) is None
+    assert Run(tmp_path / "not yet there", "auto", SETTINGS).load() is None
+    assert Run(tmp_path / "not yet there", None, SETTINGS).load() is None
+
+
+def test_a_fresh_start_over_another_run_is_refused(tmp_path):
+    Run(tmp_path, None, SETTINGS).save(2)
+    with pytest.raises(UsageError, match="holds a run already"):
+        Run(tmp_path, None, SETTINGS).load()
 
 
 def test_other_settings_are_named_and_refused(tmp_path):
-    snapshot.save(tmp_path, 2, SETTINGS)
+    Run(tmp_path, None, SETTINGS).save(2)
     with pytest.raises(UsageError, match=r"lr: 0\.1 there, 0\.2 now"):
-        snapshot.load("auto", tmp_path, SETTINGS | {"lr": "0.2"})
+        Run(tmp_path, "auto", SETTINGS | {"lr": "0.2"}).load()
 
 
-def test_a_missing_or_foreign_file_is_refused(tmp_path):
+@pytest.mark.parametrize("content", [{"w": torch.ones(1)}, {"epoch": 1, "settings": "all"}, [1, 2]])
+def test_a_missing_or_foreign_file_is_refused(content, tmp_path):
     with pytest.raises(CheckpointError, match="no such checkpoint file"):
-        snapshot.load(str(tmp_path / "nothing.pth"), tmp_path, SETTINGS)
-    torch.save({"w": torch.ones(1)}, tmp_path / "model.pth")
+        Run(tmp_path, str(tmp_path / "nothing.pth"), SETTINGS).load()
+    torch.save(content, tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match="not the state of a run"):
-        snapshot.load(str(tmp_path / "model.pth"), tmp_path, SETTINGS)
+        Run(tmp_path, str(tmp_path / "model.pth"), SETTINGS).load()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -49,3 +55,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_write_left_behind_is_removed(tmp_path):
+    left = tmp_path / ".file.0123abcd.part"
+    left.write_text("half")
+    write_atomically(tmp_path / "file", lambda temporary: temporary.write_text("whole"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
