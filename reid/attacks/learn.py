@@ -16,7 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from reid.attacks import files
-from reid.attacks.meta import Batch, meta_step
+from reid.attacks.meta import Batch, Objective, meta_step
+from reid.attacks.objectives import pull_farthest
 from reid.attacks.optimiser import MISGD
 from reid.attacks.perturbations import Perturbation
 from reid.errors import ReidError
@@ -38,6 +39,7 @@ class Plan:
     iters_per_epoch: int
     momentum: float = 1.0
     decay: float = 0.01
+    objective: Objective = pull_farthest
 
     def scale_at(self, epoch: int) -> float:
         """Factor on the step size in an epoch (0-based)."""
@@ -155,7 +157,7 @@ def _learn_epoch(
         disable=None,
     )
     for iteration, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
-        step = meta_step(noise, victim, real, other, optimizer, plan.mode, compute.autocast)
+        step = meta_step(noise, victim, real, other, optimizer, plan.mode, compute.autocast, plan.objective)
         losses = {name: value.item() for name, value in step.items()}
         for name, value in losses.items():
             if not math.isfinite(value):

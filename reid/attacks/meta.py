@@ -16,6 +16,7 @@ from reid.attacks.perturbations import Perturbation
 from reid.errors import UsageError
 
 MODES = ("maml", "alternating", "none")
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, perturbed features, pids -> scalar
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def meta_step(
     optimizer: torch.optim.Optimizer,
     mode: str = "maml",
     autocast: Callable[[], AbstractContextManager] = nullcontext,
+    objective: Objective = pull_farthest,
 ) -> dict[str, Tensor]:
     """Update `noise` once, in place, and project it.
 
@@ -60,7 +62,7 @@ def meta_step(
         perturbed = functional_call(noise, parameters, (batch.images,))
         with autocast():
             features = victim(perturbed)
-        loss = pull_farthest(batch.clean_features, features, batch.pids)
+        loss = objective(batch.clean_features, features, batch.pids)
         return loss.detach(), torch.autograd.grad(loss, tuple(live.values()))
 
     loss_tr, gradients = loss_and_gradients(source, live)

@@ -7,14 +7,6 @@ import torch
 DATA = Path(__file__).parents[1] / "data"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def golden():
     """Arrays of a golden file as tensors: golden("misgd")["gradients"]."""

@@ -60,8 +60,8 @@ class TestGolden:
             torch.testing.assert_close(value, projected[key], rtol=0, atol=1e-7)
 
     def test_perturbed_images(self, noise, golden, noise_type):
-        images = golden("perturbation_inputs")["images"][:1] / 255
-        expected = golden(f"perturbation_type{noise_type}")["output_of_first"]
+        images = golden("perturbation_inputs")["images"] / 255
+        expected = golden(f"perturbation_type{noise_type}")["output"]
         torch.testing.assert_close(noise(images).detach(), expected, rtol=0, atol=1e-6)
 
     def test_gradients(self, noise, golden, noise_type):

@@ -2,17 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 DATA = Path(__file__).parents[1] / "data"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

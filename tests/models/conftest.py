@@ -10,14 +10,6 @@ from reid import models
 DATA = Path(__file__).parent.parent / "data"
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def data():
     return DATA

@@ -1,13 +1,7 @@
 """A tiny real and a tiny virtual dataset in raw Market layout, and a victim trained on the first."""
 
 import pytest
-import torch
 from tiny_market import SIZE, draw
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
