@@ -13,7 +13,8 @@ from torch import Tensor
 from reid.attacks.perturbations import Perturbation, create
 from reid.attacks.threat import Threat, parse_budget
 from reid.errors import CheckpointError, UsageError
-from reid.files import read_torch, write_atomically
+from reid.files import write_atomically
+from reid.torchfiles import read_torch
 
 RELEASED_BUDGET = 8 / 255  # released files do not say theirs; this is what the released scripts use
 

@@ -1,8 +1,8 @@
-"""Convert a dataset once, compare it with the published counts, and print its table.
+"""Convert a dataset once, compare it with the expected counts, and print its table.
 
     python -m reid.datasets market1501 --root data
 
-Differences from the published counts are a warning on stderr; an error is one line and exit code 2.
+Differences from the expected counts are a warning on stderr; an error is one line and exit code 2.
 """
 
 from collections.abc import Sequence

@@ -6,10 +6,11 @@ is written.
 """
 
 import contextlib
-import gzip
+import lzma
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -21,7 +22,11 @@ from reid.errors import DatasetError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCK = 512
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+_LARGEST_KEPT_TEXT = 16 << 20
+# What the standard library raises on damaged bytes; ValueError includes names that are not UTF-8.
+_DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError,
+)  # fmt: skip
 
 
 class Archive(Protocol):
@@ -71,15 +76,27 @@ class ZipArchive:
 
 
 class TarArchive:
-    """A tar archive, compressed or not; the listing pass reads it to its end and so finds a truncated one."""
+    """A tar archive, compressed or not; the listing pass reads it to its end and so finds a truncated one.
+
+    That pass keeps the texts, because finding one again means to decompress everything before it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._texts: dict[str, bytes] = {}
+        names: dict[str, None] = {}
         with _reading(path), tarfile.open(path, "r:*") as archive:
-            self.names = list({name: None for name, _ in self._files(archive)})
+            for name, member in self._files(archive):
+                names[name] = None
+                is_text = name.lower().endswith(".txt") and member.size <= _LARGEST_KEPT_TEXT
+                if is_text and (content := archive.extractfile(member)):
+                    self._texts[name] = content.read()
             _expect_end_of_tar(archive)
+        self.names = list(names)
 
     def read(self, name: str) -> bytes:
+        if name in self._texts:
+            return self._texts[name]
         with _reading(self._path), tarfile.open(self._path, "r:*") as archive:
             for found, member in self._files(archive):
                 if found == name and (file := archive.extractfile(member)):
@@ -137,8 +154,10 @@ def _unsafe(archive: Path, member: str) -> DatasetError:
 def _reading(archive: Path) -> Iterator[None]:
     try:
         yield
-    except _DAMAGE as error:
-        reason = str(error).partition(":")[0].strip().splitlines()[0]
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of the archive: gzip and bz2 raise OSErrors without a number
+        reason = " ".join(str(error).partition(":")[0].split()) or type(error).__name__
         raise DatasetError(
             f"{archive} is truncated, damaged or encrypted ({reason}); download it again (zip, tar, tar.gz)"
         ) from error

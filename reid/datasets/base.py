@@ -23,7 +23,7 @@ class Sample:
 
 
 class Count(NamedTuple):
-    """Published size of one split; `per_camera` is empty where nobody published it."""
+    """Expected size of one split; `per_camera` is empty where it is not known."""
 
     ids: int
     images: int
@@ -36,7 +36,7 @@ class Release:
 
     `folders` are the names (files or folders) that tell its raw folder. `cameras` lists the cameras as its
     files write them, so that camid is the position in this list; empty means "whatever is found, sorted".
-    `expected` maps a split to its published Count and is empty for data without published numbers.
+    `expected` maps a split to its Count and is empty where no numbers are known.
     """
 
     name: str
@@ -55,8 +55,8 @@ class Dataset:
 
     `trainval`, `query` and `gallery` are the published splits; `train` and `val` divide `trainval` by
     identity: about 10 % of its identities, drawn by a generator seeded with `split`, are held out. A
-    training-only dataset has empty `query` and `gallery`. `original` maps converted file names to the names
-    in the raw dataset. Raises UsageError for a negative split.
+    training-only dataset has empty `query` and `gallery`. `note` is what the table says besides numbers,
+    `original` maps converted file names to the names in the raw dataset. Raises UsageError for a negative split.
     """
 
     def __init__(
@@ -67,12 +67,13 @@ class Dataset:
         num_cameras: int,
         release: Release,
         split: int = 0,
+        note: str = "",
+        original: Mapping[str, str] | None = None,
     ) -> None:
         if split < 0:
             raise UsageError(f"split {split} of {name}: give a whole number of at least 0")
         self.name, self.release, self.split = name, release, split
-        self.note = ""
-        self.original: Mapping[str, str] = {}
+        self.note, self.original = note, original or {}
         self.images_dir = str(images_dir.absolute())
         self.num_cameras = num_cameras
         self.trainval, self.gallery, self.query = (list(samples[key]) for key in SPLITS)
@@ -88,17 +89,17 @@ class Dataset:
         return self.original.get(name, name)
 
     def differences(self) -> list[str]:
-        """Where the counts differ from the published ones, one sentence each; empty when all agree."""
+        """Where the counts differ from the expected ones, one sentence each; empty when all agree."""
         found = []
         for split, expected in self.release.expected.items():
             samples: list[Sample] = getattr(self, split)
             if (ids := len(labels(samples))) != expected.ids:
-                found.append(f"{split} has {ids:,} ids, published are {expected.ids:,}")
+                found.append(f"{split} has {ids:,} ids, expected are {expected.ids:,}")
             if len(samples) != expected.images:
-                found.append(f"{split} has {len(samples):,} images, published are {expected.images:,}")
+                found.append(f"{split} has {len(samples):,} images, expected are {expected.images:,}")
             per_camera = self._per_camera(samples)
             if expected.per_camera and per_camera != expected.per_camera:
-                found.append(f"{split} has {per_camera} images per camera, published are {expected.per_camera}")
+                found.append(f"{split} has {per_camera} images per camera, expected are {expected.per_camera}")
         return found
 
     def summary(self) -> str:

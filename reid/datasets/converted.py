@@ -25,6 +25,7 @@ from tqdm import tqdm
 from reid.datasets.base import SPLITS, Sample
 from reid.datasets.source import Source
 from reid.errors import DatasetError
+from reid.files import write_atomically
 
 PARTS = ("images", "meta.json", "splits.json")
 _STAGING = ".converting"
@@ -181,9 +182,7 @@ def _publish(home: Path) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(value), encoding="utf-8")
-    os.replace(unfinished, path)
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(value), encoding="utf-8"))
 
 
 def _read_json(path: Path) -> Any:

@@ -37,6 +37,11 @@ class OwnFolder(Loader):
                 f"{root} needs the folders query and gallery, or train, or all three; {self.remedy(root)}"
             )
         source = Folder(root, filter(None, folders.values()))
+        for folder in filter(None, folders.values()):
+            if not source.images(folder):
+                raise DatasetError(
+                    f"no images directly in {root / folder} (folders in it are not searched); {self.remedy(root)}"
+                )
         records = [record for key in SPLITS if folders[key] for record in market_records(source, "", folders[key], key)]
         refuse_overlap(self.name, source, records)
         return self._dataset(root, records, split)

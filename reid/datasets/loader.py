@@ -1,8 +1,8 @@
 """From whatever a user has of a dataset to its samples: find it, convert it once, load it, compare the counts."""
 
-import contextlib
 import logging
 import os
+import posixpath
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from reid.datasets import converted
+from reid.datasets.archive import SUFFIXES
 from reid.datasets.base import SPLITS, Dataset, Release
 from reid.datasets.converted import Record
 from reid.datasets.source import Archives, Folder, Source, is_image
@@ -41,10 +42,12 @@ class Loader:
         home = self._converted_home(root) or self._convert(root)
         contents = converted.read(home)
         release = next((r for r in self.releases if r.name == contents.release), self.releases[0])
-        dataset = Dataset(self.name, home / "images", contents.samples, contents.num_cameras, release, split)
-        dataset.note, dataset.original = self.note, contents.original
+        dataset = Dataset(
+            self.name, home / "images", contents.samples, contents.num_cameras, release, split, self.note,
+            contents.original,
+        )  # fmt: skip
         if differences := dataset.differences():
-            logger.warning("%s in %s is not as published: %s", self.name, home, "; ".join(differences))
+            logger.warning("%s in %s is not as expected: %s", self.name, home, "; ".join(differences))
         return dataset
 
     def spellings(self) -> set[str]:
@@ -67,6 +70,10 @@ class Loader:
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
         """The images of the raw dataset whose top folder is `prefix`. Raises DatasetError naming a strange file."""
         raise NotImplementedError
+
+    def original(self, name: str) -> str:
+        """What tells an image from all others, unpacked or not, where releases need no particular folder."""
+        return posixpath.basename(name)
 
     def remedy(self, root: Path) -> str:
         """What to do when there is nothing to load."""
@@ -93,7 +100,7 @@ class Loader:
             raise DatasetError(f"no folder {home}; {self.remedy(root)}")
         try:
             home.mkdir(exist_ok=True)
-            with _only_one_process(home):
+            with FileLock(home / ".converting.lock"):  # other processes wait, and then find the conversion done
                 converted.recover(home)
                 if not converted.is_converted(home):
                     self._convert_into(home, root)
@@ -124,9 +131,13 @@ class Loader:
         folder = Folder(root, homes, skip=(f"{home}/images" for home in homes))
         source: Source = folder
         found = self.find(folder.names)
-        if not found and (archives := folder.archives()):
-            source = Archives(root, archives)
-            found = self.find(source.names)
+        if archives := folder.archives():
+            if not found:
+                source = Archives(root, archives)
+                found = self.find(source.names)
+                self._refuse_nested(source, found)
+            elif not self.releases[0].folders:
+                self._refuse_half_unpacked(folder, archives)
         if not found:
             raise DatasetError(self._not_found(root, source))
         if len(found) > 1:
@@ -134,6 +145,28 @@ class Loader:
             raise DatasetError(f"{self.name} is there twice, as {first} and as {second}; keep one of them")
         prefix, releases = found.popitem()
         return source, prefix, releases
+
+    def _refuse_nested(self, source: Source, found: dict[str, list[Release]]) -> None:
+        """Archives in an archive are not read; where images may lie anywhere, some would be missed."""
+        inner = next((name for name in source.names if name.lower().endswith(SUFFIXES)), None)
+        if inner is not None and not (found and self.releases[0].folders):
+            raise DatasetError(
+                f"{self.name}: {source.describe(inner)} is an archive in an archive; unpack the outer one"
+            )
+
+    def _refuse_half_unpacked(self, folder: Folder, archives: Iterable[str]) -> None:
+        """Where images may lie anywhere, unpacked ones must not hide archives that hold others."""
+        unpacked = {self.original(name) for name in folder.all_images()}
+        packed = [
+            folder.describe(archive)
+            for archive in archives
+            if not unpacked.issuperset(map(self.original, Archives(folder.where, [archive]).all_images()))
+        ]
+        if packed:
+            raise DatasetError(
+                f"{self.name}: some images are unpacked, but those of {', '.join(packed)} are not; unpack all "
+                "archives or none"
+            )
 
     def _not_found(self, root: Path, source: Source) -> str:
         """One line: the nearest thing to the dataset that is there, and what it lacks."""
@@ -146,17 +179,6 @@ class Loader:
         lacking = sorted(set(folders).difference(there))
         missing = f"nothing in {' or '.join(lacking)}" if lacking else "no images"
         return f"{self.name}: {missing} below {source.describe(prefix)} (found there: {listing}); {self.remedy(root)}"
-
-
-@contextlib.contextmanager
-def _only_one_process(home: Path) -> Iterator[None]:
-    """Ranks of one run, or two runs, wait for one another and then find the conversion done."""
-    lock = home / ".converting.lock"
-    with FileLock(lock):
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
 
 
 def _contents(names: Iterable[str]) -> dict[str, set[str]]:
@@ -206,9 +228,15 @@ def _fitting(loader: Loader, source: Source, releases: list[Release], records: l
     for release in releases:
         if not release.cameras or cameras.issubset(release.cameras):
             return release
-    known = releases[0].cameras
-    stranger = next(record for record in records if record.camera not in known)
+    known = sorted({camera for release in releases for camera in release.cameras})
+    for record in records:
+        if record.camera not in known:
+            raise DatasetError(
+                f"{source.describe(record.name)}: camera {record.camera} is none of the cameras {known} of "
+                f"{loader.name}; remove files that do not belong to it"
+            )
+    choices = ", ".join(f"{release.name} {list(release.cameras)}" for release in releases)
     raise DatasetError(
-        f"{source.describe(stranger.name)}: camera {stranger.camera} is none of the cameras {known} of "
-        f"{releases[0].name}; remove files that do not belong to {loader.name}"
+        f"{loader.name}: no single release has the cameras {sorted(cameras)} of {source.where}; keep the files of "
+        f"one release ({choices})"
     )

@@ -1,7 +1,14 @@
 """PersonX."""
 
+import posixpath
+from collections.abc import Iterable, Iterator
+
 from reid.datasets.base import Count, Release
+from reid.datasets.converted import Record
 from reid.datasets.market_style import MARKET_FOLDERS, MarketStyle
+from reid.datasets.source import Source
+
+_JOINED = ("4", "5", "6")
 
 
 class PersonX(MarketStyle):
@@ -12,8 +19,9 @@ class PersonX(MarketStyle):
     cameras in names such as `0001_c4s1_33.jpg`: personX456 (backgrounds 4, 5 and 6 of PersonX_v1 merged into
     one folder, the virtual set of MetaAttack; counts derived from 1,266 x 36 images per background), the
     release of the VisDA challenge with camera numbers of two digits (quoted as 9,840 / 5,136 / 30,816
-    images), and other merges of PersonX_v1. Query images are in the gallery too, where the same-camera rule
-    removes them.
+    images), and other merges of PersonX_v1. Of PersonX_v1 as given out, a folder for each background, 4, 5
+    and 6 are read as if merged: that number is also the camera in the names, so none collide. Query images
+    are in the gallery too, where the same-camera rule removes them.
     """
 
     name = "personx"
@@ -42,3 +50,21 @@ class PersonX(MarketStyle):
         ),
         Release("PersonX_v1", MARKET_FOLDERS, cameras=(1, 2, 3, 4, 5, 6)),
     )
+
+    def find(self, names: Iterable[str]) -> dict[str, list[Release]]:
+        found = super().find(names)
+        for top in {posixpath.dirname(prefix) for prefix in found}:
+            if found.keys() >= {posixpath.join(top, background) for background in _JOINED}:
+                others = {at: fit for at, fit in found.items() if not _is_background(top, at)}
+                found = others | {top: [self.releases[0]]}
+        return found
+
+    def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
+        apart = [posixpath.join(prefix, background) for background in _JOINED]
+        merged = source.images(posixpath.join(prefix, MARKET_FOLDERS[0]))
+        for top in [prefix] if merged else apart:
+            yield from super().records(source, top, release)
+
+
+def _is_background(top: str, prefix: str) -> bool:
+    return posixpath.dirname(prefix) == top and posixpath.basename(prefix).isdecimal()

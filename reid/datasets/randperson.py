@@ -11,7 +11,7 @@ from reid.datasets.source import Source
 from reid.errors import DatasetError
 
 _PID, _SCENE, _CAMERA = (re.compile(pattern) for pattern in (r"(\d+)_", r"_s(\d+)", r"_c(\d+)"))
-_FIRST_CAMERA_OF_SCENE = (0, 2, 4, 6, 8, 9, 10, 12, 13, 14, 15)
+_FIRST_CAMERA_OF_SCENE = (0, 2, 4, 6, 8, 9, 10, 12, 13, 14, 15, 19)  # the last is their number
 
 
 class RandPerson(Loader):
@@ -26,7 +26,7 @@ class RandPerson(Loader):
 
     name = "randperson"
     aliases = ("randperson_subset",)
-    archive = "randperson_subset.zip"
+    archive = "the RandPerson subset archive"
     train_only = True
     releases = (Release("RandPerson subset", cameras=tuple(range(19)), expected={"trainval": Count(8_000, 132_145)}),)
 
@@ -34,10 +34,18 @@ class RandPerson(Loader):
         for name in source.all_images():
             base = posixpath.basename(name)
             pid, scene, camera = _PID.match(base), _SCENE.search(base), _CAMERA.search(base)
-            if not (pid and scene and camera and int(scene[1]) < len(_FIRST_CAMERA_OF_SCENE)):
+            camid = _camid(int(scene[1]), int(camera[1])) if scene and camera else None
+            if pid is None or camid is None:
                 raise DatasetError(
                     f"{source.describe(name)}: the name is not like 000000_s00_c00_f000264.jpg with a scene of 0 to "
-                    "10; rename or remove the file"
+                    "10 and one of its cameras; rename or remove the file"
                 )
-            camid = _FIRST_CAMERA_OF_SCENE[int(scene[1])] + int(camera[1])
             yield Record("trainval", name, base, int(pid[1]), camid)
+
+
+def _camid(scene: int, camera: int) -> int | None:
+    """Number of a scene's camera among those of all scenes, None if there is no such camera."""
+    if scene >= len(_FIRST_CAMERA_OF_SCENE) - 1:
+        return None
+    camid = _FIRST_CAMERA_OF_SCENE[scene] + camera
+    return camid if camid < _FIRST_CAMERA_OF_SCENE[scene + 1] else None

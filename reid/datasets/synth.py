@@ -9,7 +9,7 @@ from reid.datasets.market_style import MARKET_FOLDERS, MarketStyle
 class Synth(MarketStyle):
     """People drawn by `reid.datasets.synthperson`, in the raw layout of Market-1501.
 
-    No paper and no published counts: their number is an option of the generator. synth-a and synth-b stand
+    No paper and no expected counts: sizes are options of the generator. synth-a and synth-b stand
     for two real datasets with their own cameras, synth-virtual for a virtual one.
     """
 

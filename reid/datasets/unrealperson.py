@@ -13,7 +13,7 @@ from reid.datasets.source import Source
 from reid.errors import DatasetError
 
 NUM_IDS, IMAGES_PER_ID, SEED = 3_000, 40, 0
-_PATTERN = re.compile(r"unreal_v(\d+)\.(\d+)/images/(-?\d+)_c(\d+)_\d+\.\w+$")
+_PATTERN = re.compile(r"unreal_v(\d+)\.(\d+)(?:\.tar|\.tar\.gz|\.tgz|\.zip)?/(images/(-?\d+)_c(\d+)_\d+\.\w+)$")
 _VERSION_STEP = 100_000
 _LIST = "list_unreal_train.txt"
 
@@ -37,28 +37,28 @@ class UnrealPerson(Loader):
     releases = (Release("3,000 x 40", expected={"trainval": Count(NUM_IDS, NUM_IDS * IMAGES_PER_ID)}),)
 
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
-        records = [record for record in map(_Parser(source), source.all_images()) if record.pid >= 0]
+        records = [record for name in source.all_images() if (record := _record(source, name)).pid >= 0]
         lists = [name for name in source.names if name.endswith(_LIST)]
         if not lists:
             return iter(draw(records, NUM_IDS, IMAGES_PER_ID, SEED))
         listed = {line.split()[0] for name in lists for line in source.lines(name)}
         return (record for record in records if record.original in listed)
 
-
-class _Parser:
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def __call__(self, name: str) -> Record:
+    def original(self, name: str) -> str:
         match = _PATTERN.search(name)
-        if match is None:
-            raise DatasetError(
-                f"{self._source.describe(name)}: the name is not like unreal_v3.1/images/333_c001_78.jpg; "
-                "keep the folders of the archive, or remove the file"
-            )
-        scene, version, person, camera = map(int, match.groups())
-        pid = version * _VERSION_STEP + person if person >= 0 else -1
-        return Record("trainval", name, match[0], pid, (scene, camera))
+        return f"unreal_v{match[1]}.{match[2]}/{match[3]}" if match else name
+
+
+def _record(source: Source, name: str) -> Record:
+    match = _PATTERN.search(name)
+    if match is None:
+        raise DatasetError(
+            f"{source.describe(name)}: the name is not like unreal_v3.1/images/333_c001_78.jpg; "
+            "keep the folders of the archive, or remove the file"
+        )
+    scene, version, person, camera = (int(match[group]) for group in (1, 2, 4, 5))
+    pid = version * _VERSION_STEP + person if person >= 0 else -1
+    return Record("trainval", name, f"unreal_v{scene}.{version}/{match[3]}", pid, (scene, camera))
 
 
 def draw(records: Sequence[Record], num_ids: int, images_per_id: int, seed: int) -> list[Record]:

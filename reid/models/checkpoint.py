@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from reid.errors import CheckpointError
-from reid.files import read_torch, write_atomically
+from reid.files import write_atomically
 from reid.models.layout import few, layout_of
 from reid.models.network import HEAD, RES_META, RES_META_HEAD, ReidModel, create
+from reid.torchfiles import read_torch
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from reid.errors import CheckpointError, UsageError
-from reid.files import read_torch, write_atomically
+from reid.files import write_atomically
+from reid.torchfiles import read_torch
 
 STATE_FILE = "state.pth"
 

@@ -33,8 +33,14 @@ def market(top: str = "Market-1501-v15.09.15") -> Files:
     names += ["bounding_box_test/0000_c4s2_000001_01.jpg"]
     names += [f"bounding_box_test/-1_c{cam}s1_000401_03.jpg" for cam in (1, 2)]
     names += [f"query/{pid:04d}_c1s1_000{pid}_00.jpg" for pid in (1, 3)]
+    names += ["gt_bbox/0001_c1s1_000151_00.jpg"]
     files = _with_images([f"{top}/{name}" for name in names])
-    return files | {f"{top}/query/Thumbs.db": b"not an image", f"{top}/readme.txt": b"hello"}
+    others = {
+        "query/Thumbs.db": b"not an image",
+        "gt_query/0001_c1s1_000151_00_good.mat": b"MATLAB",
+        "readme.txt": b"hi",
+    }
+    return files | {f"{top}/{name}": content for name, content in others.items()}
 
 
 def duke(top: str = "DukeMTMC-reID") -> Files:
@@ -129,7 +135,12 @@ def triples(dataset: Dataset, split: str) -> list[tuple[str, int, int]]:
     return sorted((dataset.original_name(sample), sample.pid, sample.camid) for sample in samples)
 
 
+def listing(home: Path) -> list[str]:
+    """What lies in the folder of a dataset, but for the lock by which processes wait for one another."""
+    return sorted(path.name for path in home.iterdir() if path.name != ".converting.lock")
+
+
 def snapshot(home: Path) -> dict[str, bytes]:
     """Every file of the converted form, and anything that a conversion left behind; not the raw data."""
-    files = (path for path in home.rglob("*") if path.is_file())
+    files = (path for path in home.rglob("*") if path.is_file() and path.name != ".converting.lock")
     return {str(path.relative_to(home)): path.read_bytes() for path in files if "raw" not in path.parts}

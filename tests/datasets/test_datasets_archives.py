@@ -1,13 +1,18 @@
 """Archives from strangers: nothing outside, nothing by halves, and one line that names file and remedy."""
 
+import bz2
 import io
+import lzma
+import random
+import re
 import stat
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
-from raw_layouts import market, pack_tar, pack_zip, snapshot
+from raw_layouts import listing, market, msmt17, pack_tar, pack_zip, snapshot
 
 from reid import datasets
 from reid.errors import DatasetError
@@ -23,7 +28,7 @@ def refusal(home: Path) -> str:
     with pytest.raises(DatasetError) as caught:
         datasets.create("market1501", home.parent)
     assert snapshot(home) == {}
-    assert [path.name for path in home.iterdir()] == ["raw"]
+    assert listing(home) == ["raw"]
     assert [path.name for path in home.parent.parent.iterdir()] == ["root"]
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -108,6 +113,56 @@ def test_a_header_damaged_in_the_middle_of_a_tar_is_found(home):
     content[middle : middle + 512] = b"\x7f" * 512
     path.write_bytes(content)
     assert "damaged" in refusal(home)
+
+
+def test_a_zip_whose_list_states_wrong_sizes_is_damaged(home):
+    path = home / "raw" / "m.zip"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in market().items():
+            archive.writestr(name, data)
+    content = bytearray(path.read_bytes())
+    for entry in re.finditer(rb"PK\x01\x02", bytes(content)):
+        for field in (20, 24):
+            (size,) = struct.unpack_from("<I", content, entry.start() + field)
+            struct.pack_into("<I", content, entry.start() + field, size + 1_000_000)
+    path.write_bytes(content)
+    assert f"{path} is truncated, damaged or encrypted (EOFError)" in refusal(home)
+
+
+def test_a_zip_with_a_damaged_utf8_name_is_damaged(home):
+    path = pack_zip(home / "raw", market() | {"Market-1501-v15.09.15/\u4eba.txt": b"people"})
+    content = path.read_bytes()
+    damaged = content.replace("\u4eba".encode(), b"\xff\xba\xba")
+    assert damaged != content
+    path.write_bytes(damaged)
+    message = refusal(home)
+    assert f"{path} is truncated, damaged" in message
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress])
+@pytest.mark.parametrize("harm", ["no tar", "half", "flipped"])
+def test_a_damaged_tar_in_another_compression_is_named(home, compress, harm):
+    path = pack_tar(home / "raw", market() | {"noise": random.Random(0).randbytes(1 << 18)}, "m.tar")
+    packed = bytearray(compress(b"no tar" * 1000 if harm == "no tar" else path.read_bytes()))
+    if harm == "flipped":
+        packed[len(packed) // 2] ^= 0xFF
+    path.write_bytes(packed[: len(packed) // 2] if harm == "half" else packed)
+    assert f"{path} is truncated, damaged" in refusal(home)
+
+
+def test_a_tar_in_another_compression_is_read(home):
+    path = pack_tar(home / "raw", market(), "m.tar")
+    path.write_bytes(lzma.compress(path.read_bytes()))
+    assert len(datasets.create("market1501", home.parent).query) == 2
+
+
+def test_a_compressed_tar_is_decompressed_once_to_list_and_once_to_extract(home, monkeypatch):
+    pack_tar(home.with_name("msmt17") / "raw", msmt17())
+    passes, open_tar = [], tarfile.open
+    monkeypatch.setattr(tarfile, "open", lambda *args: passes.append(args) or open_tar(*args))
+    assert len(datasets.create("msmt17", home.parent).gallery) == 2
+    assert len(passes) == 2
 
 
 @pytest.mark.parametrize("name", ["Market.zip", "Market.tar.gz"])

@@ -10,8 +10,7 @@ from raw_layouts import market, pack_zip, randperson
 from reid import datasets
 from reid.datasets import Count, Dataset, Release, Sample, labels
 from reid.datasets.__main__ import main
-from reid.datasets.loader import Loader
-from reid.errors import DatasetError, UsageError
+from reid.errors import DatasetError, ReidError, UsageError
 
 UNPUBLISHED = Release("test")
 
@@ -54,22 +53,22 @@ def test_small_sets_hold_out_somebody(ids, held_out):
     assert len({sample.pid for sample in dataset(range(ids)).val}) == held_out
 
 
-def test_differences_from_the_published_counts_are_listed_with_the_numbers():
+def test_differences_from_the_expected_counts_are_listed_with_the_numbers():
     agreeing = {"trainval": Count(751, 1502, (751, 751)), "query": Count(1, 2), "gallery": Count(2, 4)}
     assert dataset(release=Release("r", expected=agreeing)).differences() == []
     wrong = {"trainval": Count(750, 1502, (752, 750)), "query": Count(1, 1_002)}
     assert dataset(release=Release("r", expected=wrong)).differences() == [
-        "trainval has 751 ids, published are 750",
-        "trainval has (751, 751) images per camera, published are (752, 750)",
-        "query has 2 images, published are 1,002",
+        "trainval has 751 ids, expected are 750",
+        "trainval has (751, 751) images per camera, expected are (752, 750)",
+        "query has 2 images, expected are 1,002",
     ]
 
 
 def loaders():
-    return [loader for name in datasets.names() if (loader := datasets.find_loader(name))]
+    return [datasets.find_loader(name) for name in datasets.names()]
 
 
-def test_the_published_tables_are_consistent():
+def test_the_tables_of_counts_are_consistent():
     for loader in loaders():
         for release in loader.releases:
             assert set(release.expected) <= {"trainval", "query", "gallery"}
@@ -82,7 +81,6 @@ def test_every_dataset_says_where_it_comes_from():
     for loader in loaders():
         text = type(loader).__doc__ or ""
         assert "Paper" in text or type(loader).__name__ in ("Synth", "OwnFolder")
-        assert type(loader).__doc__ != Loader.__doc__
 
 
 def test_the_page_of_the_datasets_has_the_numbers_of_the_tables():
@@ -126,7 +124,7 @@ def test_the_command_converts_and_prints_the_table(tmp_path, capsys, caplog):
     assert lines[0].startswith("market1501 (Market-1501-v15.09.15), 6 cameras, split 0: ")
     assert "  trainval |     3 |         9 | 3 0 3 0 0 3" in lines
     assert "  query    |     2 |         2 | 2 0 0 0 0 0" in lines
-    assert "trainval has 9 images, published are 12,936" in caplog.text
+    assert "trainval has 9 images, expected are 12,936" in caplog.text
     assert "query has (2, 0, 0, 0, 0, 0) images per camera" in caplog.text
 
 
@@ -143,9 +141,7 @@ def run_command(*arguments):
 
 def test_errors_are_one_line_on_stderr_with_exit_code_2(tmp_path):
     pack_zip(tmp_path / "dukemtmc/raw", {"../evil": b""})
-    (tmp_path / "msmt17/raw").mkdir(parents=True)
-    (tmp_path / "msmt17/raw/MSMT17_V1.tar.gz").write_bytes(b"\x1f\x8b half")
-    for arguments in (["market1501"], ["dukemtmc"], ["msmt17"], ["cuhk03"], ["synth-a"], ["folder"]):
+    for arguments in (["dukemtmc"], ["cuhk03"]):  # the others: test_datasets_refusals.py
         done = run_command(*arguments, "--root", tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("error: ")
@@ -158,6 +154,5 @@ def test_help_states_the_defaults_and_wrong_options_are_one_line():
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
-def test_an_error_of_a_dataset_is_an_error_of_the_project(tmp_path):
-    with pytest.raises(DatasetError):
-        datasets.create("market1501", tmp_path)
+def test_an_error_of_a_dataset_is_an_error_of_the_project():
+    assert issubclass(DatasetError, ReidError)

@@ -132,6 +132,17 @@ def test_msmt17_in_market_layout(tmp_path):
     assert triples(dataset, "query") + triples(dataset, "gallery") == [(names[2], 2, 1), (names[3], 2, 10)]
 
 
+def test_msmt17_in_market_layout_with_the_lists_of_the_released_code(tmp_path):
+    names = ["bounding_box_train/0000_c1_0000.jpg", "query/0000_c2_0000.jpg", "bounding_box_test/0000_c11_0001.jpg"]
+    lists = {f"list_{key}.txt": b"0000_c1_0000.jpg 0\n" for key in ("train", "val", "query", "gallery")}
+    unpack(tmp_path / "msmt17/raw", {name: jpeg(0) for name in names} | lists)
+    dataset = datasets.create("msmt17", tmp_path)
+    assert dataset.release.name == "MSMT17 in Market layout"
+    assert [triples(dataset, split) for split in ("trainval", "query", "gallery")] == [
+        [(names[0], 0, 0)], [(names[1], 1, 1)], [(names[2], 1, 10)],
+    ]  # fmt: skip
+
+
 def test_msmt17_names_an_image_that_only_the_list_has(tmp_path):
     files = msmt17()
     del files["MSMT17_V1/test/0001/0001_000_01_0113noon_0022_2.jpg"]
@@ -154,6 +165,27 @@ def test_personx_tells_its_releases_apart_by_their_cameras(tmp_path, cameras, re
     assert len(dataset.query) == len(dataset.gallery) == 2 * len(cameras)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_personx_v1_as_given_out_is_read_as_personx456(tmp_path, form):
+    apart = {}
+    for background in range(1, 7):
+        apart |= personx(f"PersonX_v1/{background}", (background,))
+    FORMS[form](tmp_path / "apart/personx/raw", apart)
+    pack_zip(tmp_path / "merged/personx/raw", personx())
+    first, second = (datasets.create("personx", tmp_path / name) for name in ("apart", "merged"))
+    assert first.release.name == "personX456"
+    for split in ("trainval", "query", "gallery"):
+        assert triples(first, split) == triples(second, split)
+
+
+def test_personx_v1_beside_a_merged_one_is_refused(tmp_path):
+    for background in (4, 5, 6):
+        unpack(tmp_path / "personx/raw", personx(f"PersonX_v1/{background}", (background,)))
+    unpack(tmp_path / "personx/raw", personx())
+    with pytest.raises(DatasetError, match=r"twice.*PersonX_v1 and as .*personX456; keep one"):
+        datasets.create("personx", tmp_path)
+
+
 def test_unrealperson_identity_is_version_and_person_and_camera_is_scene_and_camera(tmp_path):
     pack_tar(tmp_path / "unrealperson/raw", unrealperson(), "UnrealPerson.tar")
     dataset = datasets.create("unrealperson", tmp_path)
@@ -169,16 +201,47 @@ def test_unrealperson_identity_is_version_and_person_and_camera_is_scene_and_cam
     assert (dataset.query, dataset.gallery) == ([], [])
 
 
-def test_unrealperson_comes_in_many_archives(tmp_path):
+def test_unrealperson_comes_in_many_archives_that_may_start_at_images(tmp_path):
     parts = {name.split("/")[0] for name in unrealperson()}
     for part in parts:
         files = {name: content for name, content in unrealperson().items() if name.startswith(part)}
+        if part in ("unreal_v1.3", "unreal_v3.2"):
+            files = {name.removeprefix(f"{part}/"): content for name, content in files.items()}
         pack_tar(tmp_path / "many/unrealperson/raw", files, f"{part}.tar")
     pack_tar(tmp_path / "one/unrealperson/raw", unrealperson(), "UnrealPerson.tar")
     many, one = (datasets.create("unrealperson", tmp_path / form) for form in ("many", "one"))
     assert len(parts) == 4
     assert triples(many, "trainval") == triples(one, "trainval")
     assert snapshot(tmp_path / "many/unrealperson") == snapshot(tmp_path / "one/unrealperson")
+
+
+def test_an_archive_of_archives_must_be_unpacked(tmp_path):
+    inner = pack_tar(tmp_path / "inner", unrealperson(), "unreal_v3.1.tar").read_bytes()
+    pack_tar(tmp_path / "unrealperson/raw", {"all/unreal_v3.1.tar": inner}, "UnrealPerson.tar")
+    with pytest.raises(
+        DatasetError, match=r"UnrealPerson.tar/all/unreal_v3.1.tar is an archive .* unpack the outer one"
+    ):
+        datasets.create("unrealperson", tmp_path)
+
+
+TRAIN_ONLY = {"unrealperson": (unrealperson, "unreal_v3.1/"), "randperson": (randperson, "000003")}
+
+
+@pytest.mark.parametrize("name", TRAIN_ONLY)
+def test_unpacked_images_do_not_hide_archives_of_a_training_set(tmp_path, name):
+    make, some = TRAIN_ONLY[name]
+    unpack(tmp_path / name / "raw", {key: content for key, content in make().items() if some not in key})
+    archive = pack_tar(tmp_path / name / "raw", {key: content for key, content in make().items() if some in key})
+    with pytest.raises(DatasetError, match=f"some images are unpacked, but those of {archive} are not"):
+        datasets.create(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", TRAIN_ONLY)
+def test_archives_of_a_training_set_may_stay_beside_what_was_unpacked_from_them(tmp_path, name):
+    files = TRAIN_ONLY[name][0]()
+    unpack(tmp_path / name / "raw/elsewhere", files)
+    pack_zip(tmp_path / name / "raw", files)
+    assert len(datasets.create(name, tmp_path).trainval) == len(files)
 
 
 def test_unrealperson_follows_a_published_list(tmp_path):
@@ -215,6 +278,21 @@ def test_randperson_counts_cameras_through_all_scenes_whatever_the_order_of_fiel
     ]
     assert dataset.num_cameras == 19
     assert dataset.query == dataset.gallery == []
+
+
+@pytest.mark.parametrize("strange", ["s04_c01", "s07_c02", "s10_c04", "s11_c00"])
+def test_randperson_refuses_a_camera_that_its_scene_does_not_have(tmp_path, strange):
+    name = f"000000_{strange}_f000264.jpg"
+    pack_zip(tmp_path / "randperson/raw", randperson() | {name: jpeg(0)})
+    with pytest.raises(DatasetError, match=f"{name}: the name is not like"):
+        datasets.create("randperson", tmp_path)
+
+
+def test_randperson_has_19_cameras(tmp_path):
+    cameras = [2, 2, 2, 2, 1, 1, 2, 1, 1, 1, 4]
+    names = [f"000000_s{s:02d}_c{c:02d}_f000264.jpg" for s, number in enumerate(cameras) for c in range(number)]
+    unpack(tmp_path / "randperson/raw", {name: jpeg(0) for name in names})
+    assert [camid for _, _, camid in triples(datasets.create("randperson", tmp_path), "trainval")] == list(range(19))
 
 
 @pytest.mark.parametrize(
@@ -324,6 +402,12 @@ def test_own_folders_may_lack_train_and_may_have_markets_names(tmp_path):
     unpack(tmp_path, {"query/1_c1.jpg": jpeg(0), "bounding_box_test/1_c2.jpg": jpeg(1)})
     dataset = datasets.create("folder", tmp_path)
     assert (dataset.trainval, len(dataset.query), len(dataset.gallery)) == ([], 1, 1)
+
+
+def test_own_images_in_folders_below_are_not_searched_and_the_error_says_so(tmp_path):
+    unpack(tmp_path, {"query/cam1/1_c1.jpg": jpeg(0), "gallery/1_c2.jpg": jpeg(1)})
+    with pytest.raises(DatasetError, match=rf"no images directly in {tmp_path}/query .*put images named like"):
+        datasets.create("folder", tmp_path)
 
 
 @pytest.mark.parametrize("present", [["query"], ["gallery", "train"], []])

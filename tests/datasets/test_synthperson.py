@@ -1,7 +1,10 @@
 """Synthetic people: same settings same bytes, the layout of Market, a gap between domains, a signal of identity."""
 
 import io
+import itertools
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,9 +16,11 @@ from PIL import Image
 
 from reid import datasets
 from reid.datasets import synthperson
+from reid.datasets.synthperson.__main__ import main
 from reid.datasets.synthperson.generate import MARKET
 from reid.datasets.synthperson.render import render
 from reid.errors import DatasetError, UsageError
+from reid.training import cli
 
 SMALL = {"ids": 3, "test_ids": 4, "cams": 2, "per_cam": 2, "height": 32, "width": 16}
 
@@ -80,18 +85,26 @@ def pictures(name, pids, cams=3, numbers=2):
     return np.stack(images) / 255, np.array([pid for pid, _, _ in shots]), np.array([cam for _, cam, _ in shots])
 
 
-def test_the_domains_differ_more_than_two_draws_of_people_do():
-    def look(name, pids):
-        images, _, _ = pictures(name, pids)
-        noise = np.abs(np.diff(images, axis=2)).mean()
-        return np.array([*images.mean((0, 1, 2)), images.std(), noise])
+def looks(name, pids):
+    """Of every image: mean colour, colourfulness, contrast, and sharpness."""
+    images, _, _ = pictures(name, pids, cams=4)
+    colourfulness = (images.max(3) - images.min(3)).mean((1, 2))
+    sharpness = np.abs(np.diff(images, axis=2)).mean((1, 2, 3))
+    return np.column_stack([images.mean((1, 2)), colourfulness, images.std((1, 2, 3)), sharpness])
 
-    means = {name: (look(name, range(1, 9)), look(name, range(9, 17))) for name in synthperson.DEFAULTS}
-    within = max(np.abs(a - b).max() for a, b in means.values())
-    names = list(means)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            assert np.abs(means[first][0] - means[second][0]).max() > 1.5 * within, (first, second)
+
+def gap(first, second):
+    """The largest difference of means in units of the spread between images (Cohen's d)."""
+    spread = np.sqrt((first.var(0) + second.var(0)) / 2)
+    return (np.abs(first.mean(0) - second.mean(0)) / spread).max()
+
+
+def test_images_of_two_domains_differ_clearly_and_images_of_one_do_not():
+    people = {name: (looks(name, range(1, 9)), looks(name, range(9, 17))) for name in synthperson.DEFAULTS}
+    for first, second in itertools.combinations(people, 2):
+        assert gap(people[first][0], people[second][0]) > 1.4, (first, second)
+    for name, (some, others) in people.items():
+        assert gap(some, others) < 1.0, name
 
 
 @pytest.mark.parametrize("name", synthperson.DEFAULTS)
@@ -121,6 +134,21 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path):
     assert (tmp_path / "raw" / "mine.zip").read_text() == "precious"
 
 
+def test_a_folder_of_an_older_drawing_is_refused(drawn, tmp_path):
+    shutil.copytree(drawn, tmp_path / "raw")
+    settings = tmp_path / "raw" / "settings.json"
+    settings.write_text(settings.read_text().replace('"drawing": ', '"drawing": 9'))
+    with pytest.raises(DatasetError, match=r"other settings \(drawing 9"):
+        synthperson.generate("synth-a", tmp_path / "raw", **SMALL)
+
+
+@pytest.mark.parametrize("name", synthperson.DEFAULTS)
+def test_any_person_in_any_pose_and_size_can_be_drawn(name):
+    for pid in range(1, 30):
+        height, width = (24, 12) if pid % 2 else (40, 40)
+        assert Image.open(io.BytesIO(render(name, 5, pid, pid % 7, pid, height, width))).size == (width, height)
+
+
 @pytest.mark.parametrize(
     "bad", [{"cams": 1}, {"per_cam": 1}, {"ids": 0}, {"height": 4}, {"seed": -1}, {"ids": 10**6}, {"cams": 100}]
 )
@@ -130,35 +158,61 @@ def test_impossible_sizes_are_refused(bad, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def command(root, *options):
-    sizes = ["--ids", "40", "--test-ids", "4", "--cams", "2", "--per-cam", "2", "--height", "32", "--width", "16"]
-    return [sys.executable, "-m", "reid.datasets.synthperson", "synth-a", "--root", str(root), *sizes, *options]
+KILLED = """
+import sys
+from reid.datasets.synthperson.generate import generate
+generate("synth-a", sys.argv[1], ids=2000, test_ids=4, cams=2, per_cam=2, height=32, width=16, workers=2)
+"""
 
 
-def test_a_killed_drawing_leaves_no_dataset_and_is_drawn_anew(tmp_path):
-    process = subprocess.Popen(command(tmp_path, "--workers", "1"), stderr=subprocess.PIPE)
-    part = tmp_path / "synth-a" / ".raw.part"
+def test_a_killed_drawing_leaves_no_dataset_and_no_workers_and_is_drawn_anew(drawn, tmp_path):
+    raw = tmp_path / "synth-a" / "raw"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(raw)], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not list(part.rglob("*.jpg")) and time.monotonic() < deadline:
+    while not list(tmp_path.rglob("*.jpg")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
-    process.wait()
-    raw = tmp_path / "synth-a" / "raw"
-    assert list(part.rglob("*.jpg"))
+    process.communicate(timeout=30)  # its workers hold the other end of this pipe until they end
+    assert process.returncode == -signal.SIGKILL
+    assert list(raw.parent.glob(".raw.*.part/**/*.jpg"))
     assert not raw.exists()
-    subprocess.run(command(tmp_path, "--workers", "1"), check=True, stderr=subprocess.PIPE)
-    assert len(list(raw.rglob("*.jpg"))) == 44 * 2 * 2 + 2
-    assert not part.exists()
+    assert synthperson.generate("synth-a", raw, **SMALL, workers=1)
+    assert files(raw) == files(drawn)
+    assert not list(raw.parent.glob(".raw.*.part"))
 
 
-def test_the_command_reports_errors_in_one_line(tmp_path):
-    for options in (["--seed", "x"], ["--cams", "1"]):
-        done = subprocess.run(command(tmp_path, *options), capture_output=True, text=True)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
+def test_a_drawing_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[synthperson.generate.__module__], "SETTINGS", "no/such/folder.json")
+    with pytest.raises(FileNotFoundError):
+        synthperson.generate("synth-a", tmp_path / "raw", **SMALL, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] in ([], [".raw.lock"])
+
+
+def refusal(capsys, *options):
+    with pytest.raises(SystemExit) as left:
+        cli.run(main, ["synth-a", *map(str, options)])
+    error = capsys.readouterr().err
+    assert left.value.code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_the_command_reports_errors_in_one_line(tmp_path, capsys):
+    assert "--seed" in refusal(capsys, "--root", tmp_path, "--seed", "x")
+    assert "--cams" in refusal(capsys, "--root", tmp_path, "--cams", "1")
+    (tmp_path / "file").write_text("not a folder")
+    assert str(tmp_path / "file") in refusal(capsys, "--root", tmp_path / "file")
 
 
 def test_the_contact_sheet_shows_people_in_rows(tmp_path):
     path = synthperson.contact_sheet("synth-virtual", Path(tmp_path / "sheet.png"), ids=2, cams=2, per_cam=1)
     assert Image.open(path).size == (2 * 68 - 4, 2 * 132 - 4)
+
+
+def test_the_command_draws_a_contact_sheet_of_the_asked_size(tmp_path):
+    sheet = tmp_path / "sheet.png"
+    sizes = ["--ids", "2", "--cams", "3", "--per-cam", "1", "--height", "32", "--width", "16"]
+    main(["synth-a", "--sheet", str(sheet), *sizes])
+    assert Image.open(sheet).size == (3 * 20 - 4, 2 * 36 - 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]

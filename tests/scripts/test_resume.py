@@ -8,7 +8,7 @@ import torch
 import metaAttack
 import trainReid
 from reid.errors import UsageError
-from reid.files import read_torch
+from reid.torchfiles import read_torch
 from reid.training.snapshot import Run
 
 

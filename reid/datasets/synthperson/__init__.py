@@ -2,8 +2,9 @@
 
 Three datasets: synth-a (a summer campus) and synth-b (a winter city) have other cameras, backgrounds and clothes, so
 there is a gap between them; synth-virtual looks rendered and shows people from every side. From bottom to top:
-`wardrobe` decides who a person is, `fabric` how cloth and skin are painted, `canvas` draws a lit tube, `figure` a
-person made of tubes, `scene` what a camera sees, `render` one image, `generate` a dataset, `sheet` a picture of it.
+`styles` says what people wear where, `wardrobe` who a person is, `fabric` how cloth and skin are painted, `canvas`
+draws a lit tube, `pose` bends the joints, `figure` and `head` make a person of tubes, `panorama` is what a camera looks
+at, `scene` the camera, `occlusion` what is in the way, `render` one image, `generate` a dataset, `sheet` a picture.
 """
 
 from reid.datasets.synthperson.generate import DEFAULTS, generate

@@ -1,21 +1,28 @@
 """Writes a synthetic dataset in the raw Market-1501 layout, the same bytes for the same settings."""
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
 from tqdm import tqdm
 
-from reid.datasets.synthperson.render import STYLE_OF, render
+from reid.datasets.synthperson.render import render
+from reid.datasets.synthperson.scene import SITES
 from reid.errors import DatasetError, UsageError
 
 MARKET = "Market-1501-v15.09.15"
 SETTINGS = "settings.json"
+DRAWING = 2  # raise it with every change of what is drawn: a folder of an older drawing is then not taken for this one
 TRAIN, TEST, QUERY = "bounding_box_train", "bounding_box_test", "query"
 MAX_PID = 999_999
 MAX_CAMS = 99
@@ -75,24 +82,17 @@ def generate(
     _at_least("height", height, 16)
     _at_least("width", width, 8)
     _at_least("seed", seed, 0)
-    settings = {"name": name, **sizes._asdict(), "height": height, "width": width, "seed": seed}
+    settings = {"name": name, "drawing": DRAWING, **sizes._asdict(), "height": height, "width": width, "seed": seed}
     raw_dir = Path(raw_dir)
-    if raw_dir.exists():
-        _check_same(raw_dir, settings)
-        return False
-    part = raw_dir.with_name(f".{raw_dir.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for folder in (TRAIN, TEST, QUERY):
-        (part / MARKET / folder).mkdir(parents=True)
-    shots = list(plan(sizes))
-    draw = partial(_draw, name, seed, height, width, str(part / MARKET))
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for _ in tqdm(
-            pool.map(draw, shots, chunksize=16), total=len(shots), desc=f"drawing {name}", unit="image", disable=None
-        ):
-            pass
-    (part / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
-    os.rename(part, raw_dir)
+    raw_dir.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(raw_dir.with_name(f".{raw_dir.name}.lock")):
+        if raw_dir.exists():
+            _check_same(raw_dir, settings)
+            return False
+        with _whole_or_not_at_all(raw_dir) as part:
+            draw = partial(_draw, name, seed, height, width, str(part / MARKET))
+            _draw_all(draw, list(plan(sizes)), part, f"drawing {name}", workers)
+            (part / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
     return True
 
 
@@ -108,14 +108,51 @@ def plan(sizes: Sizes) -> Iterator[Shot]:
             yield Shot(TEST, pid, index % sizes.cams, index)
 
 
+@contextlib.contextmanager
+def _whole_or_not_at_all(raw_dir: Path) -> Iterator[Path]:
+    """A fresh folder beside `raw_dir` that is renamed to it at the end; those of killed runs are removed.
+
+    Its name is new each time, because workers of a run just killed may still be writing into the last one.
+    """
+    for stale in raw_dir.parent.glob(f".{raw_dir.name}.*.part"):
+        shutil.rmtree(stale, ignore_errors=True)
+    part = raw_dir.with_name(f".{raw_dir.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield part
+        os.rename(part, raw_dir)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _draw_all(draw: Callable[[Shot], None], shots: list[Shot], part: Path, title: str, workers: int | None) -> None:
+    for folder in (TRAIN, TEST, QUERY):
+        (part / MARKET / folder).mkdir(parents=True)
+    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_die_with_parent) as pool:
+        done = pool.map(draw, shots, chunksize=16)
+        for _ in tqdm(done, total=len(shots), desc=title, unit="image", disable=None):
+            pass
+
+
+def _die_with_parent() -> None:
+    """End this worker when its parent ends: a killed parent cannot tell it to, and it would wait for work for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _draw(name: str, seed: int, height: int, width: int, home: str, shot: Shot) -> None:
     picture = render(name, seed, shot.pid, shot.cam, shot.number, height, width)
     Path(home, shot.folder, shot.file_name).write_bytes(picture)
 
 
 def _sizes(name: str, given: dict[str, int | None]) -> Sizes:
-    if name not in STYLE_OF:
-        raise UsageError(f"no synthetic dataset is called {name!r}; choose one of {', '.join(STYLE_OF)}")
+    if name not in SITES:
+        raise UsageError(f"no synthetic dataset is called {name!r}; choose one of {', '.join(SITES)}")
     sizes = DEFAULTS[name]._replace(**{key: value for key, value in given.items() if value is not None})
     _at_least("ids", sizes.ids, 1)
     _at_least("test_ids", sizes.test_ids, 1)
