@@ -12,7 +12,7 @@ source environment.sh requirements.txt
 OUT=runs/demo
 [ "$SEED" = 0 ] || OUT=runs/demo-seed$SEED
 DATA=$OUT/data
-SIZE="--height 96 --width 48"
+SIZE="--height 80 --width 40"
 # The time of a demo that was killed and went on is the sum of its parts; a finished one keeps its time.
 SECONDS=$(cat $OUT/seconds 2>/dev/null || echo 0)
 [ -e $OUT/summary.json ] || trap 'mkdir -p $OUT; echo $SECONDS > $OUT/seconds' EXIT
@@ -35,7 +35,7 @@ train B synth-b resnet18 4
 for TYPE in 0 1 2; do
   step "learning the universal perturbation of type $TYPE against A, meta-tested on synth-virtual"
   "$PYTHON" metaAttack.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --noise_type $TYPE --data $DATA \
-    $SIZE --seed "$SEED" --batch_size 32 --num-instances 4 --epoch 4 --iters-per-epoch 15 \
+    $SIZE --seed "$SEED" --batch_size 32 --num-instances 4 --epoch 4 --iters-per-epoch 12 \
     --noise_resume $OUT/attack/$TYPE --resume-from auto
 done
 
