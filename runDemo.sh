@@ -28,9 +28,9 @@ train() {  # train VICTIM DATASET ARCH EPOCHS
     --lr 2e-3 --eval-every 1 --logs_dir "$OUT/$1" --resume-from auto
 }
 step "training victim A (resnet10 on synth-a)"
-train A synth-a resnet10 5
+train A synth-a resnet10 7
 step "training victim B (resnet18 on synth-b)"
-train B synth-b resnet18 4
+train B synth-b resnet18 5
 
 for TYPE in 0 1 2; do
   step "learning the universal perturbation of type $TYPE against A, meta-tested on synth-virtual"
