@@ -14,9 +14,10 @@ from pathlib import Path
 
 from reid import attacks, datasets, models
 from reid.attacks import Perturbation, learn, meta
-from reid.datasets import Dataset, Sample
+from reid.attacks.perturbations import TYPE_NAMES
+from reid.datasets import Dataset
 from reid.errors import UsageError
-from reid.evaluation.protocol import Protocol, test_samples
+from reid.evaluation.protocol import Protocol, log_scores, test_samples
 from reid.evaluation.results import versions
 from reid.files import sha256
 from reid.loading import ImageStore, PKSampler
@@ -27,7 +28,6 @@ from reid.training.snapshot import Run
 
 logger = logging.getLogger("metaAttack")
 
-NOISE_TYPES = {0: "colour + delta", 1: "colour", 2: "delta"}
 # what may differ between a killed run and the one that goes on with it
 NOT_SETTINGS = (
     "resume",
@@ -52,8 +52,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume; None: as its keys say")
     parser.add_argument("--resume", required=True, metavar="FILE", help="the model under attack, trained on the source")
     parser.add_argument("--resumeTgt", metavar="FILE", help="a model trained on the target, to report transfer")
-    parser.add_argument("--noise_type", type=int, choices=NOISE_TYPES, default=0, help=f"{NOISE_TYPES}".strip("{}"))
-    parser.add_argument("--lp", type=grey_levels, default=8.0, help="L-inf budget per component, in 1/255")
+    parser.add_argument("--noise_type", type=int, choices=TYPE_NAMES, default=0, help=f"{TYPE_NAMES}".strip("{}"))
+    parser.add_argument("--lp", type=cli.grey_levels, default=8.0, help="L-inf budget per component, in 1/255")
     parser.add_argument("--meta", choices=meta.MODES, default="maml", help="see docs/attacks.md")
     parser.add_argument("--noise_resume", type=Path, help="folder for the perturbations; None: under attackModel/")
     parser.add_argument("--logs_dir", type=Path, help="folder for the state and the logs; None: that of --noise_resume")
@@ -81,14 +81,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.noise_resume is None:
         args.noise_resume = Path("attackModel") / f"{args.source}-{args.meta}" / str(args.noise_type)
     return args
-
-
-def grey_levels(text: str) -> float:
-    """An argparse type: a budget in 1/255, above 0 and at most 255."""
-    value = cli.positive_float(text)
-    if value > 255:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than 255, the range of images")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -134,7 +126,7 @@ def batches(
         sets.append(datasets.create(args.mte, args.data, split=args.split))
     samples = [dataset.trainval if args.combine_trainval else dataset.train for dataset in sets]
     samplers = [
-        pk_sampler(dataset, part, args, seed=2 * args.seed + i)
+        PKSampler([s.pid for s in part], args.batch_size, args.num_instances, 2 * args.seed + i, dataset.name)
         for i, (dataset, part) in enumerate(zip(sets, samples, strict=True))
     ]
     plan = learn.Plan(args.meta, args.epoch, args.iters_per_epoch or samplers[0].batches_per_deck)
@@ -147,23 +139,11 @@ def batches(
     return plan, made[0], made[1] if args.mte else None
 
 
-def pk_sampler(dataset: Dataset, samples: Sequence[Sample], args: argparse.Namespace, seed: int) -> PKSampler:
-    """The P x K sampler of a set; its errors name the set."""
-    try:
-        return PKSampler([sample.pid for sample in samples], args.batch_size, args.num_instances, seed)
-    except UsageError as error:
-        raise UsageError(f"{dataset.name}: {error}") from error
-
-
 def report(dataset: Dataset, victim: Victim, noise: Perturbation, args: argparse.Namespace, compute: Compute) -> None:
     """Log mAP and rank-1, clean and attacked, on the queries and gallery of a dataset, measured in fp32."""
     compute = Compute(compute.device, "fp32")
-    query, gallery = (ImageStore(s, args.height, args.width, args.workers) for s in test_samples(dataset))
-    protocol = Protocol(victim, query, gallery, compute, args.batch_size)
-    for name, score in (("clean", protocol.score()), ("attacked", protocol.score(noise))):
-        ranking = score.ranking
-        rank1 = ranking.cmc["market1501"][0]
-        logger.info("%s %-8s  mAP %.3f  rank-1 %.3f", dataset.name, name, ranking.mAP, rank1)
+    protocol = Protocol.of(victim, test_samples(dataset), args, compute, batch_size=args.batch_size)
+    log_scores(dataset.name, protocol, {"attacked": noise})
 
 
 if __name__ == "__main__":

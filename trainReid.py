@@ -11,13 +11,11 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from torch import nn
-
 from reid import datasets, models
 from reid.datasets import Dataset
-from reid.defenses import Recipe, train
+from reid.defenses import Recipe, Selection, Trainer, TrainingSet
 from reid.evaluation.protocol import Protocol, validation_samples
-from reid.loading import ImageStore, PKSampler
+from reid.models.network import ReidModel
 from reid.training import cli, device
 from reid.training.snapshot import Run
 
@@ -59,42 +57,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     logger.info("%s", dataset.summary())
     samples = dataset.trainval if args.combine_trainval else dataset.train
-    store = ImageStore(samples, args.height, args.width, args.workers)
-    sampler = PKSampler([sample.pid for sample in samples], args.batch_size, args.num_instances, args.seed)
+    source = TrainingSet(
+        dataset.name,
+        samples,
+        height=args.height,
+        width=args.width,
+        workers=args.workers,
+        batch_size=args.batch_size,
+        num_instances=args.num_instances,
+        seed=args.seed,
+    )
     iterations = args.iters_per_epoch or max(1, len(samples) // args.batch_size)
     recipe = Recipe(args.epochs, iterations, args.lr, args.weight_decay, args.margin)
-    validate = None if args.combine_trainval else validation_score(dataset, args, compute)
-    model = models.create(args.arch, len({sample.pid for sample in samples}), args.pretrained, seed=args.seed)
+    model = models.create(args.arch, source.num_classes, args.pretrained, seed=args.seed)
     settings = cli.settings(args, ignore=NOT_SETTINGS) | {"precision": compute.precision}
-    best = train(
-        model,
-        store,
-        sampler,
-        recipe,
-        compute,
-        args.seed,
+    best = Trainer(model, source, recipe, compute, args.seed).train(
         Run(args.logs_dir, args.resume_from, settings),
-        validate=validate,
-        eval_every=args.eval_every,
-        metadata={"trained_on": dataset.name, "height": args.height, "width": args.width, "settings": settings},
+        Selection(None if args.combine_trainval else validation(model, dataset, args, compute), args.eval_every),
+        {"trained_on": dataset.name, "height": args.height, "width": args.width, "settings": settings},
     )
     logger.info("the best model is %s", best)
 
 
-def validation_score(
-    dataset: Dataset, args: argparse.Namespace, compute: device.Compute
-) -> Callable[[nn.Module], float]:
-    """A function model -> mAP on the validation identities."""
-    query, gallery = (
-        ImageStore(samples, args.height, args.width, args.workers) for samples in validation_samples(dataset)
-    )
+def validation(
+    model: ReidModel, dataset: Dataset, args: argparse.Namespace, compute: device.Compute
+) -> Callable[[], dict[str, float]]:
+    """A function that gives the mAP on the validation identities of the model as it then is."""
+    samples = validation_samples(dataset)
 
-    def score(model: nn.Module) -> float:
-        model.eval()
-        protocol = Protocol(lambda images: model(images)[0], query, gallery, compute, args.batch_size)
-        return protocol.score().ranking.mAP
+    def scores() -> dict[str, float]:
+        protocol = Protocol.of(model.eval().features, samples, args, compute, batch_size=args.batch_size)
+        return {"val_mAP": protocol.score().ranking.mAP}
 
-    return score
+    return scores
 
 
 if __name__ == "__main__":

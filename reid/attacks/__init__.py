@@ -8,10 +8,11 @@ from reid.attacks import controls, objectives
 from reid.attacks.files import load, save
 from reid.attacks.optimiser import MISGD
 from reid.attacks.perturbations import Perturbation, create
-from reid.attacks.threat import Threat, format_budget, parse_budget
+from reid.attacks.threat import Attack, Threat, format_budget, parse_budget
 
 __all__ = [
     "MISGD",
+    "Attack",
     "Perturbation",
     "Threat",
     "controls",

@@ -3,7 +3,6 @@
 import itertools
 import logging
 import math
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from reid.errors import ReidError
 from reid.loading import ImageStore, PKSampler, to_images
 from reid.models import Victim
 from reid.training.device import Compute
+from reid.training.loop import run_epochs
 from reid.training.runlog import RunLog
 from reid.training.snapshot import Run
 
@@ -106,25 +106,22 @@ def learn(
     `virtual` may be None for mode "none" alone. `provenance` goes into the files. Returns the path of the last file.
     Raises ReidError when a loss is no longer finite.
     """
-    optimizer = MISGD(noise.step_groups(), lr=0.0, momentum=plan.momentum)
-    base_lrs = [group["lr"] for group in optimizer.param_groups]
-    start = 0
-    state = run.load()
-    if state is not None:
-        start = state["epoch"]
+    learner = Learner(noise, victim, source, virtual, plan, compute, print_freq)
+
+    def epoch(number: int, log: RunLog) -> dict[str, float]:
+        values = learner.epoch(number)
+        files.save(folder / file_name(number), noise, {**provenance, "epochs_done": number + 1})
+        _show(log, noise, next(source.epoch(number)).images[:8], number)
+        return values
+
+    def restore(state: dict[str, Any]) -> None:
         noise.load_state_dict(state["noise"])
-        optimizer.load_state_dict(state["optimizer"])
-        logger.info("resumed after epoch %d of %d", start, plan.epochs)
-    with RunLog(run.logs_dir, start) as log:
-        for epoch in range(start, plan.epochs):
-            began = time.perf_counter()
-            for group, lr in zip(optimizer.param_groups, base_lrs, strict=True):
-                group["lr"] = lr * plan.scale_at(epoch)
-            values = _learn_epoch(noise, victim, source, virtual, optimizer, plan, compute, epoch, print_freq)
-            files.save(folder / file_name(epoch), noise, {**provenance, "epochs_done": epoch + 1})
-            log.epoch(epoch, **values, seconds=time.perf_counter() - began)
-            _show(log, noise, next(source.epoch(epoch)).images[:8], epoch)
-            run.save(epoch + 1, noise=noise.state_dict(), optimizer=optimizer.state_dict())
+        learner.optimizer.load_state_dict(state["optimizer"])
+
+    def state() -> dict[str, Any]:
+        return {"noise": noise.state_dict(), "optimizer": learner.optimizer.state_dict()}
+
+    run_epochs(run, plan.epochs, restore=restore, epoch=epoch, state=state)
     last = folder / file_name(plan.epochs - 1)
     if not last.exists():
         files.save(last, noise, provenance)
@@ -136,39 +133,48 @@ def file_name(epoch: int) -> str:
     return f"best_perturbation{epoch}.pth"
 
 
-def _learn_epoch(
-    noise: Perturbation,
-    victim: Victim,
-    source: CleanBatches,
-    virtual: CleanBatches | None,
-    optimizer: MISGD,
-    plan: Plan,
-    compute: Compute,
-    epoch: int,
-    print_freq: int,
-) -> dict[str, float]:
-    virtual_batches = itertools.repeat(None) if virtual is None else virtual.epoch(epoch)
-    totals: dict[str, float] = defaultdict(float)
-    bar = tqdm(
-        source.epoch(epoch),
-        total=plan.iters_per_epoch,
-        desc=f"epoch {epoch + 1}/{plan.epochs}",
-        leave=False,
-        disable=None,
-    )
-    for iteration, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
-        step = meta_step(noise, victim, real, other, optimizer, plan.mode, compute.autocast, plan.objective)
-        losses = {name: value.item() for name, value in step.items()}
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                raise ReidError(
-                    f"{name} became {value} at epoch {epoch + 1}, iteration {iteration + 1}: the victim's features "
-                    "are not finite; check the checkpoint, or use --precision fp32"
-                )
-            totals[name] += value
-        if iteration % print_freq == 0:
-            bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
-    return {name: value / plan.iters_per_epoch for name, value in totals.items()}
+class Learner:
+    """A perturbation, the victim, batches, and the optimiser between them; `epoch(number)` goes through one epoch."""
+
+    def __init__(
+        self,
+        noise: Perturbation,
+        victim: Victim,
+        source: CleanBatches,
+        virtual: CleanBatches | None,
+        plan: Plan,
+        compute: Compute,
+        print_freq: int = 10,
+    ) -> None:
+        self.noise, self.victim, self.source, self.virtual = noise, victim, source, virtual
+        self.plan, self.compute, self.print_freq = plan, compute, print_freq
+        self.optimizer = MISGD(noise.step_groups(), lr=0.0, momentum=plan.momentum)
+        self._lrs = [group["lr"] for group in self.optimizer.param_groups]
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Learn for an epoch (0-based); returns the mean losses. Raises ReidError when one is no longer finite."""
+        plan = self.plan
+        for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
+            group["lr"] = lr * plan.scale_at(epoch)
+        virtual_batches = itertools.repeat(None) if self.virtual is None else self.virtual.epoch(epoch)
+        totals: dict[str, float] = defaultdict(float)
+        words = f"epoch {epoch + 1}/{plan.epochs}"
+        bar = tqdm(self.source.epoch(epoch), total=plan.iters_per_epoch, desc=words, leave=False, disable=None)
+        for iteration, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
+            step = meta_step(
+                self.noise, self.victim, real, other, self.optimizer, plan.mode, self.compute.autocast, plan.objective
+            )
+            losses = {name: value.item() for name, value in step.items()}
+            for name, value in losses.items():
+                if not math.isfinite(value):
+                    raise ReidError(
+                        f"{name} became {value} at epoch {epoch + 1}, iteration {iteration + 1}: the victim's features "
+                        "are not finite; check the checkpoint, or use --precision fp32"
+                    )
+                totals[name] += value
+            if iteration % self.print_freq == 0:
+                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
+        return {name: value / plan.iters_per_epoch for name, value in totals.items()}
 
 
 def _show(log: RunLog, noise: Perturbation, images: Tensor, epoch: int) -> None:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate
 
-from reid.attacks.threat import Threat
+from reid.attacks.threat import Threat, spent_by
 from reid.errors import UsageError
 
+TYPE_NAMES = {0: "colour + delta", 1: "colour", 2: "delta"}
 NODES = 25  # of the colour table, along each of red, green and blue
 
 
@@ -64,25 +65,32 @@ class Perturbation(nn.Module, ABC):
             parameter.copy_(inside[name])
         return self
 
+    @torch.no_grad()
+    def randomise_(self, random: torch.Generator) -> Self:
+        """Draw every parameter uniformly from its box, in place."""
+        boxes = self.boxes()
+        for name, parameter in self.named_parameters():
+            share = torch.rand(parameter.shape, generator=random).to(parameter.device)
+            parameter.copy_(torch.lerp(boxes[name].lower, boxes[name].upper, share))
+        return self
+
     def step_groups(self, fraction: float = 0.1) -> list[dict[str, Any]]:
         """Parameter groups for an optimiser: the step of each parameter is `fraction` of its own budget."""
         boxes = self.boxes()
         return [{"params": [p], "lr": fraction * boxes[name].eps} for name, p in self.named_parameters()]
 
     @torch.no_grad()
-    def measure(self, x: Tensor) -> dict[str, float]:
-        """What is really spent on the images x (N, 3, H, W), as L-inf in [0, 1].
-
-        "color": by the colour table; "delta": by the additive image; "total": by both; "total_8bit": by both,
-        once x_adv is rounded to 8 bits, which may add half a grey level.
-        """
-        spent = {"color": 0.0, "delta": 0.0}
-        x_adv = x
+    def attack(self, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The perturbed images, without a graph, and what was spent on them: see `spent_by`."""
+        changes, x_adv = [], images
         for layer in self.layers():
             before, x_adv = x_adv, layer(x_adv)
-            spent[layer.component] = _linf(x_adv, before)
-        rounded = (x_adv * 255).round() / 255
-        return {**spent, "total": _linf(x_adv, x), "total_8bit": _linf(rounded, x)}
+            changes.append((layer.component, before, x_adv))
+        return x_adv, spent_by(changes)
+
+    def measure(self, x: Tensor) -> dict[str, float]:
+        """What is really spent on the images x (N, 3, H, W), as L-inf in [0, 1]: see `spent_by`."""
+        return self.attack(x)[1]
 
 
 class ColorLUT(Perturbation):
@@ -193,7 +201,3 @@ def create(
 def _clip(value: Tensor, box: Box) -> Tensor:
     """Clamp with derivative one on the border of the box; that of torch.clamp depends on its version."""
     return torch.where(value < box.lower, box.lower, torch.where(value > box.upper, box.upper, value))
-
-
-def _linf(a: Tensor, b: Tensor) -> float:
-    return (a - b).abs().max().item()

@@ -1,7 +1,10 @@
 """The threat: the components of a perturbation, how far each may go, and the side of retrieval attacked."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from reid.errors import UsageError
 
@@ -83,3 +86,34 @@ class Threat:
         return (
             f"{' + '.join(parts) or 'no change'}{total}, {'both sides' if self.side == 'both' else f'{self.side} side'}"
         )
+
+
+class Attack(Protocol):
+    """What evaluation can run: a universal perturbation, or an attack on each image by itself."""
+
+    threat: Threat
+
+    @property
+    def noise_type(self) -> int | None:
+        """0, 1 or 2 for a universal perturbation."""
+
+    def attack(self, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The attacked images (N, 3, H, W) in [0, 1], and what was spent on them, as `spent_by` tells it."""
+
+
+def spent_by(changes: Iterable[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
+    """What changes of images spent, as L-inf in [0, 1]; each is (component, images before, images after), in order.
+
+    "color", "delta": by the components; "total": by all; "total_8bit": by all, once the last images are rounded to
+    8 bits, which may add half a grey level.
+    """
+    changes = list(changes)
+    spent = {"color": 0.0, "delta": 0.0}
+    for component, before, after in changes:
+        spent[component] = _linf(after, before)
+    first, last = changes[0][1], changes[-1][2]
+    return {**spent, "total": _linf(last, first), "total_8bit": _linf((last * 255).round() / 255, first)}
+
+
+def _linf(a: Tensor, b: Tensor) -> float:
+    return (a - b).abs().max().item()

@@ -9,14 +9,18 @@ EPSILON = 1e-8
 
 
 def adam_step(
-    parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor], lr: float, weight_decay: float
+    parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor], lr: Mapping[str, float], weight_decay: float
 ) -> dict[str, Tensor]:
     """`parameters` moved by one step; nothing changes in place, and gradients flow through to both arguments.
 
     With g the gradient plus `weight_decay` times the parameter: m = 0.1 g, v = 0.001 g^2 + 1e-8, and the step is
     lr / 0.1 * m / (sqrt(v) / sqrt(0.001) + 1e-8). The constant inside v keeps the square root differentiable at g = 0.
+    A parameter without a gradient stays where it is.
     """
-    return {name: _moved(value, gradients[name], lr, weight_decay) for name, value in parameters.items()}
+    return {
+        name: _moved(value, gradients[name], lr[name], weight_decay) if name in gradients else value
+        for name, value in parameters.items()
+    }
 
 
 def _moved(parameter: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> Tensor:

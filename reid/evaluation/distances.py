@@ -61,6 +61,9 @@ def cosine(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Tensor]:
     return squared_euclidean(F.normalize(query), F.normalize(gallery), chunk)
 
 
+BY_NAME: dict[str, DistanceSource] = {"euclidean": squared_euclidean, "cosine": cosine}
+
+
 def ordered_keys(distances: Tensor) -> Tensor:
     """Distinct int64 keys (B, G) that order each row of `distances` (B, G) by distance, then by position.
 

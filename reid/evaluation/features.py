@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from reid.attacks import Perturbation, Threat
+from reid.attacks import Attack, Threat
 from reid.errors import ReidError
 from reid.loading import ImageStore, to_images
 from reid.training.device import Compute
@@ -41,12 +41,12 @@ def extract(
     store: ImageStore,
     compute: Compute,
     batch_size: int = 64,
-    noise: Perturbation | None = None,
+    attack: Attack | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Features (N, D), float32 on the CPU, of all images of `store`, each perturbed by `noise` if given.
+    """Features (N, D), float32 on the CPU, of all images of `store`, each under `attack` if given.
 
-    Returns the features and what the perturbation spent on exactly these images (empty without one).
-    Raises ReidError when more was spent than the perturbation's threat allows.
+    Returns the features and what the attack spent on exactly these images (empty without one).
+    Raises ReidError when more was spent than the attack's threat allows.
     """
     spent: dict[str, float] = {}
     rows = []
@@ -57,15 +57,15 @@ def extract(
         leave=False,
         disable=None,
     )
-    with torch.inference_mode():
+    with torch.no_grad():
         for _, pixels in batches:
             images = to_images(pixels, compute.device)
-            if noise is not None:
-                spent = largest(spent, noise.measure(images))
-                images = noise(images)
+            if attack is not None:
+                images, on_batch = attack.attack(images)
+                spent = largest(spent, on_batch)
             with compute.autocast():
                 features = victim(images)
             rows.append(features.float().cpu())
-    if noise is not None and (excess := beyond(spent, noise.threat)):
-        raise ReidError(f"the perturbation left its budget: {'; '.join(excess)}; no score was computed")
+    if attack is not None and (excess := beyond(spent, attack.threat)):
+        raise ReidError(f"the attack left its budget: {'; '.join(excess)}; no score was computed")
     return torch.cat(rows), spent

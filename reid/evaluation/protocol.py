@@ -1,7 +1,9 @@
 """The evaluation of one victim on one query and gallery: clean features once, then any number of perturbations."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import logging
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from reid.attacks import Perturbation
+from reid.attacks import Attack
 from reid.attacks.threat import SIDES
 from reid.datasets import Dataset, Sample
 from reid.errors import DatasetError, UsageError
@@ -17,6 +19,16 @@ from reid.evaluation.features import extract, largest
 from reid.evaluation.ranking import Ranking, rank
 from reid.loading import ImageStore
 from reid.training.device import Compute
+
+logger = logging.getLogger(__name__)
+
+
+class ImageOptions(typing.Protocol):
+    """Size of images and threads that decode them; parsed options of a script have all three."""
+
+    height: int
+    width: int
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -45,22 +57,35 @@ class Protocol:
         self.victim, self.query, self.gallery = victim, query, gallery
         self.compute, self.batch_size, self.rank_options = compute, batch_size, rank_options
 
+    @classmethod
+    def of(
+        cls,
+        victim: Callable[[Tensor], Tensor],
+        samples: tuple[Sequence[Sample], Sequence[Sample]],
+        images: ImageOptions,
+        compute: Compute,
+        **options: Any,
+    ) -> "Protocol":
+        """The protocol on (query, gallery) lists of samples, such as `test_samples` and `validation_samples` give."""
+        query, gallery = (ImageStore(part, images.height, images.width, images.workers) for part in samples)
+        return cls(victim, query, gallery, compute, **options)
+
     @cached_property
     def clean(self) -> tuple[Tensor, Tensor]:
         """Clean query and gallery features."""
         return self._features(self.query)[0], self._features(self.gallery)[0]
 
-    def score(self, noise: Perturbation | None = None, side: str = "query") -> Score:
-        """Rank the gallery for every query, with `noise` on the images of `side`."""
+    def score(self, attack: Attack | None = None, side: str = "query") -> Score:
+        """Rank the gallery for every query, with `attack` on the images of `side`."""
         if side not in SIDES:
             raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
         query, gallery = self.clean
         spent: dict[str, float] = {}
-        if noise is not None:
+        if attack is not None:
             if side in ("query", "both"):
-                query, spent = self._features(self.query, noise)
+                query, spent = self._features(self.query, attack)
             if side in ("gallery", "both"):
-                gallery, on_gallery = self._features(self.gallery, noise)
+                gallery, on_gallery = self._features(self.gallery, attack)
                 spent = largest(spent, on_gallery)
         return Score(self.rank(query, gallery), spent)
 
@@ -68,8 +93,17 @@ class Protocol:
         """Rank given features of the two sides under the pids and camids of the samples."""
         return rank(query, gallery, *_ids(self.query.samples, self.gallery.samples), **self.rank_options)
 
-    def _features(self, store: ImageStore, noise: Perturbation | None = None) -> tuple[Tensor, dict[str, float]]:
-        return extract(self.victim, store, self.compute, self.batch_size, noise)
+    def _features(self, store: ImageStore, attack: Attack | None = None) -> tuple[Tensor, dict[str, float]]:
+        return extract(self.victim, store, self.compute, self.batch_size, attack)
+
+
+def log_scores(words: str, protocol: Protocol, attacks: Mapping[str, Attack]) -> None:
+    """Log mAP and rank-1, clean and under each attack; `words` begin each line."""
+    named: dict[str, Attack | None] = {"clean": None, **attacks}
+    for name, attack in named.items():
+        ranking = protocol.score(attack).ranking
+        rank1 = ranking.cmc["market1501"][0]
+        logger.info("%s %-8s  mAP %.3f  rank-1 %.3f", words, name, ranking.mAP, rank1)
 
 
 def _ids(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[np.ndarray]:

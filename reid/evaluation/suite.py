@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reid.attacks import Perturbation, Threat, controls, format_budget
+from reid.attacks import Attack, Perturbation, Threat, controls, format_budget
 from reid.datasets import Dataset
 from reid.evaluation import results
 from reid.evaluation.features import beyond
@@ -19,11 +19,16 @@ RANDOM_SIGN, RANDOM_LUT, RANDOM_BOTH = "random sign", "random LUT", "random both
 
 @dataclass(frozen=True)
 class Attacker:
-    """A named perturbation (None: clean images) and the hash of the file that it came from, if any."""
+    """A named attack (None: clean images) and the hash of the file that it came from, if any."""
 
     name: str
-    noise: Perturbation | None = None
+    noise: Attack | None = None
     sha256: str | None = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the file says about how the attack was made."""
+        return self.noise.provenance if isinstance(self.noise, Perturbation) else {}
 
 
 def control_attackers(threat: Threat, seed: int, height: int, width: int) -> list[Attacker]:
@@ -67,7 +72,7 @@ class Suite:
                 **identity,
                 metrics=results.metrics_of(score.ranking),
                 spent=score.spent,
-                checks=[] if attacker.noise is None else [_budget_check(score.spent, identity["threat"])],
+                checks=_checks(attacker, score.spent, identity["threat"]),
                 versions=results.versions(),
                 command=self.command,
                 seconds=time.perf_counter() - began,
@@ -84,6 +89,7 @@ class Suite:
                 "name": attacker.name,
                 "noise_type": None if noise is None else noise.noise_type,
                 "sha256": attacker.sha256,
+                "learnt_on": attacker.provenance.get("victim_sha256"),
             },
             "dataset": {
                 "name": self.dataset.name,
@@ -98,9 +104,19 @@ class Suite:
         }
 
 
-def _budget_check(spent: dict[str, float], threat: dict[str, Any]) -> dict[str, Any]:
-    """Whether the scored images are within the budget (`extract` has refused to go on if they are not)."""
+def _checks(attacker: Attacker, spent: dict[str, float], threat: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is known against the score of an attack: that it left its budget, or that it had not finished learning.
+
+    `extract` has refused to go on with images beyond the budget.
+    """
+    if attacker.noise is None:
+        return []
     allowed = Threat.from_dict(threat)
     found = ", ".join(f"{name} {format_budget(value)}" for name, value in spent.items())
     detail = f"spent on the scored images: {found}; allowed: {allowed.label}"
-    return {"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}
+    checks = [{"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}]
+    if "converged" in attacker.provenance:
+        losses = attacker.provenance["losses"]
+        detail = f"loss {losses[-1]:.3f} after {len(losses)} epochs, lowest {min(losses):.3f}"
+        checks.append({"name": "converged", "passed": bool(attacker.provenance["converged"]), "detail": detail})
+    return checks

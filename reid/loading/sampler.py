@@ -14,10 +14,13 @@ class PKSampler:
     Identities are dealt from shuffled decks, so that none comes twice in a deck; those that do not fill a last batch
     wait for another deck. An identity with fewer than K images repeats some. The batches of an epoch depend on
     (seed, epoch) alone.
-    Raises UsageError when batch_size is no multiple of K = num_instances, or there are fewer than P identities.
+    Raises UsageError when batch_size is no multiple of K = num_instances, or there are fewer than P identities; `name`
+    is the set's in that message.
     """
 
-    def __init__(self, pids: Sequence[int], batch_size: int, num_instances: int, seed: int) -> None:
+    def __init__(
+        self, pids: Sequence[int], batch_size: int, num_instances: int, seed: int, name: str = "the set"
+    ) -> None:
         if batch_size % num_instances:
             raise UsageError(
                 f"--batch_size {batch_size} is not a multiple of --num-instances {num_instances}; "
@@ -37,7 +40,7 @@ class PKSampler:
         if len(self._pids) < self.num_pids:
             raise UsageError(
                 f"a batch of {self.num_pids} identities x {num_instances} images needs {self.num_pids} identities, "
-                f"and the set has {len(self._pids)}; lower --batch_size or raise --num-instances"
+                f"and {name} has {len(self._pids)}; lower --batch_size or raise --num-instances"
             )
 
     @property

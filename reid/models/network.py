@@ -75,8 +75,7 @@ class ReidModel(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits of images (N, 3, H, W) in [0, 1]."""
         features = self.features(images)
-        embedding = torch.relu(self.feat_bn(self.feat(features)))
-        return features, self.get_submodule(self.head_name)(self.dropout(embedding))
+        return features, self.get_submodule(self.head_name)(self.embedding(features))
 
     def features(self, images: Tensor) -> Tensor:
         """Features (N, feature_dim) alone."""
@@ -88,6 +87,10 @@ class ReidModel(nn.Module):
         for stage in (base.layer1, base.layer2, base.layer3, base.layer4):
             x = stage(x)
         return x.float().mean(dim=(2, 3))  # float32 from here on, whatever autocast chose for the convolutions
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """What a head classifies: (N, 2048) from features (N, feature_dim)."""
+        return self.dropout(torch.relu(self.feat_bn(self.feat(features))))
 
 
 def names() -> list[str]:

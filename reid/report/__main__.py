@@ -13,7 +13,6 @@ from reid import attacks, datasets, models
 from reid.errors import UsageError
 from reid.evaluation.protocol import Protocol, test_samples
 from reid.files import write_atomically
-from reid.loading import ImageStore
 from reid.report.pictures import attack_picture
 from reid.training import cli
 from reid.training.device import resolve
@@ -42,10 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     victim = models.load_victim(args.resume, size=(args.height, args.width)).to(compute.device)
     noise = attacks.load(args.attack).to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
-    query, gallery = (ImageStore(s, args.height, args.width, args.workers) for s in test_samples(dataset))
-    protocol = Protocol(victim, query, gallery, compute, args.batch_size)
+    protocol = Protocol.of(victim, test_samples(dataset), args, compute, batch_size=args.batch_size)
     title = f"{dataset.name}, {victim.model.arch}, noise type {noise.noise_type}"
-    picture = attack_picture(protocol, noise, title, min(args.queries, len(query)))
+    picture = attack_picture(protocol, noise, title, min(args.queries, len(protocol.query)))
     write_atomically(args.out, lambda temporary: picture.save(temporary, format="PNG"))
     logger.info("the picture is %s", args.out)
 

@@ -1,80 +1,107 @@
-"""The end of the demo: summary.json and the printed table, from the results of its evaluations."""
+"""The end of the demo: summary.json and the printed tables, from the results of its evaluations."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reid.defenses.plain import BEST_FILE
+from reid.defenses import BEST_FILE
 from reid.errors import ReidError
+from reid.evaluation.adaptive import RELEARNT
 from reid.evaluation.results import Result, read_results
 from reid.evaluation.suite import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
 from reid.files import sha256, write_atomically
+from reid.report.defense import PGD, kind, lowest
 from reid.training import cli
 
 VICTIMS = ("A", "B")
+UNDEFENDED, DEFENDED = "A", "D"  # D is fine-tuned from A
+LEARNT_ON_A = {noise_type: f"attack/{noise_type}/best_perturbation3.pth" for noise_type in ("0", "1", "2")}
+CONTROLS = {"random_sign": RANDOM_SIGN, "random_lut": RANDOM_LUT, "both": RANDOM_BOTH}
 
 
 def summarise(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
-    """The numbers of `folder`/results/{A,B}, mAP as fractions; see README.md for the layout.
+    """The numbers of `folder`/results/{A,B,D}, mAP as fractions; see README.md for the layout.
 
     Only results of the models and attackers that are in `folder` now count. Raises ReidError when some are missing.
     """
-    attackers = {sha256(path) for path in folder.glob("attack/*/best_perturbation*.pth")} | {None}
-    victims = {}
-    for name in VICTIMS:
+    files = {sha256(folder / path): noise_type for noise_type, path in LEARNT_ON_A.items()}
+    victims, withstood = {}, {}
+    for name in (*VICTIMS, DEFENDED):
         model = sha256(folder / name / BEST_FILE)
         found = [
             result
             for result in read_results(folder / "results" / name)
-            if (result.victim["sha256"], result.seed) == (model, seed) and result.attacker["sha256"] in attackers
+            if (result.victim["sha256"], result.seed) == (model, seed)
         ]
+        scores = lowest(found, lambda result: files.get(result.attacker["sha256"]) or kind(result))
         try:
-            victims[name] = _victim(found)
+            if name in VICTIMS:
+                victims[name] = _victim(found[0], scores)
+            if name in (UNDEFENDED, DEFENDED):
+                withstood[name] = _withstood(scores)
         except (KeyError, IndexError) as error:
             raise ReidError(f"{folder}/results/{name} lacks results of the demo; run bash runDemo.sh") from error
-    return {"victims": victims, "seed": seed, "seconds": seconds}
+    defended = withstood[DEFENDED] | {"undefended": withstood[UNDEFENDED]}
+    return {"victims": victims, "defended": defended, "seed": seed, "seconds": seconds}
 
 
-def _victim(results: Sequence[Result]) -> dict[str, Any]:
-    first = results[0]
-    controls = {result.attacker["name"].rpartition(" ")[0]: result.metrics["mAP"] for result in results}
-    learnt = {
-        str(result.attacker["noise_type"]): result.metrics["mAP"] for result in results if result.attacker["sha256"]
-    }
-    names = {result.attacker["name"]: result.metrics["mAP"] for result in results}
+def _victim(result: Result, scores: Mapping[str, float]) -> dict[str, Any]:
     return {
-        "arch": first.victim["arch"],
-        "dataset": first.dataset["name"],
-        "clean": names[CLEAN],
-        "attacked": {key: learnt[key] for key in ("0", "1", "2")},
-        "controls": {
-            "random_sign": controls[RANDOM_SIGN],
-            "random_lut": controls[RANDOM_LUT],
-            "both": controls[RANDOM_BOTH],
-        },
-        "chance": first.metrics["chance_mAP"],
+        "arch": result.victim["arch"],
+        "dataset": result.dataset["name"],
+        "clean": scores[CLEAN],
+        "attacked": {noise_type: scores[noise_type] for noise_type in LEARNT_ON_A},
+        "controls": {key: scores[name] for key, name in CONTROLS.items()},
+        "chance": result.metrics["chance_mAP"],
+    }
+
+
+def _withstood(scores: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "clean": scores[CLEAN],
+        "frozen": scores["0"],
+        "relearnt": scores[RELEARNT],
+        "pgd": scores[PGD],
+        "controls": {key: scores[name] for key, name in CONTROLS.items()},
     }
 
 
 def comparison(victims: dict[str, dict[str, Any]]) -> str:
     """A small table: mAP in percent, one column per victim."""
     attacks = {"0": "type 0, colour + delta", "1": "type 1, colour", "2": "type 2, delta"}
-    controls = {"random_sign": "random sign", "random_lut": "random LUT", "both": "random both"}
     lines = [("mAP in %", [f"{name}: {victim['arch']} on {victim['dataset']}" for name, victim in victims.items()])]
     for label, value in (
         ("clean", lambda victim: victim["clean"]),
         *((label, lambda victim, key=key: victim["attacked"][key]) for key, label in attacks.items()),
-        *((label, lambda victim, key=key: victim["controls"][key]) for key, label in controls.items()),
+        *((label, lambda victim, key=key: victim["controls"][key]) for key, label in CONTROLS.items()),
         ("chance", lambda victim: victim["chance"]),
     ):
         lines.append((label, [f"{100 * value(victim):.1f}" for victim in victims.values()]))
     return "\n".join(f"{label:<24}" + "".join(f"{cell:>24}" for cell in cells) for label, cells in lines)
 
 
+def defence(defended: dict[str, Any]) -> str:
+    """A small table: mAP in percent of the undefended and the defended model, one column per attack."""
+    lines = [("mAP in %", ["clean", "frozen", "re-learnt", "PGD", *CONTROLS.values()])]
+    for label, scores in (
+        (f"undefended ({UNDEFENDED})", defended["undefended"]),
+        (f"defended ({DEFENDED})", defended),
+    ):
+        values = [scores[key] for key in ("clean", "frozen", "relearnt", "pgd")]
+        values += [scores["controls"][key] for key in CONTROLS]
+        lines.append((label, [f"{100 * value:.1f}" for value in values]))
+    table = "\n".join(f"{label:<16}" + "".join(f"{cell:>13}" for cell in cells) for label, cells in lines)
+    return (
+        f"{table}\n"
+        f"frozen: type 0, learnt on {UNDEFENDED}; re-learnt: type 0, learnt on that very model, the worst restart;\n"
+        "PGD: another perturbation for each image"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m reid.report.demo")
-    parser.add_argument("folder", type=Path, help="folder of the demo, with results/A and results/B in it")
+    parser.add_argument("folder", type=Path, help="folder of the demo, with results/A, results/B and results/D in it")
     parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed that the demo ran with")
     parser.add_argument("--seconds", type=cli.natural_float, default=0.0, help="how long the demo ran")
     args = parser.parse_args(argv)
@@ -82,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = args.folder / "summary.json"
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(summary, indent=2) + "\n"))
     print(comparison(summary["victims"]))
+    print(f"\n{defence(summary['defended'])}")
     print(f"\nthe same as numbers: {path}")
 
 

@@ -43,6 +43,11 @@ def natural_float(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 
 
+def grey_levels(text: str) -> float:
+    """An argparse type: a budget in 1/255, above 0 and at most 255."""
+    return _number(text, float, lambda value: 0 < value <= 255, "a number above 0 and at most 255, the range of images")
+
+
 def _number(text: str, kind: Callable, allowed: Callable[[float], bool], wanted: str) -> float:
     try:
         value = kind(text)

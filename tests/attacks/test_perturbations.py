@@ -91,8 +91,20 @@ class TestEveryType:
         before = images.clone()
         noise = spread(create(noise_type)).project_()
         noise(images)
-        noise.measure(images)
+        noise.attack(images)
         assert torch.equal(images, before)
+
+    def test_as_an_attack_gives_the_images_without_a_graph_and_what_they_cost(self, noise_type, images):
+        noise = spread(create(noise_type, 8 / 255, 4 / 255, height=16, width=8)).project_()
+        x_adv, spent = noise.attack(images)
+        assert torch.equal(x_adv, noise(images))
+        assert not x_adv.requires_grad
+        assert spent == noise.measure(images)
+        assert spent["total"] == (x_adv - images).abs().max().item()
+        used = {name: spent[name] > 0 for name in ("color", "delta")}
+        assert used == {"color": noise_type != 2, "delta": noise_type != 1}
+        assert spent["color"] <= 8 / 255 + 1e-6
+        assert spent["delta"] <= 4 / 255 + 1e-6
 
     def test_takes_any_size_and_number_of_images(self, noise_type):
         noise = spread(create(noise_type)).project_()

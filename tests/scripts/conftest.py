@@ -40,3 +40,26 @@ def attacker(attack_options, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("attacker")
     metaAttack.main([*attack_options, "--noise_resume", str(folder)])
     return str(folder / "best_perturbation2.pth")
+
+
+@pytest.fixture(scope="session")
+def defense_options(data, victim):
+    """What every defence in these tests has; an attacker, a defence other than meta and --logs_dir come after it."""
+    options = ["-s", "synth-a", "-m", "synth-virtual", "--resume", victim, "--data", data, *SIZE]
+    options += ["--batch_size", "8", "--num-instances", "4", "--pgd-steps", "1", "--eval-every", "1"]
+    return [*options, "--epochs", "2", "--iters-per-epoch", "2"]
+
+
+@pytest.fixture(scope="session")
+def online_options(defense_options):
+    return [*defense_options, "--attacker", "online"]
+
+
+@pytest.fixture(scope="session")
+def defended(online_options, tmp_path_factory):
+    """The folder of a meta defence, second order, with the online attacker, that nothing interrupted."""
+    import metaDefense
+
+    logs = tmp_path_factory.mktemp("defended")
+    metaDefense.main([*online_options, "--logs_dir", str(logs)])
+    return logs

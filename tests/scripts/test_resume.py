@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import metaAttack
+import metaDefense
 import trainReid
+from reid.defenses import train
 from reid.errors import UsageError
 from reid.torchfiles import read_torch
 from reid.training.snapshot import Run
@@ -89,12 +91,10 @@ def test_training_killed_between_epochs(kill, train_options, tmp_path, monkeypat
 
 
 def test_training_killed_inside_an_epoch(train_options, tmp_path, monkeypatch):
-    from reid.defenses import plain
-
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainReid.main([*train_options, "--logs_dir", str(whole)])
     with monkeypatch.context() as patch:
-        kill_in_second_step_of(patch, plain, "triplet_and_identity")
+        kill_in_second_step_of(patch, train, "step_gradients")
         with pytest.raises(Killed):
             trainReid.main([*train_options, "--logs_dir", str(parts)])
     assert read_torch(parts / "state.pth")["epoch"] == 1
@@ -134,6 +134,64 @@ def test_attack_killed_between_epochs(kill, attack_options, tmp_path, monkeypatc
     assert losses(whole) == losses(parts)
 
 
+def assert_same_run(whole, parts):
+    for name in ("state.pth", "model_best.pth"):
+        assert_equal(read_torch(whole / name), read_torch(parts / name), name)
+    assert losses(whole) == losses(parts)
+
+
+@pytest.mark.parametrize(("kill", "epoch"), [(kill_after, 0), (kill_before_state, 1)])
+def test_a_defence_killed_between_epochs(kill, epoch, online_options, defended, tmp_path, monkeypatch):
+    options = [*online_options, "--logs_dir", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        kill(patch, epoch)
+        with pytest.raises(Killed):
+            metaDefense.main(options)
+    assert read_torch(tmp_path / "state.pth")["epoch"] == 1
+    metaDefense.main([*options, "--resume-from", "auto"])
+    assert_same_run(defended, tmp_path)
+
+
+def test_a_defence_killed_inside_an_epoch(online_options, defended, tmp_path, monkeypatch):
+    options = [*online_options, "--logs_dir", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        kill_in_second_step_of(patch, train, "step_gradients")
+        with pytest.raises(Killed):
+            metaDefense.main(options)
+    halfway = read_torch(tmp_path / "state.pth")
+    metaDefense.main([*options, "--resume-from", "auto"])
+    assert_same_run(defended, tmp_path)
+    then, now = (state["attacker"] for state in (halfway, read_torch(tmp_path / "state.pth")))
+    for name, value in then["noise"].items():
+        assert not torch.equal(value, now["noise"][name])
+    for index, state in then["optimizer"]["state"].items():
+        assert not torch.equal(state["accumulator"], now["optimizer"]["state"][index]["accumulator"])
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--defense", "none"],
+        ["--defense", "adversarial", "--attacker", "frozen", "--noise_path1", "FILE"],
+        ["--defense", "mixed", "--attacker", "pool", "--noise_path1", "FILE", "OTHER"],
+        ["--defense", "meta", "--inner-order", "first", "--attacker", "pgd"],
+    ],
+    ids=["none", "adversarial-frozen", "mixed-pool", "meta-first-pgd"],
+)
+def test_every_defence_killed_inside_an_epoch(extra, defense_options, attacker, tmp_path, monkeypatch):
+    files = {"FILE": attacker, "OTHER": attacker.replace("2.pth", "0.pth")}
+    options = [*defense_options, *(files.get(word, word) for word in extra), "--logs_dir"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    metaDefense.main([*options, str(whole)])
+    with monkeypatch.context() as patch:
+        kill_in_second_step_of(patch, train, "step_gradients")
+        with pytest.raises(Killed):
+            metaDefense.main([*options, str(parts)])
+    assert read_torch(parts / "state.pth")["epoch"] == 1
+    metaDefense.main([*options, str(parts), "--resume-from", str(parts)])
+    assert_same_run(whole, parts)
+
+
 def test_going_on_in_another_folder_brings_the_best_model_along(train_options, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainReid.main([*train_options, "--logs_dir", str(whole)])
@@ -141,8 +199,10 @@ def test_going_on_in_another_folder_brings_the_best_model_along(train_options, t
     assert_equal(read_torch(whole / "model_best.pth"), read_torch(parts / "model_best.pth"))
 
 
-def test_a_fresh_start_never_overwrites_a_run(train_options, attack_options, tmp_path):
+def test_a_fresh_start_never_overwrites_a_run(train_options, attack_options, online_options, defended, tmp_path):
     options_of = {trainReid: [*train_options, "--logs_dir"], metaAttack: [*attack_options, "--noise_resume"]}
+    with pytest.raises(UsageError, match="holds a run already"):
+        metaDefense.main([*online_options, "--logs_dir", str(defended)])
     for script, given in options_of.items():
         options = [*given, str(tmp_path / script.__name__)]
         script.main(options)
@@ -158,6 +218,12 @@ def test_a_finished_run_is_not_done_again(attack_options, tmp_path):
     assert (tmp_path / "state.pth").stat().st_mtime_ns == before
 
 
+def test_a_finished_defence_is_not_done_again(online_options, defended):
+    before = {path.name: path.stat().st_mtime_ns for path in defended.glob("*.pth")}
+    metaDefense.main([*online_options, "--logs_dir", str(defended), "--resume-from", "auto"])
+    assert {path.name: path.stat().st_mtime_ns for path in defended.glob("*.pth")} == before
+
+
 def test_the_same_seed_gives_the_same_attacker_and_another_seed_another(attack_options, tmp_path):
     states = []
     for folder, seed in (("a", "3"), ("b", "3"), ("c", "4")):
@@ -167,7 +233,12 @@ def test_the_same_seed_gives_the_same_attacker_and_another_seed_another(attack_o
     assert not torch.equal(states[0], states[2])
 
 
-def test_going_on_with_other_settings_is_refused(attack_options, tmp_path):
+def test_going_on_with_other_settings_is_refused(attack_options, online_options, defended, tmp_path):
+    options = [*online_options, "--logs_dir", str(defended), "--resume-from", "auto"]
+    with pytest.raises(UsageError, match=r"inner_order: second there, first now"):
+        metaDefense.main([*options, "--inner-order", "first"])
+    with pytest.raises(UsageError, match=r"start_sha256"):
+        metaDefense.main([*options, "--resume_reid", str(defended / "model_best.pth")])
     metaAttack.main([*attack_options, "--noise_resume", str(tmp_path)])
     with pytest.raises(UsageError, match=r"lp: 8\.0 there, 4\.0 now"):
         metaAttack.main([*attack_options, "--lp", "4", "--noise_resume", str(tmp_path), "--resume-from", "auto"])

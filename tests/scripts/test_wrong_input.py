@@ -6,7 +6,10 @@ from tiny_market import SIZE
 
 import evaluate
 import metaAttack
+import metaDefense
 import trainReid
+from reid import attacks, datasets, models
+from reid.defenses import train
 from reid.report import __main__ as picture
 from reid.training import cli
 
@@ -23,6 +26,20 @@ def failure(script, options, capsys):
     return errors[0]
 
 
+def with_few_training_identities(monkeypatch, name, number):
+    """Let a dataset have no more training identities than that."""
+    create = datasets.create
+
+    def poor(*args, **kwargs):
+        dataset = create(*args, **kwargs)
+        if dataset.name == name:
+            kept = sorted({sample.pid for sample in dataset.train})[:number]
+            dataset.train = [sample for sample in dataset.train if sample.pid in kept]
+        return dataset
+
+    monkeypatch.setattr(datasets, "create", poor)
+
+
 @pytest.fixture
 def wrong(tmp_path):
     page, cut = tmp_path / "page.pth", tmp_path / "cut.pth"
@@ -32,12 +49,12 @@ def wrong(tmp_path):
     return {"page": str(page), "cut": str(cut), "missing": str(tmp_path / "none.pth"), "folder": str(tmp_path)}
 
 
-@pytest.mark.parametrize("script", [trainReid, metaAttack, evaluate, picture])
+@pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture])
 def test_no_arguments(script, capsys):
     assert "the following arguments are required" in failure(script, [], capsys)
 
 
-@pytest.mark.parametrize("script", [trainReid, metaAttack, evaluate, picture])
+@pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture])
 def test_help_describes_every_option_and_its_default(script, capsys, monkeypatch):
     parsers = []
     initialise = cli.OneLineParser.__init__
@@ -128,7 +145,7 @@ def test_batch_size_that_is_no_multiple(train_options, attack_options, tmp_path,
         (["-t", "synth-b"], "-t and --resumeTgt go together"),
         (
             ["--batch_size", "800"],
-            "synth-a: a batch of 200 identities x 4 images needs 200",
+            "a batch of 200 identities x 4 images needs 200 identities, and synth-a has 11",
         ),
         (["--device", "cuda:77"], "--device cuda:77"),
         (["--device", "meta"], "--device meta"),
@@ -164,3 +181,199 @@ def test_wrong_evaluation_options(extra, words, victim, data, capsys):
 def test_a_picture_must_be_png(victim, attacker, data, capsys):
     options = ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, "--out", "picture.jpg"]
     assert "must end in .png" in failure(picture, options, capsys)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--restarts", "0"], "--restarts: '0' is not a whole number of at least 1"),
+        (["--adaptive-epochs", "0"], "--adaptive-epochs"),
+        (["--adaptive-iters", "x"], "--adaptive-iters"),
+        (["--pgd-steps", "-1"], "--pgd-steps"),
+        (["--learn-on", "mars"], "no dataset is called 'mars'"),
+        (["--batch_size", "9"], "--batch_size 9 is not a multiple of --num-instances 8"),
+        (["--num-instances", "4"], "a batch of 16 identities x 4 images needs 16 identities, and"),
+    ],
+)
+def test_wrong_adaptive_options(extra, words, victim, data, tmp_path, capsys):
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--adaptive", "--results", str(tmp_path)]
+    assert words in failure(evaluate, [*options, *extra], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_to_learn_an_adaptive_attack_on(victim, data, tmp_path, capsys, monkeypatch):
+    with_few_training_identities(monkeypatch, "synth-a", 0)
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--adaptive", "--results", str(tmp_path)]
+    line = failure(evaluate, options, capsys)
+    assert "synth-a has no training images for --adaptive to learn on; give another --learn-on" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def defense(defense_options, tmp_path, capsys):
+    """`defense(*extra)`: the line with which metaDefense.py refuses these options, having written nothing."""
+
+    def refused(*extra):
+        line = failure(metaDefense, [*defense_options, "--logs_dir", str(tmp_path / "logs"), *extra], capsys)
+        assert not (tmp_path / "logs").exists()
+        return line
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--noise_path1"], "--noise_path1: expected at least one argument"),
+        (["--attacker", "frozen"], "--attacker frozen needs one file as --noise_path1, not 0"),
+        (["--noise_path1", "a.pth", "b.pth"], "--attacker frozen needs one file as --noise_path1, not 2"),
+        (["--attacker", "pool"], "--attacker pool needs files: give --noise_path1"),
+        (["--attacker", "pool", "--noise_path1", "a.pth", "b.pth"], "no such checkpoint file: a.pth"),
+        (["--attacker", "patch"], "--attacker"),
+        (["--defense", "distillation"], "--defense"),
+        (["--inner-order", "third"], "--inner-order"),
+        (["--loss", "centre"], "--loss"),
+        (["--attacker", "online", "--evaluate"], "--evaluate measures a defended model: give it as --resume_reid"),
+        (["--attacker", "online", "--evaluate", "--resume_reid", "x.pth"], "with --attacker pool"),
+        (["--attacker", "online", "--resume_reid", "x.pth"], "no such checkpoint file: x.pth"),
+        (["--attacker", "online", "--resume-from", "nowhere/state.pth"], "no such checkpoint file"),
+        (["--attacker", "online", "--noise_type", "3"], "--noise_type"),
+        (["--attacker", "online", "--batch_size", "10"], "--batch_size 10 is not a multiple of --num-instances 4"),
+        (["--attacker", "online", "-s", "mars"], "no dataset is called 'mars'"),
+        (["--attacker", "online", "-m", "mars"], "no dataset is called 'mars'"),
+        (["--attacker", "online", "--dist_metric", "hamming"], "--dist_metric"),
+    ],
+)
+def test_wrong_defense_options(extra, words, defense):
+    assert words in defense(*extra)
+
+
+@pytest.mark.parametrize("bad", ["0", "300", "-8", "abc", "nan", "inf", "8/255"])
+def test_wrong_largest_budget(bad, defense):
+    words = f"--max-eps: '{bad}' is not a number above 0 and at most 255, the range of images"
+    assert words in defense("--attacker", "online", "--max-eps=" + bad)
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [
+        ("--batch_size", "0"),
+        ("--epochs", "0"),
+        ("--epochs", "1.5"),
+        ("--iters-per-epoch", "0"),
+        ("--lr", "0"),
+        ("--lr", "nan"),
+        ("--lr", "inf"),
+        ("--inner-lr", "-1"),
+        ("--weight-decay", "-0.1"),
+        ("--margin", "x"),
+        ("--pgd-steps", "0"),
+        ("--start_save", "-1"),
+        ("--eval-every", "0"),
+        ("--num-instances", "0"),
+        ("--seed", "-1"),
+    ],
+)
+def test_wrong_numbers_of_a_defense(option, bad, defense):
+    assert f"{option}: '{bad}' is not" in defense("--attacker", "online", f"{option}={bad}")
+
+
+def test_nothing_to_start_a_defense_from(data, tmp_path, capsys):
+    options = ["-s", "synth-a", "-m", "synth-virtual", "--data", data, "--logs_dir", str(tmp_path / "logs")]
+    assert "nothing to start from: give --resume" in failure(metaDefense, options, capsys)
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("name", ["mixed", "meta"])
+def test_a_defense_on_two_sets_without_a_virtual_one(name, victim, data, capsys):
+    options = ["-s", "synth-a", "--resume", victim, "--data", data, "--defense", name, "--attacker", "online"]
+    assert f"--defense {name} needs a virtual dataset: give -m" in failure(metaDefense, options, capsys)
+
+
+@pytest.mark.parametrize("name", ["mixed", "meta"])
+def test_a_virtual_set_without_enough_identities_is_named(name, defense, monkeypatch):
+    with_few_training_identities(monkeypatch, "synth-virtual", 1)
+    line = defense("--defense", name, "--attacker", "online")
+    assert "a batch of 2 identities x 4 images needs 2 identities, and synth-virtual has 1" in line
+
+
+def test_an_attacker_file_of_another_threat(defense, attacker, tmp_path):
+    line = defense("--noise_path1", attacker, "--noise_type", "2")
+    assert f"{attacker} is of noise type 0, not 2; give --noise_type 0" in line
+    line = defense("--noise_path1", attacker, "--max-eps", "4")
+    assert f"{attacker} is another threat: colour 8/255 + delta 8/255 (total 16/255), query side" in line
+    assert "more than --max-eps 4/255" in line
+    large = attacks.save(tmp_path / "large.pth", attacks.create(2, eps_delta=8.5 / 255, height=32, width=16), {})
+    assert f"{large} is another threat" in defense("--attacker", "pool", "--noise_path1", attacker, str(large))
+
+
+def test_a_start_that_is_no_model_of_the_architecture(defense, victim, attacker, tmp_path):
+    online = ["--attacker", "online"]
+    line = defense(*online, "-a", "resnet18")
+    assert line.startswith(f"error: {victim} is a resnet10")
+    assert "resnet18" in line
+    assert f"{attacker} is an attacker" in defense(*online, "--resume", attacker)
+    assert "no such checkpoint file" in defense(*online, "--resume", str(tmp_path / "none.pth"))
+    other = models.save_checkpoint(tmp_path / "other.pth", models.create("resnet18", 11, seed=0))
+    assert "is a resnet18" in defense(*online, "-a", "resnet10", "--resume_reid", str(other))
+
+
+def test_a_model_is_no_attacker(defense, victim):
+    assert f"{victim} is not an attacker file" in defense("--noise_path1", victim)
+
+
+def finite(state):
+    return all(value.isfinite().all() for value in state["network"].values())
+
+
+def test_a_loss_that_is_not_finite_names_step_files_and_the_last_good_state(
+    defense_options, attacker, tmp_path, capsys, monkeypatch
+):
+    options = [*defense_options, "--defense", "mixed", "--noise_path1", attacker, "--logs_dir", str(tmp_path)]
+    real, calls = train.step_gradients, []
+
+    def broken(*args):
+        calls.append(1)
+        step = real(*args)
+        if len(calls) == 4:
+            step.losses["loss_te"] = torch.tensor(float("nan"))
+        return step
+
+    monkeypatch.setattr(train, "step_gradients", broken)
+    line = failure(metaDefense, options, capsys)
+    assert "the loss is no longer finite (loss_te nan) at epoch 2, step 2" in line
+    assert f"the last good state is {tmp_path / 'state.pth'}" in line
+    assert "--lr (now 0.0002)" in line
+    named = [word.rstrip(",;") for word in line.split() if word.rstrip(",;").endswith(".jpg")]
+    assert len(named) == 16
+    assert sum("/synth-a/" in path for path in named) == sum("/synth-virtual/" in path for path in named) == 8
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    assert state["epoch"] == 1
+    assert finite(state)
+
+
+def test_a_learning_rate_that_is_far_too_large(defense_options, attacker, tmp_path, capsys):
+    options = [*defense_options, "--defense", "adversarial", "--noise_path1", attacker, "--logs_dir", str(tmp_path)]
+    line = failure(metaDefense, [*options, "--lr", "1e30"], capsys)
+    assert "the loss is no longer finite (loss_tr nan) at epoch 1, step 2" in line
+    assert "no epoch was finished before it; lower --lr (now 1e+30)" in line
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_a_gradient_that_is_not_finite_never_gets_into_a_state(
+    defense_options, attacker, tmp_path, capsys, monkeypatch
+):
+    """Not even in the last step of an epoch, after which no loss shows it any more."""
+    options = [*defense_options, "--defense", "adversarial", "--noise_path1", attacker, "--logs_dir", str(tmp_path)]
+    real, calls = train.step_gradients, []
+
+    def broken(*args):
+        calls.append(1)
+        step = real(*args)
+        if len(calls) == 2:
+            step.gradients["model.feat.weight"].fill_(float("nan"))
+        return step
+
+    monkeypatch.setattr(train, "step_gradients", broken)
+    assert "at epoch 1, step 2" in failure(metaDefense, [*options, "--combine-trainval"], capsys)
+    assert not list(tmp_path.glob("*.pth"))

@@ -1,0 +1,79 @@
+"""Batches of a defence: P x K augmented images of a set, and a perturbed half made from them in pixel space."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reid.datasets import Sample
+from reid.datasets import labels as label_map
+from reid.defenses.attackers import Attacker
+from reid.loading import ImageStore, PKSampler, augment, to_images
+from reid.training.seeds import generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clean images (N, 3, H, W), perturbed ones (M, 3, H, W) or None, in [0, 1], and labels (N + M,): those of the
+    clean images, then those of the perturbed. `virtual` says which head knows the labels."""
+
+    clean: Tensor
+    perturbed: Tensor | None
+    labels: Tensor
+    virtual: bool = False
+
+    @property
+    def images(self) -> Tensor:
+        """All images (N + M, 3, H, W)."""
+        images = self.clean if self.perturbed is None else torch.cat([self.clean, self.perturbed])
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def with_perturbed_half(
+    clean: Tensor, labels: Tensor, attacker: Attacker | None, random: torch.Generator, virtual: bool
+) -> tuple[Batch, Tensor | None]:
+    """The batch of clean images (N, 3, H, W) with labels (N,), every second image once more under attack.
+
+    Every second one of a P x K batch is half of each identity. Returns the batch, in which the perturbed images are a
+    leaf of their own, and those images as the attacker made them, with the graph that leads back to it.
+    """
+    if attacker is None:
+        return Batch(clean, None, labels, virtual), None
+    made = attacker.perturb(clean[::2], random)
+    leaf = made.detach().requires_grad_(made.requires_grad)
+    return Batch(clean, leaf, torch.cat([labels, labels[::2]]), virtual), made
+
+
+class TrainingSet:
+    """One set as training sees it: P x K batches, augmented, with labels 0 .. num_classes - 1.
+
+    The batches of an epoch depend on (seed, epoch) alone. Raises UsageError, naming the set, when it cannot fill one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        *,
+        height: int,
+        width: int,
+        workers: int,
+        batch_size: int,
+        num_instances: int,
+        seed: int,
+    ) -> None:
+        self.samples, self.seed = samples, seed
+        self._sampler = PKSampler([sample.pid for sample in samples], batch_size, num_instances, seed, name)
+        self._store = ImageStore(samples, height, width, workers)
+        label_of = label_map(samples)
+        self._labels = torch.tensor([label_of[sample.pid] for sample in samples])
+        self.num_classes = len(label_of)
+
+    def epoch(self, epoch: int, batches: int, device: torch.device) -> Iterator[tuple[Sequence[int], Tensor, Tensor]]:
+        """(indices, images in [0, 1], labels) of each batch of an epoch, on `device`."""
+        plan = self._sampler.epoch(epoch, batches)
+        for iteration, (indices, pixels) in enumerate(self._store.batches(plan)):
+            random = generator(self.seed, epoch, iteration)
+            images = augment.usual(to_images(pixels, device), random)
+            yield indices, images, self._labels[torch.as_tensor(indices)].to(device)

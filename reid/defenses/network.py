@@ -1,0 +1,60 @@
+"""What is trained: a re-ID model, and for the virtual set's identities a second head that is thrown away afterwards."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from reid.models.network import EMBEDDING, ReidModel
+
+Weights = dict[str, Tensor]
+
+
+class TrainedNetwork(nn.Module):
+    """`features, logits = network(images, virtual)`: the model's own head, or the one of the virtual identities."""
+
+    def __init__(self, model: ReidModel, num_virtual: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        self.model = model
+        self.virtual_head: nn.Linear | None = None
+        if num_virtual:
+            self.virtual_head = nn.Linear(EMBEDDING, num_virtual)
+            nn.init.normal_(self.virtual_head.weight, std=0.001, generator=torch.Generator().manual_seed(seed))
+            nn.init.zeros_(self.virtual_head.bias)
+
+    def forward(self, images: Tensor, virtual: bool = False) -> tuple[Tensor, Tensor]:
+        """Features (N, D) and logits (N, C) of images (N, 3, H, W) in [0, 1]."""
+        if not virtual:
+            return self.model(images)
+        if self.virtual_head is None:
+            raise ValueError("this network has no head for virtual identities")
+        features = self.model.features(images)
+        return features, self.virtual_head(self.model.embedding(features))
+
+    def weights(self) -> Weights:
+        """What training changes, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def groups(self, lr: float, new_layers: float) -> list[dict]:
+        """Parameter groups for an optimiser: the backbone at `lr`, all other layers at `new_layers` times that."""
+        weights = self.weights()
+        body = [p for name, p in weights.items() if is_backbone(name)]
+        new = [p for name, p in weights.items() if not is_backbone(name)]
+        return [
+            {"params": part, "lr": lr * factor, "factor": factor} for part, factor in ((body, 1.0), (new, new_layers))
+        ]
+
+    def at(self, weights: Weights, images: Tensor, virtual: bool) -> tuple[Tensor, Tensor]:
+        """The forward pass as a pure function of `weights`.
+
+        Batch normalisation uses the statistics of the batch at hand. Its running statistics, which inference uses,
+        follow the source set alone: a pass over virtual images leaves them as they are.
+        """
+        state = weights
+        if virtual:
+            state = weights | {name: value.clone() for name, value in self.named_buffers()}
+        return functional_call(self, state, (images, virtual))
+
+
+def is_backbone(name: str) -> bool:
+    """Whether a weight of a TrainedNetwork belongs to the ResNet body, not to what re-ID training added to it."""
+    return name.startswith("model.base.")

@@ -1,0 +1,180 @@
+"""The picture of mAP against the budget: each model under a perturbation learnt on it, and under PGD on each image.
+
+    python -m reid.report.curve -d market1501 --out curve.png \\
+        --model undefended=market.pth=attack/best_perturbation4.pth \\
+                defended=defenseModel/market/model_best.pth=relearnt/best_perturbation4.pth
+
+Writes the plotted numbers beside the picture, as JSON.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from tqdm import tqdm
+
+from reid import attacks, datasets, models
+from reid.attacks import format_budget
+from reid.attacks.image_pgd import FeaturePGD
+from reid.errors import UsageError
+from reid.evaluation.adaptive import worst_relearnt
+from reid.evaluation.protocol import Protocol, test_samples
+from reid.files import sha256, write_atomically
+from reid.training import cli
+from reid.training.device import resolve
+
+logger = logging.getLogger(__name__)
+
+UNIVERSAL, PGD = "universal", "pgd"
+STYLES: dict[str, tuple[Literal["-", "--"], str, str]] = {
+    UNIVERSAL: ("-", "o", "universal, learnt on this model"),
+    PGD: ("--", "s", "PGD on each image, {steps} steps"),
+}
+COLOURS = ("#c1272d", "#0b5fa5", "#2e8b57", "#e08a00", "#7b3fa0")  # of the models, in order
+
+
+class Contender(NamedTuple):
+    """A model to draw: its checkpoint, and the universal perturbation that was learnt on it (or the results folder)."""
+
+    name: str
+    checkpoint: Path
+    attacker: Path
+
+    def attacker_file(self) -> Path:
+        """Raises ReidError when a folder holds no perturbation that was learnt on this model."""
+        return worst_relearnt(self.attacker, sha256(self.checkpoint)) if self.attacker.is_dir() else self.attacker
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.OneLineParser(__doc__, prog="python -m reid.report.curve")
+    parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        required=True,
+        type=contender,
+        metavar="NAME=CHECKPOINT=ATTACKER",
+        help="models, each with the attacker file learnt on that very model, or the results folder of evaluate.py "
+        "--adaptive, which stands for the worst of the re-learnt attackers",
+    )
+    parser.add_argument(
+        "--eps", nargs="+", type=level, default=[0, 2, 4, 6, 8], metavar="E", help="budgets per component, in 1/255"
+    )
+    parser.add_argument("--steps", type=cli.positive_int, default=15, help="steps of PGD on each image")
+    parser.add_argument("--out", type=Path, default=Path("curve.png"), metavar="PNG", help="the picture to write")
+    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
+    cli.add_data_options(parser)
+    cli.add_compute_options(parser, precision="fp32")
+    return parser.parse_args(argv)
+
+
+def contender(text: str) -> Contender:
+    """An argparse type: NAME=CHECKPOINT=ATTACKER."""
+    parts = text.split("=")
+    if len(parts) != 3 or not all(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=CHECKPOINT=ATTACKER")
+    return Contender(parts[0], Path(parts[1]), Path(parts[2]))
+
+
+def level(text: str) -> float:
+    """An argparse type: a budget in 1/255, at least 0 and at most 255."""
+    value = cli.natural_float(text)
+    if value > 255:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than 255, the range of images in 1/255")
+    return value
+
+
+def curves(entries: Mapping[str, tuple[Protocol, Path]], levels: Sequence[float], steps: int) -> dict[str, Any]:
+    """mAP (fractions) at each budget of `levels` (in 1/255) of named models, each with the attacker file learnt on it.
+
+    That perturbation is projected into each budget; one learnt within that budget may be stronger. Returns eps, steps,
+    chance, and for each model noise_type, universal and pgd. Raises UsageError for a budget beyond that of a file.
+    """
+    for _, path in entries.values():
+        threat = attacks.load(path).threat
+        learnt = max(threat.eps_color, threat.eps_delta)
+        if max(levels) / 255 > learnt + 1e-9:
+            raise UsageError(
+                f"--eps {max(levels):g} is beyond what {path} was learnt with, {format_budget(learnt)} per component; "
+                "learn it with a larger budget, or draw smaller ones"
+            )
+    drawn: dict[str, Any] = {}
+    chance = 0.0
+    bar = tqdm(total=len(entries) * len(levels), desc="budgets", leave=False, disable=None)
+    for name, (protocol, path) in entries.items():
+        drawn[name] = {"noise_type": attacks.load(path).noise_type, UNIVERSAL: [], PGD: []}
+        for eps in levels:
+            noise = attacks.load(path, eps / 255).to(protocol.compute.device)
+            for key, attack in ((UNIVERSAL, noise), (PGD, FeaturePGD(protocol.victim, eps / 255, steps))):
+                ranking = protocol.score(attack if eps else None).ranking
+                drawn[name][key].append(ranking.mAP)
+                chance = ranking.chance_mAP
+            bar.update()
+    bar.close()
+    return {"eps": list(levels), "steps": steps, "chance": chance, "models": drawn}
+
+
+def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
+    """Draw what `curves` gave as a PNG: colour = model, solid = universal, dashed = PGD, dotted = chance."""
+    figure = Figure(figsize=(7.6, 4.8), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    labels = {key: words.format(steps=data["steps"]) for key, (_, _, words) in STYLES.items()}
+    for place, model in enumerate(data["models"].values()):
+        colour = COLOURS[place % len(COLOURS)]
+        for key, (dashes, marker, _) in STYLES.items():
+            values = [100 * value for value in model[key]]
+            axes.plot(data["eps"], values, dashes, marker=marker, color=colour, markersize=5, linewidth=2)
+    axes.axhline(100 * data["chance"], linestyle=":", color="grey", linewidth=1.5)
+    handles = [
+        Line2D([], [], color=COLOURS[place % len(COLOURS)], linewidth=6, label=name)
+        for place, name in enumerate(data["models"])
+    ]
+    handles += [
+        Line2D([], [], color="black", linestyle=dashes, marker=marker, markersize=5, label=labels[key])
+        for key, (dashes, marker, _) in STYLES.items()
+    ]
+    handles.append(Line2D([], [], color="grey", linestyle=":", label="chance: a random ranking"))
+    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel("L-inf budget per component (1/255)")
+    axes.set_ylabel("mAP (%)")
+    axes.set_ylim(0, 100)
+    axes.set_xticks(sorted(set(data["eps"])))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if any(model["noise_type"] == 0 for model in data["models"].values()):
+        note = "Noise type 0 has two components, colour and delta: in total up to twice the budget on this axis.\n"
+        figure.supxlabel(note + "PGD has one.", fontsize=8, color="dimgrey", x=0.01, ha="left")
+    return write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.out.suffix.lower() != ".png":
+        raise UsageError(f"--out {args.out} must end in .png")
+    if len({each.name for each in args.model}) < len(args.model):
+        raise UsageError("two of --model have the same name; give each another")
+    compute = resolve(args.device, args.precision)
+    samples = test_samples(dataset := datasets.create(args.dataset, args.data, split=args.split))
+    entries = {}
+    for each in args.model:
+        victim = models.load_victim(each.checkpoint, size=(args.height, args.width)).to(compute.device)
+        protocol = Protocol.of(victim, samples, args, compute, batch_size=args.batch_size)
+        entries[each.name] = (protocol, each.attacker_file())
+    data = curves(entries, sorted(set(args.eps)), args.steps)
+    for name, checkpoint, _ in args.model:
+        hashes = {"checkpoint_sha256": sha256(checkpoint), "attacker_sha256": sha256(entries[name][1])}
+        data["models"][name] |= hashes
+    numbers = args.out.with_suffix(".json")
+    write_atomically(numbers, lambda temporary: temporary.write_text(json.dumps(data, indent=2) + "\n"))
+    draw(data, args.out, f"mAP against the budget, {dataset.name}, perturbed: query")
+    logger.info("the picture is %s, its numbers are in %s", args.out, numbers)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,38 @@
+"""The frame of every training run: go on where a state says, one epoch after the other, log and save after each."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from reid.training.runlog import RunLog
+from reid.training.snapshot import Run
+
+logger = logging.getLogger(__name__)
+
+
+def run_epochs(
+    run: Run,
+    epochs: int,
+    *,
+    restore: Callable[[dict[str, Any]], None],
+    epoch: Callable[[int, RunLog], dict[str, Any]],
+    state: Callable[[], dict[str, Any]],
+) -> None:
+    """Call `epoch(number, log)` for every epoch (0-based) that is not done yet, and record the numbers it returns.
+
+    After each, `state()` is written to the run's folder; `restore` takes what a killed run wrote. All randomness of an
+    epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one.
+    """
+    start = 0
+    found = run.load()
+    if found is not None:
+        start = found["epoch"]
+        restore(found)
+        logger.info("resumed after epoch %d of %d", start, epochs)
+    with RunLog(run.logs_dir, start) as log:
+        for number in range(start, epochs):
+            began = time.perf_counter()
+            values = epoch(number, log)
+            log.epoch(number, **values, seconds=time.perf_counter() - began)
+            run.save(number + 1, **state())
