@@ -48,22 +48,22 @@ step "evaluating A, and the transfer to B"
 evaluate A synth-a
 evaluate B synth-b
 
-step "training D: A, fine-tuned to withstand type 0 by meta-learned defence, with the frozen and an online attacker"
+step "training D: A, fine-tuned to withstand attacks: on both sets, against the frozen type 0, an online one, and PGD"
 TYPE0=$OUT/attack/0/best_perturbation3.pth
 BATCHES="--batch_size 32 --num-instances 4"
 "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --data $DATA $SIZE --seed "$SEED" \
-  $BATCHES --attacker frozen online --noise_path1 $TYPE0 --inner-order first --lr 1e-3 --epochs 4 --iters-per-epoch 25 \
-  --eval-every 1 --logs_dir $OUT/D --resume-from auto
+  $BATCHES --defense mixed --attacker frozen online pgd --pgd-steps 3 --noise_path1 $TYPE0 --lr 1e-3 --epochs 6 \
+  --iters-per-epoch 25 --eval-every 2 --logs_dir $OUT/D --resume-from auto
 
 step "learning type 0 anew on A and on D, and evaluating both"
 for VICTIM in A D; do
   "$PYTHON" evaluate.py -d synth-a --resume "$OUT/$VICTIM/model_best.pth" --data $DATA $SIZE --seed "$SEED" $BATCHES \
-    --attack $TYPE0 --adaptive --adaptive-iters 12 --adaptive-epochs 6 --results "$OUT/results/$VICTIM" --reuse
+    --attack $TYPE0 --adaptive --adaptive-iters 12 --adaptive-epochs 5 --results "$OUT/results/$VICTIM" --reuse
 done
 
 step "drawing the pictures, writing the summary"
 "$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA $SIZE --out $OUT/attack.png
-"$PYTHON" -m reid.report.curve -d synth-a --data $DATA $SIZE --steps 5 --eps 0 2 4 6 8 --out $OUT/curve.png \
+"$PYTHON" -m reid.report.curve -d synth-a --data $DATA $SIZE --steps 5 --eps 0 2 4 8 --out $OUT/curve.png \
   --model undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
 [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
 "$PYTHON" -m reid.report.demo $OUT --seed "$SEED" --seconds "$(cat $OUT/seconds)"

@@ -131,7 +131,7 @@ class Trainer:
         return {name: value / iterations for name, value in totals.items()} | {"lr": lr}
 
     def _step(self, drawn: Sequence[tuple[Tensor, Tensor]], lr: float, epoch: int, iteration: int) -> dict[str, float]:
-        """One step of the weights, and of the attacker if it learns; no step where a loss or the gradient is not finite.
+        """One step of the weights, and of the attacker if it learns; none where a loss or the gradient is not finite.
 
         Returns the losses, the norm of the gradient, and the precision of the triplets.
         """

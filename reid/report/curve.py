@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -121,25 +122,19 @@ def curves(entries: Mapping[str, tuple[Protocol, Path]], levels: Sequence[float]
 
 def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
     """Draw what `curves` gave as a PNG: colour = model, solid = universal, dashed = PGD, dotted = chance."""
-    figure = Figure(figsize=(7.6, 4.8), dpi=130, layout="constrained")
+    figure = Figure(figsize=(7.2, 4.8), dpi=130, layout="constrained")
     axes = figure.add_subplot()
-    labels = {key: words.format(steps=data["steps"]) for key, (_, _, words) in STYLES.items()}
-    for place, model in enumerate(data["models"].values()):
-        colour = COLOURS[place % len(COLOURS)]
+    legend = []
+    for (name, model), colour in zip(data["models"].items(), cycle(COLOURS)):
         for key, (dashes, marker, _) in STYLES.items():
-            values = [100 * value for value in model[key]]
-            axes.plot(data["eps"], values, dashes, marker=marker, color=colour, markersize=5, linewidth=2)
-    axes.axhline(100 * data["chance"], linestyle=":", color="grey", linewidth=1.5)
-    handles = [
-        Line2D([], [], color=COLOURS[place % len(COLOURS)], linewidth=6, label=name)
-        for place, name in enumerate(data["models"])
-    ]
-    handles += [
-        Line2D([], [], color="black", linestyle=dashes, marker=marker, markersize=5, label=labels[key])
-        for key, (dashes, marker, _) in STYLES.items()
-    ]
-    handles.append(Line2D([], [], color="grey", linestyle=":", label="chance: a random ranking"))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
+            axes.plot(data["eps"], [100 * value for value in model[key]], dashes, marker=marker, color=colour, lw=2)
+        legend.append(Line2D([], [], color=colour, lw=6, label=name))
+    for dashes, marker, words in STYLES.values():
+        label = words.format(steps=data["steps"])
+        legend.append(Line2D([], [], color="black", linestyle=dashes, marker=marker, label=label))
+    axes.axhline(100 * data["chance"], linestyle=":", color="grey")
+    legend.append(Line2D([], [], color="grey", linestyle=":", label="chance: a random ranking"))
+    axes.legend(handles=legend, loc="best", fontsize=9, handlelength=3.5, framealpha=0.9, edgecolor="none")
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("L-inf budget per component (1/255)")
     axes.set_ylabel("mAP (%)")
@@ -148,9 +143,11 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if any(model["noise_type"] == 0 for model in data["models"].values()):
-        note = "Noise type 0 has two components, colour and delta: in total up to twice the budget on this axis.\n"
-        figure.supxlabel(note + "PGD has one.", fontsize=8, color="dimgrey", x=0.01, ha="left")
-    return write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+        note = (
+            "Universal, type 0: two components, colour and delta, so a pixel moves by up to twice the budget; PGD: one."
+        )
+        figure.supxlabel(note, fontsize=8, color="dimgrey", x=0.01, ha="left")
+    return write_atomically(path, lambda to: figure.savefig(to, format="png", bbox_inches="tight", pad_inches=0.15))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -176,8 +176,8 @@ def _introduction(study: Study) -> str:
     everything = [result for found in study.relearnt.values() for result in found]
     stopped = [r for r in everything if any(c["name"] == "converged" and not c["passed"] for c in r.checks)]
     return (
-        f"mAP in % on people that no model saw in training, mean ± sample standard deviation over {len(study.seeds)} "
-        f"seeds ({', '.join(map(str, study.seeds))}).\n\n"
+        f"mAP in % on people that no model saw in training, mean ± sample standard deviation over seeds "
+        f"({', '.join(map(str, study.seeds))}).\n\n"
         f"- {FROZEN}: the universal perturbation (type 0) that was learnt on the undefended model of the same seed\n"
         f"- {RELEARNT}: learnt anew on that very model, the worst of {restarts} restarts. Of {len(everything)} such "
         f"attacks {len(stopped)} had not converged when they ended.\n"
@@ -249,14 +249,17 @@ def _comparisons(study: Study) -> list[str]:
         found = "; ".join(f"{verdict}: {', '.join(rows)}" for verdict, rows in verdicts.items())
         sentences.append(f"{defence} against {other}, under the {RELEARNT} attack: {found or 'nothing to compare'}.")
     sentences.append("Beyond the spread: the mean difference is larger than the standard deviation of the differences.")
-    return [_markdown(lines), "\n\n".join(sentences)]
+    return [*([_markdown(lines)] if len(lines) > 1 else []), *sentences]
 
 
 def _counterpart(study: Study, row: str, other: str) -> str | None:
-    """The row of the defence `other` whose attacker and variant agree longest with those of `row`."""
+    """The row of the defence `other` with the same attackers as `row`, of the same variant if there is one."""
     parts = row.split("-")[1:]
-    names = ("-".join([other, *parts[:length]]) for length in range(len(parts), 0, -1))
-    return next((name for name in names if name in study.scores), None)
+    for length in range(len(parts), 0, -1):
+        name = "-".join([other, *parts[:length]])
+        if name in study.scores and not set(parts[length:]) & set(ATTACKERS):
+            return name
+    return None
 
 
 def _compare(differences: Collection[float]) -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from reid.errors import CheckpointError
 from reid.training.runlog import RunLog
 from reid.training.snapshot import Run
 
@@ -23,12 +24,18 @@ def run_epochs(
 
     After each, `state()` is written to the run's folder; `restore` takes what a killed run wrote. All randomness of an
     epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one.
+    Raises CheckpointError for a state that `restore` finds incomplete.
     """
     start = 0
     found = run.load()
     if found is not None:
         start = found["epoch"]
-        restore(found)
+        try:
+            restore(found)
+        except KeyError as error:
+            raise CheckpointError(
+                f"{run.source} lacks {error}: it is the state of another script or version; use another --logs_dir"
+            ) from error
         logger.info("resumed after epoch %d of %d", start, epochs)
     with RunLog(run.logs_dir, start) as log:
         for number in range(start, epochs):

@@ -192,6 +192,18 @@ def test_every_defence_killed_inside_an_epoch(extra, defense_options, attacker, 
     assert_same_run(whole, parts)
 
 
+def test_the_best_epoch_before_a_kill_stays_the_best(defense_options, tmp_path, monkeypatch):
+    scores = iter([0.9, 0.1])
+    monkeypatch.setattr(metaDefense, "validation", lambda *_: lambda: {"val_mAP": next(scores)})
+    options = [*defense_options, "--defense", "none", "--logs_dir", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        kill_after(patch, epoch=0)
+        with pytest.raises(Killed):
+            metaDefense.main(options)
+    metaDefense.main([*options, "--resume-from", "auto"])
+    assert read_torch(tmp_path / "model_best.pth")["epoch"] == 1
+
+
 def test_going_on_in_another_folder_brings_the_best_model_along(train_options, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainReid.main([*train_options, "--logs_dir", str(whole)])

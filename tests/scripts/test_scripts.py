@@ -12,6 +12,7 @@ from tiny_market import SIZE
 
 import evaluate
 import metaAttack
+import metaDefense
 import trainReid
 from reid import attacks, models
 from reid.errors import ReidError
@@ -136,22 +137,30 @@ def test_the_picture_shows_queries_and_lists(victim, attacker, data, tmp_path):
     assert Image.open(out).height > few
 
 
-def test_the_summary_of_the_demo_holds_the_measured_numbers(victim, attacker, attack_options, data, tmp_path, capsys):
+def test_the_summary_of_the_demo_holds_the_measured_numbers(
+    victim, defended, attacker, attack_options, data, tmp_path, capsys
+):
     files = []
-    for name in ("A", "B"):
+    for name, model in (("A", victim), ("B", victim), ("D", defended / "model_best.pth")):
         (tmp_path / name).mkdir()
-        shutil.copy(victim, tmp_path / name / "model_best.pth")
+        shutil.copy(model, tmp_path / name / "model_best.pth")
     for noise_type in ("0", "1", "2"):
-        folder = tmp_path / "attack" / noise_type
-        metaAttack.main([*attack_options, "--noise_type", noise_type, "--noise_resume", str(folder)])
-        files.append(str(folder / "best_perturbation2.pth"))
-    for name, dataset in (("A", "synth-a"), ("B", "synth-b")):
-        options = ["-d", dataset, "--resume", victim, "--data", data, *SIZE, "--seed", "7"]
-        options += ["--results", str(tmp_path / "results" / name)]
+        options = [*attack_options, "--noise_type", noise_type, "--epoch", "4", "--iters-per-epoch", "1"]
+        metaAttack.main([*options, "--noise_resume", str(tmp_path / "attack" / noise_type)])
+        files.append(str(tmp_path / "attack" / noise_type / "best_perturbation3.pth"))
+    adaptive = ["--adaptive", "--batch_size", "8", "--num-instances", "4", "--adaptive-epochs", "1", "--pgd-steps", "2"]
+    for name, dataset, extra in (
+        ("A", "synth-a", ["--attack", *files]),
+        ("B", "synth-b", ["--attack", *files]),
+        ("A", "synth-a", ["--attack", files[0], *adaptive, "--restarts", "2", "--adaptive-iters", "1"]),
+        ("D", "synth-a", ["--attack", files[0], *adaptive, "--restarts", "2", "--adaptive-iters", "1"]),
+    ):
+        options = ["-d", dataset, "--resume", str(tmp_path / name / "model_best.pth"), "--data", data, *SIZE]
+        options += ["--seed", "7", "--results", str(tmp_path / "results" / name)]
         evaluate.main(options)
         with pytest.raises(ReidError, match="lacks results of the demo"):
             demo.main([str(tmp_path), "--seed", "7"])
-        evaluate.main([*options, "--attack", *files])
+        evaluate.main([*options, *extra])
     evaluate.main([*options, "--attack", attacker, "--seed", "1"])  # an attacker that is not of this demo
     capsys.readouterr()
     demo.main([str(tmp_path), "--seed", "7", "--seconds", "1.5"])
@@ -161,7 +170,8 @@ def test_the_summary_of_the_demo_holds_the_measured_numbers(victim, attacker, at
     for name, victim_summary in summary["victims"].items():
         results = [r for r in read_results(tmp_path / "results" / name) if r.seed == 7]
         by_name = {r.attacker["name"]: r.metrics["mAP"] for r in results}
-        by_type = {str(r.attacker["noise_type"]): r.metrics["mAP"] for r in results if r.attacker["sha256"]}
+        frozen = [r for r in results if r.attacker["sha256"] and "re-learnt" not in r.attacker["name"]]
+        by_type = {str(r.attacker["noise_type"]): r.metrics["mAP"] for r in frozen}
         assert victim_summary["clean"] == by_name["clean"]
         assert victim_summary["attacked"] == by_type
         assert list(victim_summary["attacked"]) == ["0", "1", "2"]
@@ -173,6 +183,13 @@ def test_the_summary_of_the_demo_holds_the_measured_numbers(victim, attacker, at
         assert victim_summary["chance"] == results[0].metrics["chance_mAP"]
         assert f"{name}: resnet10 on {victim_summary['dataset']}" in printed
         assert f"{100 * victim_summary['attacked']['1']:.1f}" in printed
+    for name, scores in (("D", summary["defended"]), ("A", summary["defended"]["undefended"])):
+        results = [r for r in read_results(tmp_path / "results" / name) if r.seed == 7]
+        by_name = {r.attacker["name"]: r.metrics["mAP"] for r in results}
+        restarts = [by_name[f"re-learnt type 0, restart {restart} of 2"] for restart in (1, 2)]
+        assert (scores["clean"], scores["pgd"]) == (by_name["clean"], by_name["PGD 8, 2 steps"])
+        assert scores["frozen"] == by_name["attack/0/best_perturbation3.pth"]
+        assert scores["relearnt"] == min(restarts)
 
 
 class Watched(argparse.Namespace):
@@ -185,14 +202,21 @@ class Watched(argparse.Namespace):
         return super().__getattribute__(name)
 
 
-def test_every_option_is_used(train_options, attack_options, victim, attacker, data, tmp_path, monkeypatch):
+def test_every_option_is_used(
+    train_options, attack_options, defense_options, victim, attacker, data, tmp_path, monkeypatch
+):
+    defended, adaptive = ["--noise_path1", attacker], ["--adaptive", "--batch_size", "8", "--num-instances", "4"]
     runs = {
         trainReid: [*train_options, "--logs_dir", str(tmp_path / "t")],
         metaAttack: [*attack_options, "-t", "synth-b", "--resumeTgt", victim, "--noise_resume", str(tmp_path / "a")],
-        evaluate: ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE],
+        metaDefense: [*defense_options, *defended, "--attacker", "frozen", "pgd", "--logs_dir", str(tmp_path / "d")],
+        evaluate: ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE, *adaptive],
         picture: ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE],
     }
-    extra = {evaluate: ["--results", str(tmp_path / "r")], picture: ["--out", str(tmp_path / "p.png")]}
+    extra = {
+        evaluate: ["--results", str(tmp_path / "r"), "--adaptive-epochs", "1"],
+        picture: ["--out", str(tmp_path / "p.png")],
+    }
     for script, options in runs.items():
         parse = script.parse
         monkeypatch.setattr(script, "parse", lambda argv, parse=parse: Watched(**vars(parse(argv))))

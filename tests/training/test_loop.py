@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from reid.errors import CheckpointError
 from reid.training.loop import run_epochs
 from reid.training.snapshot import Run
 
@@ -80,3 +81,10 @@ def test_goes_on_in_another_folder(tmp_path):
     assert (again.called, again.value) == ([2], 111)
     assert Run(tmp_path / "here", "auto", {}).load()["value"] == 111
     assert Run(tmp_path / "there", "auto", {}).load()["value"] == 11
+
+
+def test_a_state_that_lacks_something_is_refused_by_name(tmp_path):
+    run = Run(tmp_path, "auto", {})
+    run.save(1, model={})
+    with pytest.raises(CheckpointError, match=r"state\.pth lacks 'network'"):
+        run_epochs(run, 2, restore=lambda state: state["network"], epoch=lambda *_: {}, state=dict)

@@ -1,0 +1,200 @@
+"""The picture of mAP against the budget: its numbers are what evaluation measures, and wrong input is one line."""
+
+import dataclasses
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_defense_report import relearnt
+
+from reid import attacks, datasets, models
+from reid.attacks import Threat, controls
+from reid.attacks.image_pgd import FeaturePGD
+from reid.evaluation import protocol
+from reid.evaluation.results import write_result
+from reid.files import sha256
+from reid.report import curve
+from reid.training import cli
+from reid.training.device import resolve
+
+HEIGHT, WIDTH = 32, 16
+COMPUTE = resolve("cpu", "fp32")
+IMAGES = SimpleNamespace(height=HEIGHT, width=WIDTH, workers=1)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """Eight people of nearly one colour in three cameras, two untrained models, and two attackers."""
+    root = tmp_path_factory.mktemp("curve")
+    random = np.random.default_rng(0)
+    for pid in range(1, 9):
+        colour = 120 + random.integers(-6, 7, (HEIGHT, 1, 3))
+        for camera, folder in ((1, "query"), (2, "gallery"), (3, "gallery")):
+            (root / "data" / folder).mkdir(parents=True, exist_ok=True)
+            pixels = np.clip(colour + random.normal(0, 4, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / "data" / folder / f"{pid:04d}_c{camera}.png")
+    models.save_checkpoint(root / "model.pth", models.create("resnet10", 4, seed=0), height=HEIGHT, width=WIDTH)
+    models.save_checkpoint(root / "second.pth", models.create("resnet10", 4, seed=1), height=HEIGHT, width=WIDTH)
+    threat = Threat(8 / 255, 8 / 255)
+    attacks.save(root / "attacker.pth", controls.random_both(threat, 0, HEIGHT, WIDTH), {})
+    attacks.save(root / "delta.pth", controls.random_sign(threat, 0, HEIGHT, WIDTH), {})
+    return root
+
+
+def measuring(root, name="model.pth"):
+    samples = protocol.test_samples(datasets.create("folder", root / "data"))
+    return protocol.Protocol.of(models.load_victim(root / name), samples, IMAGES, COMPUTE)
+
+
+def options(root, *entries, **others):
+    named = {
+        "data": root / "data",
+        "height": HEIGHT,
+        "width": WIDTH,
+        "device": "cpu",
+        "workers": 1,
+        "steps": 2,
+        **others,
+    }
+    more = [str(part) for name, value in named.items() for part in (f"--{name}", value)]
+    return ["-d", "folder", "--model", *entries, *more]
+
+
+def entry(root, name="undefended", checkpoint="model.pth", attacker="attacker.pth"):
+    return f"{name}={root / checkpoint}={root / attacker}"
+
+
+def test_each_number_is_what_evaluation_measures(workplace):
+    both = {
+        "one": (measuring(workplace), workplace / "attacker.pth"),
+        "two": (measuring(workplace, "second.pth"), workplace / "delta.pth"),
+    }
+    data = curve.curves(both, [0, 4, 8], steps=2)
+    assert (data["eps"], data["steps"]) == ([0, 4, 8], 2)
+    assert {name: model["noise_type"] for name, model in data["models"].items()} == {"one": 0, "two": 2}
+    for name, (measured, path) in both.items():
+        clean = measured.score().ranking
+        assert data["chance"] == clean.chance_mAP
+        universal = [measured.score(attacks.load(path, eps / 255)).ranking.mAP for eps in (4, 8)]
+        pgd = [measured.score(FeaturePGD(measured.victim, eps / 255, 2)).ranking.mAP for eps in (4, 8)]
+        assert data["models"][name]["universal"] == [clean.mAP, *universal]
+        assert data["models"][name]["pgd"] == [clean.mAP, *pgd]
+        assert pgd[1] < clean.mAP
+
+
+def test_the_command_writes_the_picture_and_its_numbers(workplace, tmp_path):
+    second = entry(workplace, "defended", "second.pth", "delta.pth")
+    curve.main([*options(workplace, entry(workplace), second, out=tmp_path / "a.png"), "--eps", "8", "0", "8"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.png"]
+    data = json.loads((tmp_path / "a.json").read_text())
+    assert data["eps"] == [0, 8]
+    assert list(data["models"]) == ["undefended", "defended"]
+    assert data["models"]["defended"]["checkpoint_sha256"] == sha256(workplace / "second.pth")
+    assert data["models"]["defended"]["attacker_sha256"] == sha256(workplace / "delta.pth")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_results_folder_stands_for_the_worst_perturbation_that_was_learnt_on_the_model(workplace, tmp_path):
+    model = sha256(workplace / "model.pth")
+    for restart, mAP in ((1, 0.5), (2, 0.3), (3, 0.4)):
+        path = tmp_path / "attackers" / f"{restart}.pth"
+        attacks.save(path, controls.random_both(Threat(8 / 255, 8 / 255), restart, HEIGHT, WIDTH), {})
+        found = relearnt(mAP, restart, "model")
+        attacker = found.attacker | {"sha256": sha256(path), "learnt_on": model}
+        found = dataclasses.replace(found, attacker=attacker, victim=found.victim | {"sha256": model})
+        write_result(tmp_path, found)
+    out = tmp_path / "out" / "b.png"
+    curve.main([*options(workplace, f"undefended={workplace / 'model.pth'}={tmp_path}", out=out), "--eps", "8"])
+    drawn = json.loads(out.with_suffix(".json").read_text())["models"]["undefended"]
+    assert drawn["attacker_sha256"] == sha256(tmp_path / "attackers" / "2.pth")
+
+
+def made_up(noise_type=0, **models):
+    drawn = {name: {"noise_type": noise_type, "universal": u, "pgd": p} for name, (u, p) in models.items()}
+    return {"eps": [0, 4, 8], "steps": 15, "chance": 0.03, "models": drawn}
+
+
+def pixels(path, colour):
+    """How many pixels of the picture are of this colour."""
+    with Image.open(path) as picture:
+        return int((np.asarray(picture.convert("RGB")) == rgb(colour)).all(axis=2).sum())
+
+
+def rgb(colour):
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def test_each_model_has_its_colour(tmp_path):
+    one, two = ([0.9, 0.5, 0.2], [0.9, 0.4, 0.1]), ([0.85, 0.8, 0.7], [0.85, 0.7, 0.5])
+    first = curve.draw(made_up(undefended=one), tmp_path / "1.png", "title")
+    second = curve.draw(made_up(undefended=one, defended=two), tmp_path / "2.png", "title")
+    red, blue = curve.COLOURS[:2]
+    assert pixels(first, red) > 500
+    assert pixels(first, blue) == 0
+    assert pixels(second, blue) > 500
+
+
+def test_more_models_than_colours_can_be_drawn(tmp_path):
+    curve.draw(made_up(**{f"m{i}": ([0.9, 0.5, 0.2], [0.9, 0.4, 0.1]) for i in range(7)}), tmp_path / "7.png", "title")
+    assert (tmp_path / "7.png").stat().st_size > 0
+
+
+def test_the_words_in_the_picture(tmp_path, monkeypatch):
+    figures = []
+    save = curve.Figure.savefig
+    monkeypatch.setattr(curve.Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))[1])
+    lines = {"undefended": ([0.9, 0.5, 0.2], [0.9, 0.4, 0.1]), "defended": ([0.8, 0.7, 0.6], [0.8, 0.6, 0.5])}
+    for noise_type in (0, 2):
+        curve.draw(made_up(noise_type, **lines), tmp_path / "words.png", "title")
+    (axes,) = figures[0].axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("L-inf budget per component (1/255)", "mAP (%)")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "undefended",
+        "defended",
+        "universal, learnt on this model",
+        "PGD on each image, 15 steps",
+        "chance: a random ranking",
+    ]
+    assert "two components" in figures[0].get_supxlabel()
+    assert "two components" not in figures[1].get_supxlabel()
+
+
+@pytest.mark.parametrize(
+    ("model", "others", "words"),
+    [
+        ("undefended=model.pth", {}, "is not NAME=CHECKPOINT=ATTACKER"),
+        ("=model.pth=attacker.pth", {}, "is not NAME=CHECKPOINT=ATTACKER"),
+        ("a=b=c=d", {}, "is not NAME=CHECKPOINT=ATTACKER"),
+        ("a={root}/none.pth={root}/attacker.pth", {}, "none.pth"),
+        ("a={root}/model.pth={root}/none.pth", {}, "none.pth"),
+        ("a={root}/model.pth={root}/model.pth", {}, "is not an attacker file"),
+        ("a={root}/model.pth={root}/data", {}, "holds no re-learnt attack on this model"),
+        ("a={root}/model.pth={root}/attacker.pth", {"eps": 256}, "is more than 255"),
+        ("a={root}/model.pth={root}/attacker.pth", {"eps": -1}, "is not a number of at least 0"),
+        ("a={root}/model.pth={root}/attacker.pth", {"eps": "nan"}, "is not a number of at least 0"),
+        ("a={root}/model.pth={root}/attacker.pth", {"eps": 9}, "is beyond what .*attacker.pth was learnt with, 8/255"),
+        ("a={root}/model.pth={root}/attacker.pth", {"steps": 0}, "is not a whole number of at least 1"),
+        ("a={root}/model.pth={root}/attacker.pth", {"out": "picture.jpg"}, "must end in .png"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(model, others, words, workplace, tmp_path, capsys):
+    failure(options(workplace, model.format(root=workplace), **{"out": tmp_path / "a.png", **others}), words, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_models_of_one_name_are_refused(workplace, capsys):
+    failure(options(workplace, entry(workplace), entry(workplace)), "have the same name", capsys)
+
+
+def failure(arguments, words, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.run(curve.main, arguments)
+    assert left.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "tensors loaded" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert re.search(words, lines[0]), lines[0]
