@@ -163,7 +163,15 @@ def adaptive_attackers(
         args.num_instances,
     )
     relearning = Relearning(
-        victim, victim_sha256, learn_on.train, args, effort, compute, args.seed, args.results / "attackers"
+        victim,
+        victim_sha256,
+        learn_on.name,
+        learn_on.train,
+        args,
+        effort,
+        compute,
+        args.seed,
+        args.results / "attackers",
     )
     eps = RELEASED_BUDGET if args.eps is None else args.eps
     threats = {(a.noise.noise_type, a.noise.threat) for a in given if isinstance(a.noise, Perturbation)}

@@ -13,8 +13,7 @@ from torch import Tensor
 from reid.attacks.perturbations import Perturbation, create
 from reid.attacks.threat import Threat, parse_budget
 from reid.errors import CheckpointError, UsageError
-from reid.files import write_atomically
-from reid.torchfiles import read_torch
+from reid.torchfiles import read_torch, write_torch
 
 RELEASED_BUDGET = 8 / 255  # released files do not say theirs; this is what the released scripts use
 
@@ -37,7 +36,7 @@ def save(path: str | Path, noise: Perturbation, provenance: dict[str, Any]) -> P
         "threat": noise.threat.to_dict(),
         "provenance": json.loads(json.dumps(provenance)),
     }
-    return write_atomically(path, lambda temporary: torch.save(content, temporary))
+    return write_torch(path, content)
 
 
 def load(path: str | Path, eps: float | str | None = None) -> Perturbation:

@@ -39,10 +39,11 @@ class Effort:
 
 @dataclass(frozen=True)
 class Relearning:
-    """Learns universal perturbations on `victim` from `samples`, and keeps them as files in `folder`."""
+    """Learns universal perturbations on `victim` from `samples` of a dataset, and keeps them as files in `folder`."""
 
     victim: Victim
     victim_sha256: str
+    dataset: str
     samples: Sequence[Sample]
     images: ImageOptions
     effort: Effort
@@ -57,6 +58,7 @@ class Relearning:
                 "victim_sha256": self.victim_sha256,
                 "noise_type": noise_type,
                 "threat": threat.to_dict(),
+                "dataset": self.dataset,
                 "learnt_from": fingerprint(self.samples, []),
                 "height": self.images.height,
                 "width": self.images.width,
@@ -81,7 +83,7 @@ class Relearning:
             noise.randomise_(generator(self.seed, restart))
         plan = Plan("none", effort.epochs, effort.iters_per_epoch)
         pids = [sample.pid for sample in self.samples]
-        sampler = PKSampler(pids, effort.batch_size, effort.num_instances, self.seed * effort.restarts + restart)
+        sampler = PKSampler(pids, effort.batch_size, effort.num_instances, 1000 * self.seed + restart)
         store = ImageStore(self.samples, height, width, self.images.workers)
         batches = CleanBatches("the images to learn on", store, sampler, self.victim, plan, self.compute)
         learner = Learner(noise, self.victim, batches, None, plan, self.compute)
@@ -121,4 +123,4 @@ def has_converged(losses: Sequence[float]) -> bool:
     """Whether the last two of the losses per epoch are no more than a hundredth below the best before them."""
     if len(losses) <= PATIENCE:
         return False
-    return min(losses[-PATIENCE:]) > (1 - IMPROVEMENT) * min(losses[:-PATIENCE])
+    return min(losses[-PATIENCE:]) >= (1 - IMPROVEMENT) * min(losses[:-PATIENCE])

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from reid.errors import CheckpointError
-from reid.files import write_atomically
 from reid.models.layout import few, layout_of
 from reid.models.network import HEAD, RES_META, RES_META_HEAD, ReidModel, create
-from reid.torchfiles import read_torch
+from reid.torchfiles import read_torch, write_torch
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +112,7 @@ def save_checkpoint(path: str | Path, model: nn.Module, **metadata: Any) -> Path
     if reserved := content.keys() & metadata.keys():
         raise TypeError(f"{few(sorted(reserved))} comes from the model and cannot be metadata")
     content |= {key: _plain(value) for key, value in metadata.items()}
-    return write_atomically(path, lambda temporary: torch.save(content, temporary))
+    return write_torch(path, content)
 
 
 def _check_same_network(found: str, wanted: str, path: str | Path) -> None:

@@ -4,11 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from reid.errors import CheckpointError, UsageError
-from reid.files import write_atomically
-from reid.torchfiles import read_torch
+from reid.torchfiles import read_torch, write_torch
 
 STATE_FILE = "state.pth"
 
@@ -27,7 +24,7 @@ class Run:
     def save(self, epoch: int, **state: Any) -> None:
         """Write the state after `epoch` finished epochs."""
         content = {"epoch": epoch, "settings": self.settings, **state}
-        write_atomically(self.logs_dir / STATE_FILE, lambda path: torch.save(content, path))
+        write_torch(self.logs_dir / STATE_FILE, content)
 
     @property
     def source(self) -> Path | None:

@@ -355,7 +355,7 @@ def test_a_loss_that_is_not_finite_names_step_files_and_the_last_good_state(
 def test_a_learning_rate_that_is_far_too_large(defense_options, attacker, tmp_path, capsys):
     options = [*defense_options, "--defense", "adversarial", "--noise_path1", attacker, "--logs_dir", str(tmp_path)]
     line = failure(metaDefense, [*options, "--lr", "1e30"], capsys)
-    assert "the loss is no longer finite (loss_tr nan) at epoch 1, step 2" in line
+    assert "the loss is no longer finite (loss_tr nan, gradient nan) at epoch 1, step 2" in line
     assert "no epoch was finished before it; lower --lr (now 1e+30)" in line
     assert not list(tmp_path.glob("*.pth"))
 
