@@ -116,12 +116,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         raise UsageError("nothing to start from: give --resume, the undefended model, or --resume_reid, a defended one")
     if args.evaluate and args.resume_reid is None:
         raise UsageError("--evaluate measures a defended model: give it as --resume_reid")
-    if args.defense in ("mixed", "meta") and args.mte is None:
+    if args.defense in ("mixed", "meta") and args.mte is None and not args.evaluate:
         raise UsageError(f"--defense {args.defense} needs a virtual dataset: give -m, for example -m personx")
     if args.evaluate and "online" in args.attacker:
         raise UsageError("an online attacker lives in training only: give --evaluate files, with --attacker pool")
     files = len(args.noise_path1)
-    if "frozen" in args.attacker and files != 1 and (args.defense != "none" or files):
+    needless = args.evaluate or args.defense == "none"
+    if "frozen" in args.attacker and (files > 1 or not (files or needless)):
         raise UsageError(f"--attacker frozen needs one file as --noise_path1, not {files}; see also pool")
     if "pool" in args.attacker and not files:
         raise UsageError("--attacker pool needs files: give --noise_path1")
@@ -168,7 +169,10 @@ def training_set(dataset: Dataset, args: argparse.Namespace, seed: int) -> Train
 def starting_model(args: argparse.Namespace, num_classes: int) -> ReidModel:
     """The model of --resume_reid, else of --resume; its head is new where it was made for other identities."""
     path = args.resume_reid or args.resume
-    arch = args.arch or layout_of(models.read_checkpoint(path), path).arch
+    found = layout_of(models.read_checkpoint(path), path).arch
+    arch = args.arch or found
+    if arch != found and (found, arch) != ("resnet50", "resMeta"):
+        raise UsageError(f"{path} is a {found}, not a {arch}; use -a {found}, or leave -a out")
     model = models.create(arch, num_classes, seed=args.seed)
     models.load_checkpoint(model, path)
     return model

@@ -81,6 +81,8 @@ def main() -> None:
         for kind, pipe in pipes.items():
             pipe.send(True)
             measured[kind].append(pipe.recv())
+    for pipe in pipes.values():
+        pipe.send(False)
     seconds = {kind: statistics.median(s for s, _ in steps[1:]) for kind, steps in measured.items()}
     memory = {kind: steps[-1][1] for kind, steps in measured.items()}
     for kind in KINDS:

@@ -179,7 +179,8 @@ class Trainer:
         wrong = ", ".join(f"{name} {value}" for name, value in values.items() if not math.isfinite(value))
         paths = [each.samples[i].path for each, indices in zip(self.sets, drawn, strict=True) for i in indices]
         state = run.logs_dir / STATE_FILE
-        good = f"the last good state is {state}" if state.exists() else "no epoch was finished before it"
+        last = state if state.exists() else run.source
+        good = f"the last good state is {last}" if last else "no epoch was finished before it"
         return (
             f"the loss is no longer finite ({wrong}) at epoch {epoch + 1}, step {iteration + 1}; the batch holds "
             f"{', '.join(paths)}; {good}; lower --lr (now {self.recipe.lr:g}) in a new --logs_dir, or use "

@@ -83,7 +83,7 @@ class Relearning:
             noise.randomise_(generator(self.seed, restart))
         plan = Plan("none", effort.epochs, effort.iters_per_epoch)
         pids = [sample.pid for sample in self.samples]
-        sampler = PKSampler(pids, effort.batch_size, effort.num_instances, 1000 * self.seed + restart)
+        sampler = PKSampler(pids, effort.batch_size, effort.num_instances, 1000 * self.seed + restart, self.dataset)
         store = ImageStore(self.samples, height, width, self.images.workers)
         batches = CleanBatches("the images to learn on", store, sampler, self.victim, plan, self.compute)
         learner = Learner(noise, self.victim, batches, None, plan, self.compute)

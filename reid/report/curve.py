@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 UNIVERSAL, PGD = "universal", "pgd"
 STYLES: dict[str, tuple[Literal["-", "--"], str, str]] = {
-    UNIVERSAL: ("-", "o", "universal, learnt on this model"),
+    UNIVERSAL: ("-", "o", "universal, learnt on this model\nat its full budget, then clipped"),
     PGD: ("--", "s", "PGD on each image, {steps} steps"),
 }
 COLOURS = ("#c1272d", "#0b5fa5", "#2e8b57", "#e08a00", "#7b3fa0")  # of the models, in order

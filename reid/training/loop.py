@@ -24,7 +24,7 @@ def run_epochs(
 
     After each, `state()` is written to the run's folder; `restore` takes what a killed run wrote. All randomness of an
     epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one.
-    Raises CheckpointError for a state that `restore` finds incomplete.
+    Raises CheckpointError for a state that `restore` finds incomplete, or that does not fit.
     """
     start = 0
     found = run.load()
@@ -35,6 +35,11 @@ def run_epochs(
         except KeyError as error:
             raise CheckpointError(
                 f"{run.source} lacks {error}: it is the state of another script or version; use another --logs_dir"
+            ) from error
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{run.source} does not fit ({' '.join(str(error).split())[:120]}): the data have changed since; use "
+                "another --logs_dir"
             ) from error
         logger.info("resumed after epoch %d of %d", start, epochs)
     with RunLog(run.logs_dir, start) as log:

@@ -155,7 +155,7 @@ def test_the_words_in_the_picture(tmp_path, monkeypatch):
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "undefended",
         "defended",
-        "universal, learnt on this model",
+        "universal, learnt on this model\nat its full budget, then clipped",
         "PGD on each image, 15 steps",
         "chance: a random ranking",
     ]

@@ -88,3 +88,14 @@ def test_a_state_that_lacks_something_is_refused_by_name(tmp_path):
     run.save(1, model={})
     with pytest.raises(CheckpointError, match=r"state\.pth lacks 'network'"):
         run_epochs(run, 2, restore=lambda state: state["network"], epoch=lambda *_: {}, state=dict)
+
+
+def test_a_state_that_does_not_fit_is_one_line(tmp_path):
+    def misfit(state):
+        raise RuntimeError("Error(s) in loading:\n\tsize mismatch for head")
+
+    run = Run(tmp_path, "auto", {})
+    run.save(1, model={})
+    with pytest.raises(CheckpointError, match=r"size mismatch for head.*the data have changed") as caught:
+        run_epochs(run, 2, restore=misfit, epoch=lambda *_: {}, state=dict)
+    assert "\n" not in str(caught.value)
