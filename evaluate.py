@@ -25,7 +25,7 @@ from reid.attacks.threat import SIDES
 from reid.datasets import Dataset
 from reid.errors import UsageError
 from reid.evaluation import distances as distance
-from reid.evaluation.adaptive import RELEARNT, Effort, Relearning
+from reid.evaluation.adaptive import PGD, RELEARNT, Effort, Relearning
 from reid.evaluation.protocol import Protocol, test_samples
 from reid.evaluation.rerank import k_reciprocal
 from reid.evaluation.suite import CLEAN, Attacker, Suite, control_attackers
@@ -181,7 +181,7 @@ def adaptive_attackers(
         for attacker in relearning.attackers(noise_type, threat, args.reuse)
     ]
     pgd = FeaturePGD(victim, eps, args.pgd_steps, args.seed)
-    return [*made, Attacker(f"PGD {round(eps * 255, 4):g}, {args.pgd_steps} steps", pgd)]
+    return [*made, Attacker(f"{PGD} {round(eps * 255, 4):g}, {args.pgd_steps} steps", pgd)]
 
 
 def controls_for(attackers: Sequence[Attacker], args: argparse.Namespace) -> list[Attacker]:

@@ -28,19 +28,8 @@ from reid.training.snapshot import Run
 
 logger = logging.getLogger("metaAttack")
 
-# what may differ between a killed run and the one that goes on with it
-NOT_SETTINGS = (
-    "resume",
-    "target",
-    "resumeTgt",
-    "noise_resume",
-    "logs_dir",
-    "resume_from",
-    "print_freq",
-    "workers",
-    "device",
-    "data",
-)
+# what may differ between a killed run and the one that goes on with it: files count by their contents
+NOT_SETTINGS = ("resume", "target", "resumeTgt", "noise_resume", "print_freq")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -100,16 +89,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = cli.settings(args, ignore=NOT_SETTINGS)
     settings |= {"precision": compute.precision, "victim_sha256": sha256(args.resume)}
     path = learn.learn(
-        noise,
-        victim,
-        meta_train,
-        meta_test,
-        plan,
-        compute,
+        learn.Learner(noise, victim, meta_train, meta_test, plan, compute, args.print_freq),
         args.noise_resume,
         Run(args.logs_dir or args.noise_resume, args.resume_from, settings),
         provenance=settings | versions(),
-        print_freq=args.print_freq,
     )
     del meta_train, meta_test  # their images and features make room for those of the report
     for dataset, attacked in reported:
@@ -141,8 +124,7 @@ def batches(
 
 def report(dataset: Dataset, victim: Victim, noise: Perturbation, args: argparse.Namespace, compute: Compute) -> None:
     """Log mAP and rank-1, clean and attacked, on the queries and gallery of a dataset, measured in fp32."""
-    compute = Compute(compute.device, "fp32")
-    protocol = Protocol.of(victim, test_samples(dataset), args, compute, batch_size=args.batch_size)
+    protocol = Protocol.of(victim, test_samples(dataset), args, compute.exact(), batch_size=args.batch_size)
     log_scores(dataset.name, protocol, {"attacked": noise})
 
 

@@ -10,19 +10,21 @@ reports mAP, clean and attacked. What decides is the attack that is learnt anew:
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from reid import attacks, datasets, models
 from reid.attacks import Attack, Perturbation
 from reid.attacks.perturbations import TYPE_NAMES
-from reid.datasets import Dataset, Sample
+from reid.datasets import Dataset
 from reid.defenses import DEFENSES, INNER_ORDERS, LOSSES, Look, Recipe, Selection, Trainer, TrainingSet
 from reid.defenses.attackers import ATTACKERS, Attacker, Mixture, Online, PerImage, Pool, read_noises
 from reid.errors import UsageError
 from reid.evaluation import distances
-from reid.evaluation.protocol import Protocol, log_scores, test_samples, validation_samples
+from reid.evaluation.protocol import Protocol, log_scores, test_samples, validation
 from reid.files import sha256
+from reid.models.checkpoint import START_OF_RES_META
 from reid.models.layout import layout_of
 from reid.models.network import ReidModel
 from reid.training import cli
@@ -31,18 +33,8 @@ from reid.training.snapshot import Run
 
 logger = logging.getLogger("metaDefense")
 
-# what may differ between a killed run and the one that goes on with it
-NOT_SETTINGS = (
-    "resume",
-    "resume_reid",
-    "noise_path1",
-    "logs_dir",
-    "resume_from",
-    "evaluate",
-    "workers",
-    "device",
-    "data",
-)
+# what may differ between a killed run and the one that goes on with it: files count by their contents
+NOT_SETTINGS = ("resume", "resume_reid", "noise_path1", "evaluate")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -90,23 +82,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--logs_dir", type=Path, help="folder for the model, the state and the logs; None: below defenseModel/"
     )
-    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="clean images per batch and set, P x K")
-    parser.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
-    parser.add_argument("--epochs", type=cli.positive_int, default=85, help="epochs")
-    parser.add_argument("--iters-per-epoch", type=cli.positive_int, help="steps per epoch; None: images / batch size")
     parser.add_argument("--lr", type=cli.positive_float, default=2e-4, help="learning rate; new layers: 3 times that")
-    parser.add_argument("--weight-decay", type=cli.natural_float, default=5e-4, help="weight decay")
-    parser.add_argument("--margin", type=cli.natural_float, default=0.5, help="margin of the hard triplet loss")
-    parser.add_argument("--eval-every", type=cli.positive_int, default=5, help="epochs between validations")
     parser.add_argument(
         "--start_save", type=cli.natural_int, default=0, help="keep no epoch before this one as the best"
     )
     parser.add_argument("--dist_metric", choices=distances.BY_NAME, default="euclidean", help="distance of the scores")
-    parser.add_argument(
-        "--combine-trainval",
-        action="store_true",
-        help="train on the validation identities too, keep the last epoch",
-    )
+    cli.add_training_options(parser, epochs=85, num_instances=8, margin=0.5)
     cli.add_data_options(parser)
     cli.add_seed_option(parser)
     cli.add_compute_options(parser, precision="auto")
@@ -136,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     compute = resolve(args.device, args.precision)
     dataset = datasets.create(args.source, args.data, split=args.split)
-    source = training_set(dataset, args, 2 * args.seed)
+    source = TrainingSet.of(dataset, args, 2 * args.seed)
     model = starting_model(args, source.num_classes).to(compute.device)
     noise_type = args.noise_type if "frozen" in args.attacker else None
     noises = [noise.to(compute.device) for noise in read_noises(args.noise_path1, args.max_eps / 255, noise_type)]
@@ -150,20 +131,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for attack in attacker.attacks() if attacker else []:
             if attack not in noises:
                 found["PGD" if attack.noise_type is None else "online"] = attack
-        log_scores(dataset.name, protocol_of(model, test_samples(dataset), args, compute), found)
-
-
-def training_set(dataset: Dataset, args: argparse.Namespace, seed: int) -> TrainingSet:
-    return TrainingSet(
-        dataset.name,
-        dataset.trainval if args.combine_trainval else dataset.train,
-        height=args.height,
-        width=args.width,
-        workers=args.workers,
-        batch_size=args.batch_size,
-        num_instances=args.num_instances,
-        seed=seed,
-    )
+        protocol = Protocol.of(model.eval().features, test_samples(dataset), args, compute.exact(), **scoring(args))
+        log_scores(dataset.name, protocol, found)
 
 
 def starting_model(args: argparse.Namespace, num_classes: int) -> ReidModel:
@@ -171,7 +140,7 @@ def starting_model(args: argparse.Namespace, num_classes: int) -> ReidModel:
     path = args.resume_reid or args.resume
     found = layout_of(models.read_checkpoint(path), path).arch
     arch = args.arch or found
-    if arch != found and (found, arch) != ("resnet50", "resMeta"):
+    if arch != found and (found, arch) != START_OF_RES_META:
         raise UsageError(f"{path} is a {found}, not a {arch}; use -a {found}, or leave -a out")
     model = models.create(arch, num_classes, seed=args.seed)
     models.load_checkpoint(model, path)
@@ -208,7 +177,7 @@ def train(
     """Train `model` in place; returns the path of its best epoch."""
     virtual = None
     if args.defense in ("mixed", "meta"):
-        virtual = training_set(datasets.create(args.mte, args.data, split=args.split), args, 2 * args.seed + 1)
+        virtual = TrainingSet.of(datasets.create(args.mte, args.data, split=args.split), args, 2 * args.seed + 1)
     iterations = args.iters_per_epoch or max(1, len(source.samples) // args.batch_size)
     recipe = Recipe(
         args.epochs, iterations, args.lr, args.weight_decay, args.margin, schedule="late", new_layers=3, loss=args.loss
@@ -228,7 +197,10 @@ def train(
         attacker=None if args.defense == "none" else attacker,
         look=Look(args.inner_order, args.inner_lr) if args.defense == "meta" else None,
     )
-    validate = None if args.combine_trainval else validation(model, dataset, attacker, args, compute)
+    validate = None
+    if not args.combine_trainval:
+        named = attacker.attacks if attacker else tuple
+        validate = validation(model, dataset, args, compute.exact(), named, **scoring(args))
     return trainer.train(
         Run(args.logs_dir, args.resume_from, settings),
         Selection(validate, args.eval_every, args.start_save),
@@ -236,32 +208,9 @@ def train(
     )
 
 
-def validation(
-    model: ReidModel, dataset: Dataset, attacker: Attacker | None, args: argparse.Namespace, compute: Compute
-) -> Callable[[], dict[str, float]]:
-    """A function that gives mAP on the validation identities: clean, and under the worst attack of the attacker."""
-    samples = validation_samples(dataset)
-
-    def scores() -> dict[str, float]:
-        protocol = protocol_of(model, samples, args, compute)
-        found = {"val_mAP": protocol.score().ranking.mAP}
-        if attacker is not None:
-            found["val_attacked"] = min(protocol.score(attack).ranking.mAP for attack in attacker.attacks())
-        return found
-
-    return scores
-
-
-def protocol_of(
-    model: ReidModel,
-    samples: tuple[Sequence[Sample], Sequence[Sample]],
-    args: argparse.Namespace,
-    compute: Compute,
-) -> Protocol:
-    """The model as it now is, in eval mode, measured in fp32 on (query, gallery)."""
-    compute = Compute(compute.device, "fp32")
-    options = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
-    return Protocol.of(model.eval().features, samples, args, compute, **options)
+def scoring(args: argparse.Namespace) -> dict[str, Any]:
+    """How scores are computed, for selection as for the report."""
+    return {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
 
 
 if __name__ == "__main__":

@@ -88,53 +88,11 @@ class CleanBatches:
             return self._victim(to_images(pixels, self._compute.device)).float()
 
 
-def learn(
-    noise: Perturbation,
-    victim: Victim,
-    source: CleanBatches,
-    virtual: CleanBatches | None,
-    plan: Plan,
-    compute: Compute,
-    folder: Path,
-    run: Run,
-    *,
-    provenance: dict[str, Any],
-    print_freq: int = 10,
-) -> Path:
-    """Learn `noise` in place against `victim`; writes `folder/best_perturbation{epoch}.pth` after every epoch.
-
-    `virtual` may be None for mode "none" alone. `provenance` goes into the files. Returns the path of the last file.
-    Raises ReidError when a loss is no longer finite.
-    """
-    learner = Learner(noise, victim, source, virtual, plan, compute, print_freq)
-
-    def epoch(number: int, log: RunLog) -> dict[str, float]:
-        values = learner.epoch(number)
-        files.save(folder / file_name(number), noise, {**provenance, "epochs_done": number + 1})
-        _show(log, noise, next(source.epoch(number)).images[:8], number)
-        return values
-
-    def restore(state: dict[str, Any]) -> None:
-        noise.load_state_dict(state["noise"])
-        learner.optimizer.load_state_dict(state["optimizer"])
-
-    def state() -> dict[str, Any]:
-        return {"noise": noise.state_dict(), "optimizer": learner.optimizer.state_dict()}
-
-    run_epochs(run, plan.epochs, restore=restore, epoch=epoch, state=state)
-    last = folder / file_name(plan.epochs - 1)
-    if not last.exists():
-        files.save(last, noise, provenance)
-    return last
-
-
-def file_name(epoch: int) -> str:
-    """Name of the attacker file of an epoch (0-based), as the released code has it."""
-    return f"best_perturbation{epoch}.pth"
-
-
 class Learner:
-    """A perturbation, the victim, batches, and the optimiser between them; `epoch(number)` goes through one epoch."""
+    """A perturbation that is learnt in place against a victim: batches, and the optimiser between them.
+
+    `virtual` may be None for mode "none" alone.
+    """
 
     def __init__(
         self,
@@ -175,6 +133,38 @@ class Learner:
             if iteration % self.print_freq == 0:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
         return {name: value / plan.iters_per_epoch for name, value in totals.items()}
+
+
+def learn(learner: Learner, folder: Path, run: Run, provenance: dict[str, Any]) -> Path:
+    """Learn for all epochs of the plan; writes `folder/best_perturbation{epoch}.pth` after each of them.
+
+    `provenance` goes into the files. Returns the path of the last one. Raises ReidError when a loss is not finite.
+    """
+    noise, epochs = learner.noise, learner.plan.epochs
+
+    def epoch(number: int, log: RunLog) -> dict[str, float]:
+        values = learner.epoch(number)
+        files.save(folder / file_name(number), noise, {**provenance, "epochs_done": number + 1})
+        _show(log, noise, next(learner.source.epoch(number)).images[:8], number)
+        return values
+
+    def restore(state: dict[str, Any]) -> None:
+        noise.load_state_dict(state["noise"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+
+    def state() -> dict[str, Any]:
+        return {"noise": noise.state_dict(), "optimizer": learner.optimizer.state_dict()}
+
+    run_epochs(run, epochs, restore=restore, epoch=epoch, state=state)
+    last = folder / file_name(epochs - 1)
+    if not last.exists():
+        files.save(last, noise, provenance)
+    return last
+
+
+def file_name(epoch: int) -> str:
+    """Name of the attacker file of an epoch (0-based), as the released code has it."""
+    return f"best_perturbation{epoch}.pth"
 
 
 def _show(log: RunLog, noise: Perturbation, images: Tensor, epoch: int) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from reid.datasets import Sample
+from reid.datasets import Dataset, Sample
 from reid.datasets import labels as label_map
 from reid.defenses.attackers import Attacker
 from reid.loading import ImageStore, PKSampler, augment, to_images
@@ -45,6 +46,17 @@ def with_perturbed_half(
     return Batch(clean, leaf, torch.cat([labels, labels[::2]]), virtual), made
 
 
+class SetOptions(Protocol):
+    """Images, batches and identities to train on; parsed options of a training script have all of them."""
+
+    height: int
+    width: int
+    workers: int
+    batch_size: int
+    num_instances: int
+    combine_trainval: bool
+
+
 class TrainingSet:
     """One set as training sees it: P x K batches, augmented, with labels 0 .. num_classes - 1.
 
@@ -69,6 +81,20 @@ class TrainingSet:
         label_of = label_map(samples)
         self._labels = torch.tensor([label_of[sample.pid] for sample in samples])
         self.num_classes = len(label_of)
+
+    @classmethod
+    def of(cls, dataset: Dataset, options: SetOptions, seed: int) -> Self:
+        """The training images of a dataset, or with `options.combine_trainval` those of the validation too."""
+        return cls(
+            dataset.name,
+            dataset.trainval if options.combine_trainval else dataset.train,
+            height=options.height,
+            width=options.width,
+            workers=options.workers,
+            batch_size=options.batch_size,
+            num_instances=options.num_instances,
+            seed=seed,
+        )
 
     def epoch(self, epoch: int, batches: int, device: torch.device) -> Iterator[tuple[Sequence[int], Tensor, Tensor]]:
         """(indices, images in [0, 1], labels) of each batch of an epoch, on `device`."""

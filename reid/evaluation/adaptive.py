@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from reid import attacks
@@ -21,7 +22,7 @@ from reid.training.seeds import generator
 
 logger = logging.getLogger(__name__)
 
-RELEARNT = "re-learnt"  # how the names of these attackers begin
+RELEARNT, PGD = "re-learnt", "PGD"  # how the names of these attackers begin
 PATIENCE, IMPROVEMENT = 2, 0.01
 
 
@@ -74,6 +75,11 @@ class Relearning:
             name = f"{RELEARNT} type {noise_type}, restart {restart + 1} of {self.effort.restarts}"
             yield Attacker(name, attacks.load(path).to(self.compute.device), sha256(path))
 
+    @cached_property
+    def _store(self) -> ImageStore:
+        """The images, decoded once for all restarts."""
+        return ImageStore(self.samples, self.images.height, self.images.width, self.images.workers)
+
     def _learn(self, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict]:
         """A perturbation learnt from the identity (restart 0) or from a random point of the budget."""
         height, width, effort = self.images.height, self.images.width, self.effort
@@ -84,8 +90,7 @@ class Relearning:
         plan = Plan("none", effort.epochs, effort.iters_per_epoch)
         pids = [sample.pid for sample in self.samples]
         sampler = PKSampler(pids, effort.batch_size, effort.num_instances, 1000 * self.seed + restart, self.dataset)
-        store = ImageStore(self.samples, height, width, self.images.workers)
-        batches = CleanBatches("the images to learn on", store, sampler, self.victim, plan, self.compute)
+        batches = CleanBatches("the images to learn on", self._store, sampler, self.victim, plan, self.compute)
         learner = Learner(noise, self.victim, batches, None, plan, self.compute)
         losses: list[float] = []
         while len(losses) < effort.epochs and not has_converged(losses):

@@ -18,6 +18,7 @@ from reid.errors import DatasetError, UsageError
 from reid.evaluation.features import extract, largest
 from reid.evaluation.ranking import Ranking, rank
 from reid.loading import ImageStore
+from reid.models.network import ReidModel
 from reid.training.device import Compute
 
 logger = logging.getLogger(__name__)
@@ -67,8 +68,7 @@ class Protocol:
         **options: Any,
     ) -> "Protocol":
         """The protocol on (query, gallery) lists of samples, such as `test_samples` and `validation_samples` give."""
-        query, gallery = (ImageStore(part, images.height, images.width, images.workers) for part in samples)
-        return cls(victim, query, gallery, compute, **options)
+        return cls(victim, *_stores(samples, images), compute, **options)
 
     @cached_property
     def clean(self) -> tuple[Tensor, Tensor]:
@@ -95,6 +95,36 @@ class Protocol:
 
     def _features(self, store: ImageStore, attack: Attack | None = None) -> tuple[Tensor, dict[str, float]]:
         return extract(self.victim, store, self.compute, self.batch_size, attack)
+
+
+def validation(
+    model: ReidModel,
+    dataset: Dataset,
+    images: ImageOptions,
+    compute: Compute,
+    attacks: Callable[[], Sequence[Attack]] = tuple,
+    **options: Any,
+) -> Callable[[], dict[str, float]]:
+    """A function that scores the model as it then is, in eval mode, on the validation identities of a dataset.
+
+    It gives `val_mAP`, and where `attacks()` names attacks `val_attacked`, the mAP under the worst. The images are
+    decoded once. Raises DatasetError like `validation_samples`.
+    """
+    query, gallery = _stores(validation_samples(dataset), images)
+
+    def scores() -> dict[str, float]:
+        protocol = Protocol(model.eval().features, query, gallery, compute, **options)
+        found = {"val_mAP": protocol.score().ranking.mAP}
+        if attacked := [protocol.score(attack).ranking.mAP for attack in attacks()]:
+            found["val_attacked"] = min(attacked)
+        return found
+
+    return scores
+
+
+def _stores(samples: tuple[Sequence[Sample], Sequence[Sample]], images: ImageOptions) -> tuple[ImageStore, ImageStore]:
+    query, gallery = (ImageStore(part, images.height, images.width, images.workers) for part in samples)
+    return query, gallery
 
 
 def log_scores(words: str, protocol: Protocol, attacks: Mapping[str, Attack]) -> None:

@@ -16,6 +16,7 @@ from reid.torchfiles import read_torch, write_torch
 
 logger = logging.getLogger(__name__)
 
+START_OF_RES_META = ("resnet50", RES_META)  # the one (file, model) that differ and still load, with a warning
 NOT_ESSENTIAL = (f"{HEAD}.", f"{RES_META_HEAD}.", "base.fc.")
 
 
@@ -118,7 +119,7 @@ def save_checkpoint(path: str | Path, model: nn.Module, **metadata: Any) -> Path
 def _check_same_network(found: str, wanted: str, path: str | Path) -> None:
     if found == wanted:
         return
-    if (found, wanted) == ("resnet50", RES_META):
+    if (found, wanted) == START_OF_RES_META:
         logger.warning(
             "%s is a resnet50 and goes into resMeta, whose stem has no ReLU: a start for a defence, "
             "but not the same features; to evaluate the file itself create resnet50, or use load_model",

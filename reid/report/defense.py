@@ -16,13 +16,14 @@ from statistics import mean, stdev
 from reid.defenses import DEFENSES
 from reid.defenses.attackers import ATTACKERS
 from reid.errors import ReidError
-from reid.evaluation.adaptive import RELEARNT
+from reid.evaluation.adaptive import PGD, RELEARNT
 from reid.evaluation.results import Result, read_results
 from reid.evaluation.suite import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
+from reid.report.table import markdown
 from reid.training import cli
 
 UNDEFENDED = "undefended"
-FROZEN, PGD, TRANSFER = "frozen", "PGD", "transfer"
+FROZEN, TRANSFER = "frozen", "transfer"
 COLUMNS = (CLEAN, FROZEN, RELEARNT, PGD, TRANSFER, RANDOM_BOTH)
 GAP_CLOSED, FROZEN_SHARE, CLEAN_CHANGE = "gap closed", "frozen / undefended clean", "change of clean mAP"
 REQUIRED = {FROZEN_SHARE: 0.9, GAP_CLOSED: 0.5, CLEAN_CHANGE: -0.05}  # at least
@@ -193,7 +194,7 @@ def _main_table(study: Study) -> str:
     for row in study.rows:
         cells = [_percent(study.values(row, column), study) for column in COLUMNS]
         lines.append([row, *cells, _fraction(study.values(row, GAP_CLOSED), study)])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _verdict(study: Study) -> list[str]:
@@ -249,7 +250,7 @@ def _comparisons(study: Study) -> list[str]:
         found = "; ".join(f"{verdict}: {', '.join(rows)}" for verdict, rows in verdicts.items())
         sentences.append(f"{defence} against {other}, under the {RELEARNT} attack: {found or 'nothing to compare'}.")
     sentences.append("Beyond the spread: the mean difference is larger than the standard deviation of the differences.")
-    return [*([_markdown(lines)] if len(lines) > 1 else []), *sentences]
+    return [*([markdown(lines)] if len(lines) > 1 else []), *sentences]
 
 
 def _counterpart(study: Study, row: str, other: str) -> str | None:
@@ -276,7 +277,7 @@ def _all_numbers(study: Study) -> str:
         for seed, scores in sorted(study.scores[row].items()):
             cells = [f"{100 * scores[column]:.1f}" if column in scores else "–" for column in COLUMNS]
             lines.append([row, str(seed), *cells, f"{scores[GAP_CLOSED]:.2f}" if GAP_CLOSED in scores else "–"])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _percent(values: BySeed, study: Study, sign: str = "") -> str:
@@ -291,11 +292,6 @@ def _fraction(values: BySeed, study: Study, digits: int = 2, sign: str = "") -> 
     if len(values) > 1:
         cell += f" ± {stdev(values.values()):.{digits}f}"
     return cell if 1 < len(values) == len(study.seeds) else f"{cell} (n={len(values)})"
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    head, *body = lines
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from reid.defenses import BEST_FILE
 from reid.errors import ReidError
-from reid.evaluation.adaptive import RELEARNT
+from reid.evaluation.adaptive import PGD, RELEARNT
 from reid.evaluation.results import Result, read_results
 from reid.evaluation.suite import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
 from reid.files import sha256, write_atomically
-from reid.report.defense import PGD, kind, lowest
+from reid.report.defense import kind, lowest
 from reid.training import cli
 
 VICTIMS = ("A", "B")

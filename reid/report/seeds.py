@@ -10,14 +10,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from reid.errors import ReidError
+from reid.report import demo
 from reid.report.demo import DEFENDED, UNDEFENDED, VICTIMS
+from reid.report.table import markdown
 from reid.training import cli
 
-CONTROLS = {
-    "random sign": ("controls", "random_sign"),
-    "random LUT": ("controls", "random_lut"),
-    "random both": ("controls", "both"),
-}
+CONTROLS = {name: ("controls", key) for key, name in demo.CONTROLS.items()}
 COLUMNS = {
     "clean": ("clean",),
     "type 0": ("attacked", "0"),
@@ -79,15 +77,14 @@ def _table(
 ) -> tuple[str, dict[str, float]]:
     """A table of (seed, record), in %, and the mean of each column."""
     rows = [(seed, [100 * _value(record, path) for path in columns.values()]) for seed, record in records]
-    head = ["seed", *columns]
-    lines = [head, ["---"] * len(head)]
+    lines = [["seed", *columns]]
     lines += [[str(seed), *(f"{value:.1f}" for value in row)] for seed, row in rows]
     by_column = list(zip(*(row for _, row in rows), strict=True))
     lines.append(["mean", *(f"{mean(values):.1f}" for values in by_column)])
     if len(rows) > 1:
         lines.append(["std", *(f"{stdev(values):.1f}" for values in by_column)])
     average = {column: mean(values) for column, values in zip(columns, by_column, strict=True)}
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines), average
+    return markdown(lines), average
 
 
 def _value(record: dict[str, Any], path: tuple[str, ...]) -> float:

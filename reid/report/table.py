@@ -1,6 +1,6 @@
-"""Results as a table for the terminal."""
+"""Tables: of results for the terminal, and of any cells in Markdown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reid.attacks import Threat
 from reid.evaluation.results import Result
@@ -35,3 +35,9 @@ def _format(line: tuple[str, ...], widths: list[int]) -> str:
     left = [cell.ljust(width) for cell, width in zip(line[:2], widths, strict=False)]
     right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
     return "  ".join(left + right).rstrip()
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first of the lines is its head."""
+    head, *body = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])

@@ -8,6 +8,9 @@ from typing import NoReturn
 
 from reid.errors import ReidError
 
+# what may differ between a killed run and the one that goes on with it, whatever the script
+NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "device", "data")
+
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """States defaults, and leaves the commands in a description as they are."""
@@ -84,6 +87,24 @@ def add_compute_options(parser: argparse.ArgumentParser, precision: str) -> None
     )
 
 
+def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_instances: int, margin: float) -> None:
+    """What training a model needs, undefended or defended, with these defaults."""
+    parser.add_argument("--batch_size", type=positive_int, default=64, help="clean images per batch and set, P x K")
+    parser.add_argument(
+        "--num-instances", type=positive_int, default=num_instances, help="K: images per identity in a batch"
+    )
+    parser.add_argument("--epochs", type=positive_int, default=epochs, help="epochs")
+    parser.add_argument("--iters-per-epoch", type=positive_int, help="steps per epoch; None: images / batch size")
+    parser.add_argument("--weight-decay", type=natural_float, default=5e-4, help="weight decay")
+    parser.add_argument("--margin", type=natural_float, default=margin, help="margin of the hard triplet loss")
+    parser.add_argument("--eval-every", type=positive_int, default=5, help="epochs between validations")
+    parser.add_argument(
+        "--combine-trainval",
+        action="store_true",
+        help="train on the validation identities too, keep the last epoch",
+    )
+
+
 def add_resume_option(parser: argparse.ArgumentParser) -> None:
     """Going on after a kill."""
     parser.add_argument(
@@ -93,9 +114,10 @@ def add_resume_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings(args: argparse.Namespace, ignore: Sequence[str]) -> dict[str, str]:
-    """What determines a run's result: all options but those of `ignore`, as text, to compare on resume."""
-    return {name: str(value) for name, value in sorted(vars(args).items()) if name not in ignore}
+def settings(args: argparse.Namespace, ignore: Sequence[str] = ()) -> dict[str, str]:
+    """What determines a run's result: all options but NOT_SETTINGS and `ignore`, as text, to compare on resume."""
+    ignored = (*NOT_SETTINGS, *ignore)
+    return {name: str(value) for name, value in sorted(vars(args).items()) if name not in ignored}
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:

@@ -18,6 +18,10 @@ class Compute:
     device: torch.device
     precision: str  # "fp32" or "bf16"
 
+    def exact(self) -> "Compute":
+        """The same device in fp32: for what measures, whatever trains."""
+        return Compute(self.device, "fp32")
+
     def autocast(self) -> AbstractContextManager:
         """The context in which a network runs: bfloat16 autocast, or nothing for fp32."""
         if self.precision == "bf16":

@@ -3,10 +3,8 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from reid import attacks
@@ -14,7 +12,6 @@ from reid.attacks import Threat
 from reid.attacks.image_pgd import FeaturePGD
 from reid.attacks.learn import Learner
 from reid.attacks.objectives import pull_farthest
-from reid.datasets import Sample
 from reid.evaluation.adaptive import Effort, Relearning, has_converged
 from reid.evaluation.suite import Attacker, _checks
 from reid.files import sha256
@@ -28,14 +25,8 @@ THREAT = Threat(6 / 255, 4 / 255)
 
 
 @pytest.fixture
-def samples(tmp_path):
-    random = np.random.default_rng(0)
-    made = []
-    for i in range(12):
-        path = tmp_path / f"{i:02d}.png"
-        Image.fromarray(random.integers(0, 256, (16, 8, 3), dtype=np.uint8)).save(path)
-        made.append(Sample(str(path), pid=i // 3, camid=i % 3))
-    return made
+def samples(draw):
+    return draw(16, 8)
 
 
 @pytest.fixture

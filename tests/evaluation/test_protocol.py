@@ -26,14 +26,8 @@ def victim(images):
 
 
 @pytest.fixture
-def samples(tmp_path):
-    random = np.random.default_rng(0)
-    made = []
-    for i in range(12):
-        path = tmp_path / f"{i:02d}.png"
-        Image.fromarray(random.integers(0, 256, (8, 4, 3), dtype=np.uint8)).save(path)
-        made.append(Sample(str(path), pid=i // 3, camid=i % 3))
-    return made
+def samples(draw):
+    return draw(8, 4)
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ class TestSelection:
     )
     def test_the_epoch_with_the_best_mean_of_clean_and_attacked_is_kept(self, scores, best, defend, monkeypatch):
         planned = iter([{"val_mAP": clean, "val_attacked": attacked} for clean, attacked in scores])
-        monkeypatch.setattr(metaDefense, "validation", lambda *_: lambda: next(planned))
+        monkeypatch.setattr(metaDefense, "validation", lambda *_, **__: lambda: next(planned))
         content = read_torch(defend("--epochs", str(len(scores))) / "model_best.pth")
         assert content["epoch"] == best
         assert content["best_top1"] == pytest.approx(sum(scores[best - 1]) / 2)
@@ -262,7 +262,7 @@ class TestOptions:
 
     def test_no_epoch_before_start_save_is_kept(self, defend, monkeypatch):
         planned = iter([0.9, 0.2, 0.3, 0.1])
-        monkeypatch.setattr(metaDefense, "validation", lambda *_: lambda: {"val_mAP": next(planned)})
+        monkeypatch.setattr(metaDefense, "validation", lambda *_, **__: lambda: {"val_mAP": next(planned)})
         assert read_torch(defend("--epochs", "4", "--start_save", "1") / "model_best.pth")["epoch"] == 3
 
     def test_the_last_epoch_is_kept_when_all_come_before_start_save(self, defend):

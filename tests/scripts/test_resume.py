@@ -194,7 +194,7 @@ def test_every_defence_killed_inside_an_epoch(extra, defense_options, attacker, 
 
 def test_the_best_epoch_before_a_kill_stays_the_best(defense_options, tmp_path, monkeypatch):
     scores = iter([0.9, 0.1])
-    monkeypatch.setattr(metaDefense, "validation", lambda *_: lambda: {"val_mAP": next(scores)})
+    monkeypatch.setattr(metaDefense, "validation", lambda *_, **__: lambda: {"val_mAP": next(scores)})
     options = [*defense_options, "--defense", "none", "--logs_dir", str(tmp_path)]
     with monkeypatch.context() as patch:
         kill_after(patch, epoch=0)

@@ -326,20 +326,25 @@ def finite(state):
     return all(value.isfinite().all() for value in state["network"].values())
 
 
-def test_a_loss_that_is_not_finite_names_step_files_and_the_last_good_state(
-    defense_options, attacker, tmp_path, capsys, monkeypatch
-):
-    options = [*defense_options, "--defense", "mixed", "--noise_path1", attacker, "--logs_dir", str(tmp_path)]
+def spoil_step(monkeypatch, number, spoil):
+    """Let `spoil` change what the training step of this number (from 1) found."""
     real, calls = train.step_gradients, []
 
     def broken(*args):
         calls.append(1)
         step = real(*args)
-        if len(calls) == 4:
-            step.losses["loss_te"] = torch.tensor(float("nan"))
+        if len(calls) == number:
+            spoil(step)
         return step
 
     monkeypatch.setattr(train, "step_gradients", broken)
+
+
+def test_a_loss_that_is_not_finite_names_step_files_and_the_last_good_state(
+    defense_options, attacker, tmp_path, capsys, monkeypatch
+):
+    options = [*defense_options, "--defense", "mixed", "--noise_path1", attacker, "--logs_dir", str(tmp_path)]
+    spoil_step(monkeypatch, 4, lambda step: step.losses.update(loss_te=torch.tensor(float("nan"))))
     line = failure(metaDefense, options, capsys)
     assert "the loss is no longer finite (loss_te nan) at epoch 2, step 2" in line
     assert f"the last good state is {tmp_path / 'state.pth'}" in line
@@ -365,15 +370,6 @@ def test_a_gradient_that_is_not_finite_never_gets_into_a_state(
 ):
     """Not even in the last step of an epoch, after which no loss shows it any more."""
     options = [*defense_options, "--defense", "adversarial", "--noise_path1", attacker, "--logs_dir", str(tmp_path)]
-    real, calls = train.step_gradients, []
-
-    def broken(*args):
-        calls.append(1)
-        step = real(*args)
-        if len(calls) == 2:
-            step.gradients["model.feat.weight"].fill_(float("nan"))
-        return step
-
-    monkeypatch.setattr(train, "step_gradients", broken)
+    spoil_step(monkeypatch, 2, lambda step: step.gradients["model.feat.weight"].fill_(float("nan")))
     assert "at epoch 1, step 2" in failure(metaDefense, [*options, "--combine-trainval"], capsys)
     assert not list(tmp_path.glob("*.pth"))
