@@ -14,55 +14,92 @@ OUT=runs/demo
 [ "$SEED" = 0 ] || OUT=runs/demo-seed$SEED
 DATA=$OUT/data
 SIZE="--height 80 --width 40"
+BATCHES="--batch_size 32 --num-instances 4"
+TYPE0=$OUT/attack/0/best_perturbation3.pth
+mkdir -p $OUT
 # The time of a demo that was killed and went on is the sum of its parts; a finished one keeps its time.
 SECONDS=$(cat $OUT/seconds 2>/dev/null || echo 0)
-[ -e $OUT/summary.json ] || trap 'mkdir -p $OUT; echo $SECONDS > $OUT/seconds' EXIT
-step() { printf '\n[%3d s] %s\n' "$SECONDS" "$1"; }
+LANES=
+finish() {
+  for LANE in $LANES; do kill -- "-$LANE" 2>/dev/null || true; done
+  [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+step() { printf '[%3d s] %s\n' "$SECONDS" "$1"; }
 
-step "drawing people: synth-a, synth-b (another place and season), synth-virtual (rendered)"
-for NAME in synth-a synth-b synth-virtual; do
-  "$PYTHON" -m reid.datasets.synthperson $NAME --root $DATA --seed "$SEED"
-done
+draw() {  # draw DATASET
+  "$PYTHON" -m reid.datasets.synthperson "$1" --root $DATA --seed "$SEED"
+}
 
 train() {  # train VICTIM DATASET ARCH EPOCHS
   "$PYTHON" trainReid.py -d "$2" -a "$3" --data $DATA $SIZE --seed "$SEED" --epochs "$4" --iters-per-epoch 25 \
     --lr 2e-3 --eval-every 1 --logs_dir "$OUT/$1" --resume-from auto
 }
-step "training victim A (resnet10 on synth-a)"
-train A synth-a resnet10 7
-step "training victim B (resnet18 on synth-b)"
-train B synth-b resnet18 5
 
-for TYPE in 0 1 2; do
-  step "learning the universal perturbation of type $TYPE against A, meta-tested on synth-virtual"
-  "$PYTHON" metaAttack.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --noise_type $TYPE --data $DATA \
-    $SIZE --seed "$SEED" --batch_size 32 --num-instances 4 --epoch 4 --iters-per-epoch 12 \
-    --noise_resume $OUT/attack/$TYPE --resume-from auto
-done
-
-evaluate() {  # evaluate VICTIM DATASET
-  "$PYTHON" evaluate.py -d "$2" --resume "$OUT/$1/model_best.pth" --data $DATA $SIZE --seed "$SEED" \
-    --attack $OUT/attack/{0,1,2}/best_perturbation3.pth --results "$OUT/results/$1" --reuse
+attack() {  # attack TYPE
+  "$PYTHON" metaAttack.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --noise_type "$1" --data $DATA \
+    $SIZE --seed "$SEED" $BATCHES --epoch 4 --iters-per-epoch 12 --noise_resume "$OUT/attack/$1" --resume-from auto
 }
-step "evaluating A, and the transfer to B"
-evaluate A synth-a
-evaluate B synth-b
 
-step "training D: A, fine-tuned to withstand attacks: on both sets, against the frozen type 0, an online one, and PGD"
-TYPE0=$OUT/attack/0/best_perturbation3.pth
-BATCHES="--batch_size 32 --num-instances 4"
-"$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --data $DATA $SIZE --seed "$SEED" \
-  $BATCHES --defense mixed --attacker frozen online pgd --pgd-steps 3 --noise_path1 $TYPE0 --lr 1e-3 --epochs 6 \
-  --iters-per-epoch 25 --eval-every 2 --logs_dir $OUT/D --resume-from auto
+evaluate() {  # evaluate VICTIM DATASET OPTIONS...
+  "$PYTHON" evaluate.py -d "$2" --resume "$OUT/$1/model_best.pth" --data $DATA $SIZE --seed "$SEED" $BATCHES \
+    --results "$OUT/results/$1" --reuse "${@:3}"
+}
 
-step "learning type 0 anew on A and on D, and evaluating both"
-for VICTIM in A D; do
-  "$PYTHON" evaluate.py -d synth-a --resume "$OUT/$VICTIM/model_best.pth" --data $DATA $SIZE --seed "$SEED" $BATCHES \
-    --attack $TYPE0 --adaptive --adaptive-iters 12 --adaptive-epochs 5 --results "$OUT/results/$VICTIM" --reuse
+anew() {  # anew VICTIM
+  evaluate "$1" synth-a --attack $TYPE0 --adaptive --adaptive-iters 12 --adaptive-epochs 5
+}
+
+# Small networks gain little from a second thread, so two lanes share the cores.
+first_lane() {
+  step "drawing people: synth-a and synth-virtual (rendered)" >&3
+  draw synth-a
+  draw synth-virtual
+  step "training victim A (resnet10 on synth-a)" >&3
+  train A synth-a resnet10 7
+  step "learning the universal perturbation of type 0 against A, meta-tested on synth-virtual" >&3
+  attack 0
+  step "training D: A, fine-tuned to withstand attacks: on both sets, against the frozen type 0, an online one, and PGD" >&3
+  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --data $DATA $SIZE --seed "$SEED" \
+    $BATCHES --defense mixed --attacker frozen online pgd --pgd-steps 3 --noise_path1 $TYPE0 --lr 1e-3 --epochs 6 \
+    --iters-per-epoch 25 --eval-every 2 --logs_dir $OUT/D --resume-from auto
+}
+
+second_lane() {
+  step "drawing people: synth-b (another place and season)" >&3
+  draw synth-b
+  step "training victim B (resnet18 on synth-b)" >&3
+  train B synth-b resnet18 5
+  until [ -e $TYPE0 ]; do sleep 1; done
+  for TYPE in 1 2; do
+    step "learning the perturbation of type $TYPE" >&3
+    attack $TYPE
+  done
+  step "evaluating A, and the transfer to B" >&3
+  evaluate A synth-a --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
+  evaluate B synth-b --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
+  step "learning type 0 anew on A" >&3
+  anew A
+  "$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA $SIZE --out $OUT/attack.png
+}
+
+echo "two lanes at once; what they print goes to $OUT/first.log and $OUT/second.log"
+HALF=$(( ($(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1) / 2 ))
+set -m
+for LANE in first second; do
+  (set -euo pipefail; OMP_NUM_THREADS=$HALF ${LANE}_lane) 3>&1 >> "$OUT/$LANE.log" 2>&1 < /dev/null &
+  LANES="$LANES $!"
 done
+set +m
+for LANE in $LANES; do
+  wait "$LANE" || { CODE=$?; tail -n 3 $OUT/first.log $OUT/second.log >&2; exit $CODE; }
+done
+LANES=
 
+step "learning type 0 anew on D"
+anew D
 step "drawing the pictures, writing the summary"
-"$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA $SIZE --out $OUT/attack.png
 "$PYTHON" -m reid.report.curve -d synth-a --data $DATA $SIZE --steps 5 --eps 0 2 4 8 --out $OUT/curve.png \
   --model undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
 [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from reid.errors import CheckpointError
 from reid.models.checkpoint import load_checkpoint, read_checkpoint, trained_size
+from reid.models.fold import folded
 from reid.models.layout import layout_of
-from reid.models.network import create
+from reid.models.network import ReidModel, create
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +21,20 @@ class Victim(nn.Module):
     """`features = victim(x)`: a model reduced to its features, frozen, in eval mode even after `.train()`.
 
     `model` may return (features, logits) or features alone, so an adapter for somebody else's network is any
-    module that takes images (N, 3, H, W) in [0, 1] and returns features (N, D). Gradients flow to the images.
+    module that takes images (N, 3, H, W) in [0, 1] and returns features (N, D). Gradients flow to the images. A
+    ReidModel is copied, with its batch normalisation folded into its convolutions.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model.requires_grad_(False)
+        self.model = (folded(model) if isinstance(model, ReidModel) else model).requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, D) of images (N, 3, H, W) in [0, 1]."""
+        if isinstance(self.model, ReidModel):
+            return self.model.features(images)
         output = self.model(images)
         return output[0] if isinstance(output, tuple) else output
 

@@ -1,0 +1,140 @@
+"""Convolution and batch normalisation with fast second derivatives equal torch's: values and both derivatives."""
+
+import pytest
+import torch
+from torch import nn
+
+from reid.defenses.second import FastSecondDerivative
+
+
+def layer_and_input(shape, seed=0, dtype=torch.float64):
+    random = torch.Generator().manual_seed(seed)
+    layer = (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(shape[1]).to(dtype)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(shape[1], generator=random))
+        layer.bias.copy_(torch.randn(shape[1], generator=random))
+    x = torch.randn(shape, generator=random, dtype=dtype)
+    return layer, (x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x).requires_grad_()
+
+
+def derivatives(layer, x, seed=1):
+    """Output, first derivatives, and the gradients of a random function of all of these."""
+    random = torch.Generator().manual_seed(seed)
+    y = layer(x).relu().square()
+    inputs = [x, layer.weight, layer.bias]
+    first = torch.autograd.grad(y.square().sum(), inputs, create_graph=True)
+    mixed = sum((g * torch.randn(g.shape, generator=random, dtype=g.dtype)).sum() for g in (y, *first))
+    return [y, *first, *torch.autograd.grad(mixed, inputs)]
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4, 3), (2, 3, 1, 2), (8, 7)])
+def test_values_and_both_derivatives_are_those_of_torch(shape):
+    expected = derivatives(*layer_and_input(shape))
+    with FastSecondDerivative():
+        found = derivatives(*layer_and_input(shape))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_the_second_derivative_agrees_with_finite_differences():
+    layer, x = layer_and_input((3, 2, 2, 2))
+
+    def function(x, weight, bias):
+        with FastSecondDerivative():
+            return nn.functional.batch_norm(x, None, None, weight, bias, training=True)
+
+    assert torch.autograd.gradgradcheck(function, (x, layer.weight, layer.bias))
+
+
+def test_a_weight_of_zero_has_a_second_derivative():
+    layer, x = layer_and_input((6, 3, 2, 2))
+    with torch.no_grad():
+        layer.weight.zero_()
+    expected = derivatives(layer, x)
+    with FastSecondDerivative():
+        found = derivatives(layer, x)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_running_statistics_follow_as_usual():
+    plain, x = layer_and_input((6, 5, 4, 3))
+    fast, _ = layer_and_input((6, 5, 4, 3))
+    plain(x)
+    with FastSecondDerivative():
+        fast(x)
+    assert torch.equal(plain.running_mean, fast.running_mean)
+    assert torch.equal(plain.running_var, fast.running_var)
+    assert fast.num_batches_tracked == 1
+
+
+def test_a_network_in_eval_mode_is_left_alone():
+    layer, x = layer_and_input((6, 5, 4, 3))
+    layer.eval()
+    with FastSecondDerivative():
+        assert torch.equal(
+            layer(x), torch.batch_norm(x, *layer.parameters(), *list(layer.buffers())[:2], False, 0.1, 1e-5, False)
+        )
+
+
+def test_the_context_is_what_makes_the_difference():
+    layer, x = layer_and_input((6, 5, 4, 3))
+    assert "NativeBatchNorm" in type(layer(x).grad_fn).__name__ or "CudnnBatchNorm" in type(layer(x).grad_fn).__name__
+    with FastSecondDerivative():
+        assert type(layer(x).grad_fn).__name__ == "_BatchNormBackward"
+
+
+class TestConvolution:
+    @pytest.mark.parametrize(
+        ("kernel", "stride", "padding", "groups"),
+        [(1, 1, 0, 1), (3, 1, 1, 1), (3, 2, 1, 1), (1, 2, 0, 1), (3, 1, 1, 2)],
+    )
+    def test_values_and_both_derivatives_are_those_of_torch(self, kernel, stride, padding, groups):
+        random = torch.Generator().manual_seed(0)
+        layer = nn.Conv2d(4, 6, kernel, stride, padding, groups=groups, bias=False).double()
+        x = torch.randn(3, 4, 7, 5, generator=random, dtype=torch.float64, requires_grad=True)
+
+        def found():
+            y = layer(x).tanh()
+            first = torch.autograd.grad(y.square().sum(), [x, layer.weight], create_graph=True)
+            mixed = sum(g.pow(3).sum() for g in (y, *first))
+            return [y, *first, *torch.autograd.grad(mixed, [x, layer.weight])]
+
+        expected = found()
+        with FastSecondDerivative():
+            fast = found()
+            assert type(layer(x).grad_fn).__name__ == "_ConvolutionBackward"
+        for a, b in zip(fast, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+    def test_an_input_that_needs_no_gradient_gets_none(self):
+        layer = nn.Conv2d(3, 4, 3, bias=False).double()
+        x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
+        results = []
+        for _ in range(2):
+            with FastSecondDerivative():
+                (first,) = torch.autograd.grad(layer(x).pow(3).sum(), layer.weight, create_graph=True)
+                results.append(torch.autograd.grad(first.square().sum(), layer.weight)[0])
+        (first,) = torch.autograd.grad(layer(x).pow(3).sum(), layer.weight, create_graph=True)
+        torch.testing.assert_close(results[0], torch.autograd.grad(first.square().sum(), layer.weight)[0])
+
+
+def test_under_autocast_it_is_as_close_to_float32_as_torch_is():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, bias=False)
+    )
+    x = torch.randn(4, 3, 9, 9)
+
+    def second():
+        first = torch.autograd.grad(network(x).float().square().mean(), list(network.parameters()), create_graph=True)
+        found = torch.autograd.grad(sum(g.square().sum() for g in first), list(network.parameters()))
+        return torch.cat([g.flatten() for g in found])
+
+    exact = second()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        usual = second()
+        with FastSecondDerivative():
+            fast = second()
+    assert (fast - exact).norm() < 1.5 * (usual - exact).norm()
+    assert (fast - exact).norm() < 0.1 * exact.norm()
