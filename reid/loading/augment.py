@@ -1,50 +1,76 @@
-"""Random augmentation of whole batches in [0, 1], drawn from a CPU generator so that every device sees the same."""
+"""The field's usual augmentation of training images: flip, padded random crop, random erasing, for whole batches.
+
+First all numbers are drawn, from a CPU generator, so that every device and every division into parts sees the same.
+Flip and crop then move bytes, before images become floats and go to their device; erasing needs the exact mean.
+"""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import pad
+
+from reid.loading.store import to_images
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+PADDING = 10 / 256  # of the height
+ATTEMPTS = 10  # to find a rectangle that fits, as torchvision has it
 
 
-def flip(images: Tensor, random: Generator, probability: float = 0.5) -> Tensor:
-    """Mirror each image (N, 3, H, W) left to right with `probability`."""
-    chosen = torch.rand(len(images), generator=random) < probability
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)
+def draw(count: int, size: Sequence[int], random: Generator) -> Tensor:
+    """What is to happen to each of `count` images of `size` (height, width): integers (count, 7), the three columns of
+    `move`, then the four of `erase_`.
+
+    Mirrored with probability 0.5. Moved by up to 10 pixels at a height of 256 (others in proportion), as a crop of
+    the old size at a uniform place of the padded image does. Erased with probability 0.5 (Zhong et al., 2020): a
+    rectangle of 2 to 40 % of the area, its aspect uniform in the logarithm from 0.3 to 1/0.3, its place uniform.
+    """
+    margin = round(PADDING * size[0])
+    mirrored = torch.rand(count, 1, generator=random) < 0.5
+    places = torch.randint(-margin, margin + 1, (count, 2), generator=random)
+    erased = torch.rand(count, 1, generator=random) < 0.5
+    return torch.cat([mirrored, places, erased * _rectangles(count, size, random)], dim=1)
 
 
-def shift(images: Tensor, random: Generator, share: float = 10 / 256) -> Tensor:
-    """Pad with black by `share` of the height (10 pixels at 256) and crop the old size at a random place."""
-    margin = round(share * images.shape[2])
-    height, width = images.shape[2:]
-    padded = pad(images, (margin, margin, margin, margin))
-    tops, lefts = torch.randint(2 * margin + 1, (2, len(images)), generator=random).tolist()
-    crops = [image[:, y : y + height, x : x + width] for image, y, x in zip(padded, tops, lefts, strict=True)]
-    return torch.stack(crops)
+def usual(pixels: Tensor, drawn: Tensor, device: torch.device) -> Tensor:
+    """uint8 images (N, 3, H, W) with the N rows of `draw`, as float32 in [0, 1] on `device`."""
+    return erase_(to_images(move(pixels, drawn[:, :3]), device), drawn[:, 3:])
 
 
-def erase(images: Tensor, random: Generator, probability: float = 0.5) -> Tensor:
-    """Random erasing (Zhong et al., 2020): a rectangle of 2 to 40 % of the area becomes the ImageNet mean."""
-    images = images.clone()
-    fill = images.new_tensor(IMAGENET_MEAN)[:, None, None]
-    height, width = images.shape[2:]
-    for image in images:
-        if torch.rand((), generator=random) >= probability:
-            continue
-        for _ in range(100):
-            area, aspect, at_y, at_x = torch.rand(4, generator=random).tolist()
-            area = (0.02 + 0.38 * area) * height * width
-            aspect = math.exp((2 * aspect - 1) * math.log(1 / 0.3))
-            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-            if 0 < h < height and 0 < w < width:
-                y, x = int(at_y * (height - h + 1)), int(at_x * (width - w + 1))
-                image[:, y : y + h, x : x + w] = fill
-                break
+def move(pixels: Tensor, moves: Tensor) -> Tensor:
+    """Images (N, 3, H, W), each mirrored left to right or not, then moved down and to the right; black comes in.
+
+    `moves` (N, 3) are the columns mirrored, down, right.
+    """
+    height, width = pixels.shape[2:]
+    moved = torch.zeros_like(pixels)
+    for target, image, (mirrored, y, x) in zip(moved, pixels, moves.tolist(), strict=True):
+        source = image.flip(2) if mirrored else image
+        visible = source[:, max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
+        target[:, max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)] = visible
+    return moved
+
+
+def erase_(images: Tensor, rectangles: Tensor) -> Tensor:
+    """Fill a rectangle of each of the images (N, 3, H, W) in [0, 1] with the ImageNet mean, in place.
+
+    `rectangles` (N, 4) are the columns top, left, bottom, right, the last two exclusive; all 0 leaves an image alone.
+    """
+    mean = images.new_tensor(IMAGENET_MEAN)[:, None, None]
+    for image, (top, left, bottom, right) in zip(images, rectangles.tolist(), strict=True):
+        if bottom > top:
+            image[:, top:bottom, left:right] = mean
     return images
 
 
-def usual(images: Tensor, random: Generator) -> Tensor:
-    """The field's usual training augmentation: flip, padded random crop, random erasing."""
-    return erase(shift(flip(images, random), random), random)
+def _rectangles(count: int, size: Sequence[int], random: Generator) -> Tensor:
+    """Integers (count, 4): the first of some attempts that is lower and narrower than the image, 0 if none is."""
+    height, width = size
+    area, aspect, y, x = torch.rand(4, count, ATTEMPTS, dtype=torch.float64, generator=random)
+    area = (0.02 + 0.38 * area) * height * width
+    aspect = torch.exp((2 * aspect - 1) * math.log(1 / 0.3))
+    h, w = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    top, left = (y * (height - h + 1)).floor(), (x * (width - w + 1)).floor()
+    fits = (h < height) & (w < width)
+    tried = torch.stack([top, left, top + h, left + w], dim=2) * fits[:, :, None]
+    return tried[torch.arange(count), fits.int().argmax(1)].long()

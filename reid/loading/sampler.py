@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reid.errors import UsageError
+from reid.training import distributed
 
 
 class PKSampler:
@@ -13,9 +14,9 @@ class PKSampler:
 
     Identities are dealt from shuffled decks, so that none comes twice in a deck; those that do not fill a last batch
     wait for another deck. An identity with fewer than K images repeats some. The batches of an epoch depend on
-    (seed, epoch) alone.
-    Raises UsageError when batch_size is no multiple of K = num_instances, or there are fewer than P identities; `name`
-    is the set's in that message.
+    (seed, epoch) alone: of several processes each finds the same, and takes its share of the identities in each batch.
+    Raises UsageError when batch_size is no multiple of K = num_instances, or there are fewer than P identities (`name`
+    is the set's in that message), or P cannot be divided among the processes.
     """
 
     def __init__(
@@ -32,6 +33,12 @@ class PKSampler:
             raise UsageError(
                 f"--batch_size {batch_size} with --num-instances {num_instances} holds one identity only; "
                 f"take --batch_size {2 * num_instances} or more, since triplets need two"
+            )
+        if self.num_pids % distributed.size():
+            raise UsageError(
+                f"the {self.num_pids} identities of --batch_size {batch_size} with --num-instances {num_instances} "
+                f"cannot be divided among {distributed.size()} processes; make --batch_size a multiple of "
+                f"{num_instances * distributed.size()}"
             )
         self._indices: dict[int, list[int]] = defaultdict(list)
         for index, pid in enumerate(pids):

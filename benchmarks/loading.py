@@ -1,0 +1,129 @@
+"""From JPEG files to tensors: an epoch of training batches (flip, crop, erasing, normalised), or of attack batches.
+
+    python -m benchmarks.loading                          # training: 64x128 JPEGs to batches of 64 images of 256x128
+    python -m benchmarks.loading --pipeline attack        # resized, in [0, 1]
+
+The literal pipeline is torchvision's transforms on one PIL image after the other, in a DataLoader: in the main process,
+and with two worker processes. Ours comes with each --cache; what it keeps is there when the clock starts.
+"""
+
+import multiprocessing
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision import transforms as T
+
+from benchmarks import measure
+from reid.datasets import Sample
+from reid.loading import ImageStore, augment, to_images
+from reid.loading.store import CACHES
+from reid.training import cli
+from reid.training.seeds import generator
+
+CPU = torch.device("cpu")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Files:
+    """A data set as the released code has it: opened, made RGB and transformed one by one."""
+
+    def __init__(self, paths: list[str], transform: T.Compose) -> None:
+        self.paths, self.transform = paths, transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(Image.open(self.paths[index]).convert("RGB"))
+
+
+def literal(
+    workers: int, pipeline: str, size: tuple[int, int], paths: list[str], order: list[list[int]]
+) -> measure.Step:
+    multiprocessing.current_process().daemon = False  # or it could not start workers
+    steps = {
+        "training": [
+            T.Resize(size),
+            T.RandomHorizontalFlip(),
+            T.Pad(10),
+            T.RandomCrop(size),
+            T.ToTensor(),
+            T.Normalize(MEAN, STD),
+            T.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), value=0),  # 0 is the mean, once normalised
+        ],
+        "attack": [T.Resize(size), T.ToTensor()],
+    }
+    files = Files(paths, T.Compose(steps[pipeline]))
+    loader = DataLoader(files, batch_sampler=order, num_workers=workers, persistent_workers=workers > 0)
+
+    def step() -> None:
+        for _ in loader:
+            pass
+
+    return step
+
+
+def ours(cache: str, pipeline: str, size: tuple[int, int], paths: list[str], order: list[list[int]]) -> measure.Step:
+    store = ImageStore([Sample(path, 0, 0) for path in paths], *size, cache=cache)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+
+    def step() -> None:
+        for batch, (indices, pixels) in enumerate(store.batches(order)):
+            if pipeline == "training":
+                drawn = augment.draw(len(indices), size, generator(0, batch))
+                augment.usual(pixels, drawn, CPU).sub_(mean).div_(std)  # the model's first layer does this
+            else:
+                to_images(pixels, CPU)
+
+    return step
+
+
+def draw(folder: Path, count: int) -> list[str]:
+    """Files in `folder`/images: smooth random JPEGs of Market-1501's size, about 3 kB each."""
+    random = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    paths = [str(folder / "images" / f"{i:05d}.jpg") for i in range(count)]
+    for path in paths:
+        small = Image.fromarray(random.integers(0, 256, (16, 8, 3), dtype=np.uint8))
+        small.resize((64, 128), Image.Resampling.BICUBIC).save(path, quality=90)
+    return paths
+
+
+def main() -> None:
+    parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.loading")
+    parser.add_argument("--pipeline", choices=("training", "attack"), default="training", help="what to make of images")
+    parser.add_argument("--batches", type=cli.positive_int, default=16, help="batches of an epoch, the timed step")
+    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
+    parser.add_argument("--height", type=cli.positive_int, default=256, help="image height")
+    parser.add_argument("--width", type=cli.positive_int, default=128, help="image width")
+    parser.add_argument("--threads", type=cli.positive_int, default=2, help="threads")
+    parser.add_argument("--repeats", type=cli.positive_int, default=5, help="timed turns")
+    args = parser.parse_args()
+    count = args.batches * args.batch_size
+    order = np.random.default_rng(1).permutation(count).reshape(args.batches, args.batch_size).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        job = (args.pipeline, (args.height, args.width), draw(Path(folder), count), order)
+        kinds = {f"PIL{f', {n} workers' if n else ''}": partial(literal, n, *job) for n in (0, 2)}
+        measure.lines(
+            "loading",
+            kinds | {f"ours, cache {cache}": partial(ours, cache, *job) for cache in CACHES},
+            baseline="PIL",
+            work=measure.Work(bytes=count * 3 * args.height * args.width * (1 + 4)),
+            threads=args.threads,
+            repeats=args.repeats,
+            pipeline=args.pipeline,
+            images=count,
+            batch_size=args.batch_size,
+            height=args.height,
+            width=args.width,
+        )
+
+
+if __name__ == "__main__":
+    main()
