@@ -26,8 +26,8 @@ def as_features(features: Tensor | np.ndarray, side: str) -> Tensor:
     tensor = torch.as_tensor(features).detach().float()
     if tensor.ndim != 2 or 0 in tensor.shape:
         raise ReidError(f"{side} features have shape {tuple(tensor.shape)}; give at least one row of (N, D)")
-    broken = int((~torch.isfinite(tensor)).any(dim=1).sum())
-    if broken:
+    if not torch.isfinite(torch.stack(tensor.aminmax())).all():
+        broken = int((~torch.isfinite(tensor)).any(dim=1).sum())
         raise ReidError(
             f"{broken} of {len(tensor)} {side} features hold NaN or infinite values; "
             "the model or the perturbation diverged, or half precision overflowed"
@@ -48,12 +48,17 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def squared_euclidean(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Tensor]:
-    """Yield blocks (<= chunk, G) of |q|^2 + |g|^2 - 2 q.g, at least 0, of float32 rows (Q, D) and (G, D)."""
-    gallery_norms = gallery.square().sum(dim=1)
+    """Yield blocks (<= chunk, G) of |q|^2 + |g|^2 - 2 q.g, at least 0, of float32 rows (Q, D) and (G, D).
+
+    The next block overwrites a block.
+    """
+    gallery_norms = torch.cat([rows.square().sum(dim=1) for rows in gallery.split(chunk)])
+    whole = query.new_empty(min(chunk, len(query)), len(gallery))
     for rows in query.split(chunk):
+        block = torch.add(rows.square().sum(dim=1, keepdim=True), gallery_norms, out=whole[: len(rows)])
         with full_precision(query.device):
-            block = torch.addmm(gallery_norms, rows, gallery.T, alpha=-2)
-        yield block.add_(rows.square().sum(dim=1, keepdim=True)).clamp_(min=0)
+            block.addmm_(rows, gallery.T, alpha=-2)
+        yield block.clamp_(min=0)
 
 
 def cosine(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Tensor]:

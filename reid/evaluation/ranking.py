@@ -1,7 +1,7 @@
 """mAP, mINP and CMC of a query set against a gallery, exact, in blocks of queries.
 
-Nothing is sorted but the true matches: the rank of a match is the number of gallery images that are at least
-as close. docs/evaluation.md describes the protocol.
+Nothing is sorted but the true matches: the rank of a match is the number of gallery images that are at least as close
+(`counting.py`). docs/evaluation.md describes the protocol.
 """
 
 from collections.abc import Iterable
@@ -13,11 +13,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from reid.errors import ReidError
-from reid.evaluation.distances import DistanceSource, as_features, ordered_keys, squared_euclidean
-from reid.evaluation.single_shot import SingleShot
+from reid.evaluation.counting import JUNK_PID, Gallery, match_ranks, slot_counts, strips
+from reid.evaluation.distances import BY_NAME, DistanceSource, as_features, squared_euclidean
+from reid.evaluation.single_shot import Expected, Sampled
+from reid.training import distributed
 
-JUNK_PID = -1
-LAST_KEY = torch.iinfo(torch.int64).max
+__all__ = ["JUNK_PID", "Ranking", "chance_average_precision", "rank", "rank_distances"]
+CHUNK, BLOCK = 512, 2**27  # rows of a block of distances, and its size, at most
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,33 @@ def rank(
     *,
     distances: DistanceSource = squared_euclidean,
     topk: int = 100,
-    cuhk03_repeats: int = 10,
+    cuhk03_repeats: int = 0,
     cuhk03_seed: int = 0,
-    chunk: int = 128,
+    chunk: int | None = None,
+    sharded: bool = False,
 ) -> Ranking:
     """Rank the gallery (G, D) for every query (Q, D) by `distances` and score the ranking.
 
     Features may have any float type; they are compared in float32, on the device where they are. At most
-    `chunk` rows of distances are in memory at once. The protocol and the other options are those of
-    `rank_distances`.
-    Raises ReidError for features of wrong shape or with NaN or infinite values, and where `rank_distances`
-    does.
+    `chunk` rows of distances are in memory at once (None: 512, less for a gallery beyond 260,000 images). The protocol
+    and the other options are those of `rank_distances`. Where `sharded`, each process has all queries and its own part
+    of the gallery.
+    Raises ReidError for features of wrong shape or with NaN or infinite values, where `rank_distances` does, and for a
+    sharded gallery whose distances need all of it (re-ranking).
     """
     query, gallery = as_features(query_features, "query"), as_features(gallery_features, "gallery")
     if query.shape[1] != gallery.shape[1]:
         raise ReidError(
             f"query features have length {query.shape[1]}, gallery features {gallery.shape[1]}; use one model"
         )
+    if sharded and distributed.size() > 1 and distances not in BY_NAME.values():
+        raise ReidError(
+            "these distances need the whole gallery, and each process has a part of it; "
+            f"gather the features and rank without sharding, or use one of the distances {', '.join(BY_NAME)}"
+        )
+    largest = max(distributed.every(len(gallery))) if sharded else len(gallery)
     return rank_distances(
-        distances(query, gallery.to(query.device), chunk),
+        distances(query, gallery.to(query.device), chunk or min(CHUNK, max(1, BLOCK // largest))),
         query_pids,
         gallery_pids,
         query_camids,
@@ -77,6 +87,7 @@ def rank(
         topk=topk,
         cuhk03_repeats=cuhk03_repeats,
         cuhk03_seed=cuhk03_seed,
+        sharded=sharded,
     )
 
 
@@ -88,8 +99,9 @@ def rank_distances(
     gallery_camids: Tensor | np.ndarray,
     *,
     topk: int = 100,
-    cuhk03_repeats: int = 10,
+    cuhk03_repeats: int = 0,
     cuhk03_seed: int = 0,
+    sharded: bool = False,
 ) -> Ranking:
     """Score a ranking given as blocks of distance rows (b, G), float32, which cover the queries in order.
 
@@ -97,65 +109,36 @@ def rank_distances(
     any match are skipped and counted. Equal distances are ordered by position in the gallery. Average
     precision is the mean of the precision at each match; mINP the mean of matches / rank of the last match
     (Ye et al., TPAMI 2021). CMC "market1501" counts a query at its first match; "allshots" counts each match
-    by 1 / number of matches at its rank less the matches before it; "cuhk03" averages over `cuhk03_repeats`
-    random single-shot galleries per query, drawn with `cuhk03_seed`.
+    by 1 / number of matches at its rank less the matches before it; "cuhk03" is the expectation over all single-shot
+    galleries, or with `cuhk03_repeats` the mean over that many per query, drawn with `cuhk03_seed`.
+    Where `sharded`, the gallery is that of all processes of the job one after the other, in order of rank: each gives
+    the pids, camids and columns of its own part, the same queries in blocks of the same size, and gets the same scores.
     Raises ReidError when lengths disagree, no query has a match, or a distance is NaN or infinite.
     """
     pids, camids = _ids(query_pids, query_camids, "query")
-    gallery = _ids(gallery_pids, gallery_camids, "gallery")
-    identities = np.setdiff1d(gallery[0], [JUNK_PID])
-    single_shot = SingleShot(*gallery, identities, camids, repeats=cuhk03_repeats, seed=cuhk03_seed)
+    gallery = Gallery(*_ids(gallery_pids, gallery_camids, "gallery"), sharded)
+    expected = None if cuhk03_repeats else Expected(gallery, topk)
+    sampled = Sampled(gallery, camids, cuhk03_repeats, cuhk03_seed) if cuhk03_repeats else None
     tally, done = _Tally(topk), 0
     with tqdm(total=len(pids), desc="ranking", leave=False, disable=None) as bar:
         for block in blocks:
-            rows = slice(done, done + len(block))
-            _check_block(block, len(pids[rows]), len(gallery[0]))
-            ids = (torch.from_numpy(array).to(block.device) for array in (pids[rows], camids[rows], *gallery))
-            matches, dropped = split_gallery(*ids)
-            valid = matches.any(dim=1)
-            found = valid.cpu().numpy()
-            if found.any():
-                keys = ordered_keys(block[valid])
-                matches, dropped = matches[valid], dropped[valid]
-                single = single_shot.match_ranks(keys, pids[rows][found], camids[rows][found])
-                ranks = match_ranks(keys, matches, dropped).cpu().numpy()
-                kept = (~dropped).sum(dim=1).cpu().numpy()
-                tally.add(done + np.flatnonzero(found), ranks, kept, single)
+            ids = pids[done : done + len(block)], camids[done : done + len(block)]
+            _check_block(block, len(ids[0]), gallery)
+            found = list(strips(gallery, *ids, columns=block.shape[1]))
+            for strip in found:
+                counts = slot_counts(block, strip, gallery)
+                tally.add(done + strip.rows, *match_ranks(counts, strip, gallery))
+                if expected is not None:
+                    expected.add(counts, strip)
+            if sampled is not None and found:
+                tally.add_sampled(sampled.places(block, np.sort(np.concatenate([s.rows for s in found])), *ids))
             done += len(block)
             bar.update(len(block))
     if done != len(pids):
         raise ReidError(f"distances of {done} queries for {len(pids)} query pids; give one row for each query")
+    if expected is not None:
+        tally.hits["cuhk03"] = expected.hits()
     return tally.ranking(len(pids))
-
-
-def split_gallery(
-    query_pids: Tensor, query_camids: Tensor, gallery_pids: Tensor, gallery_camids: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Masks (B, G) of the true matches and of the images left out, for queries (B,) and a gallery (G,)."""
-    same_pid = query_pids[:, None] == gallery_pids
-    same_camera = query_camids[:, None] == gallery_camids
-    dropped = (same_pid & same_camera) | (gallery_pids == JUNK_PID)
-    return same_pid & ~dropped, dropped
-
-
-def match_ranks(keys: Tensor, matches: Tensor, dropped: Tensor) -> Tensor:
-    """Ranks (B, P), from 1, ascending, of the matches of each query in its gallery; 0 beyond its last match.
-
-    `keys` (B, G) are distinct in each row, smaller for closer images; `matches` and `dropped` (B, G) are
-    masks. P is the largest number of matches in the block.
-    """
-    counts = matches.sum(dim=1)
-    rows, columns = matches.nonzero(as_tuple=True)
-    slots = torch.arange(len(rows), device=keys.device) - (counts.cumsum(0) - counts)[rows]
-    targets = keys.new_full((len(keys), int(counts.max())), LAST_KEY)
-    targets[rows, slots] = keys[rows, columns]
-    targets = targets.sort(dim=1).values
-    # Histogram column p counts the images from beyond match p - 1 to match p itself, the last one the rest.
-    width = targets.shape[1] + 1
-    between = torch.searchsorted(targets, keys.masked_fill(dropped, LAST_KEY))
-    between += torch.arange(len(keys), device=keys.device)[:, None] * width
-    histogram = torch.bincount(between.flatten(), minlength=len(keys) * width).view(len(keys), width)
-    return histogram.cumsum(dim=1)[:, :-1].masked_fill(targets == LAST_KEY, 0)
 
 
 def chance_average_precision(kept: np.ndarray, matches: np.ndarray) -> np.ndarray:
@@ -170,27 +153,30 @@ def chance_average_precision(kept: np.ndarray, matches: np.ndarray) -> np.ndarra
 
 
 class _Tally:
-    """Collects the ranks of the matches, block by block."""
+    """Collects the ranks of the matches, strip by strip."""
 
     def __init__(self, topk: int) -> None:
         self.topk = topk
         self.hits = {name: np.zeros(topk) for name in ("market1501", "allshots", "cuhk03")}
         self.columns: dict[str, list[np.ndarray]] = {name: [] for name in ("query", "ap", "inp", "first", "chance")}
 
-    def add(self, queries: np.ndarray, ranks: np.ndarray, kept: np.ndarray, single: np.ndarray) -> None:
-        """Add queries (B,): `ranks` (B, P), `kept` (B,) gallery sizes, `single`-shot places (B, repeats)."""
+    def add(self, queries: np.ndarray, ranks: np.ndarray, kept: np.ndarray) -> None:
+        """Add queries (R,): `ranks` (R, P) and `kept` (R,) gallery sizes."""
         present = ranks > 0
         matches = present.sum(axis=1)
         order = np.arange(1, ranks.shape[1] + 1)
         precision = np.where(present, order / np.maximum(ranks, 1), 0)
         self._hit("market1501", ranks[:, 0] - 1, np.ones(len(ranks)))
         self._hit("allshots", (ranks - order)[present], np.repeat(1 / matches, matches))
-        self._hit("cuhk03", single.ravel(), np.full(single.size, 1 / single.shape[1]))
         self.columns["query"].append(queries)
         self.columns["ap"].append(precision.sum(axis=1) / matches)
         self.columns["inp"].append(matches / ranks.max(axis=1))
         self.columns["first"].append(ranks[:, 0])
         self.columns["chance"].append(chance_average_precision(kept, matches))
+
+    def add_sampled(self, places: np.ndarray) -> None:
+        """Add the places (B, repeats), from 0, of the match of each query in single-shot galleries."""
+        self._hit("cuhk03", places.ravel(), np.full(places.size, 1 / places.shape[1]))
 
     def _hit(self, protocol: str, places: np.ndarray, weights: np.ndarray) -> None:
         inside = places < self.topk
@@ -204,6 +190,8 @@ class _Tally:
                 "check that query and gallery share pids, and that camids are not all the same (one camera)"
             )
         column = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        in_order = column["query"].argsort()
+        column = {name: values[in_order] for name, values in column.items()}
         num_valid = len(column["query"])
         return Ranking(
             mAP=float(column["ap"].mean()),
@@ -230,11 +218,12 @@ def _ids(pids: Tensor | np.ndarray, camids: Tensor | np.ndarray, side: str) -> t
     return pids.astype(np.int64), camids.astype(np.int64)
 
 
-def _check_block(block: Tensor, queries_left: int, num_gallery: int) -> None:
-    if len(block) > queries_left or block.shape[1] != num_gallery:
+def _check_block(block: Tensor, queries_left: int, gallery: Gallery) -> None:
+    columns = gallery.columns.stop - gallery.columns.start
+    if len(block) > queries_left or block.shape[1] != columns:
         raise ReidError(
             f"features and ids disagree: distances {tuple(block.shape)} for {queries_left} more query pids "
-            f"and {num_gallery} gallery pids; give one pid and one camid for each feature"
+            f"and {columns} gallery pids; give one pid and one camid for each feature"
         )
     if not torch.isfinite(torch.stack(block.aminmax())).all():
         raise ReidError("distances are NaN or infinite: the features are too large for float32, scale them down")

@@ -1,11 +1,17 @@
-"""The ranking protocol, word by word: sort the whole gallery for every query, in Python and float64."""
+"""The ranking protocol, word by word: sort the whole gallery for every query, in Python."""
+
+import itertools
 
 import numpy as np
 
 
-def literal_ranking(query, gallery, query_pids, gallery_pids, query_camids, gallery_camids, topk=100):
+def literal_distances(query, gallery):
+    """Squared Euclidean distances in float64."""
+    return ((query[:, None].astype(np.float64) - gallery[None].astype(np.float64)) ** 2).sum(axis=2)
+
+
+def literal_ranking(distances, query_pids, gallery_pids, query_camids, gallery_camids, topk=100):
     """mAP, mINP, the two deterministic CMC curves, number of valid queries, and AP and first rank of each."""
-    distances = ((query[:, None].astype(np.float64) - gallery[None].astype(np.float64)) ** 2).sum(axis=2)
     precisions, inverse_penalties, first_ranks = [], [], []
     hits = {"market1501": np.zeros(topk), "allshots": np.zeros(topk)}
     for row, pid, camid in zip(distances, query_pids, query_camids, strict=True):
@@ -25,3 +31,23 @@ def literal_ranking(query, gallery, query_pids, gallery_pids, query_camids, gall
                 hits["allshots"][place - hit - 1] += 1 / len(ranks)
     cmc = {name: np.cumsum(curve) / len(precisions) for name, curve in hits.items()} if precisions else {}
     return np.array(precisions), np.array(inverse_penalties), np.array(first_ranks), cmc
+
+
+def literal_single_shot(distances, query_pids, gallery_pids, query_camids, gallery_camids, topk=100):
+    """The cuhk03 CMC: the mean over every gallery of one image per identity that there is, each query apart."""
+    curves = []
+    for row, pid, camid in zip(distances, query_pids, query_camids, strict=True):
+        groups = {}
+        for j in range(len(row)):
+            if gallery_pids[j] != -1 and gallery_camids[j] != camid:
+                groups.setdefault(gallery_pids[j], []).append(j)
+        if pid not in groups:
+            continue
+        own = list(groups).index(pid)
+        places = [
+            sum((row[j], j) < (row[drawn[own]], drawn[own]) for j in drawn)
+            for drawn in itertools.product(*groups.values())
+        ]
+        hits = np.bincount(places, minlength=topk)[:topk] / len(places)
+        curves.append(hits.cumsum())
+    return np.mean(curves, axis=0)

@@ -20,7 +20,7 @@ from reid.models import Victim
 from reid.training.device import resolve
 
 CPU = resolve("cpu", "fp32")
-SIZE = SimpleNamespace(height=16, width=8, workers=1)
+SIZE = SimpleNamespace(height=16, width=8, workers=1, cache="ram")
 THREAT = Threat(6 / 255, 4 / 255)
 
 
@@ -190,7 +190,7 @@ def test_everything_that_changes_what_is_learnt_gives_another_file(relearning, s
     learnt(with_effort(relearning, epochs=1))
     learnt(with_effort(relearning, iters_per_epoch=1))
     learnt(with_effort(relearning, batch_size=4, num_instances=2))
-    learnt(relearning, images=SimpleNamespace(height=8, width=8, workers=1))
+    learnt(relearning, images=SimpleNamespace(height=8, width=8, workers=1, cache="ram"))
     assert len(list(relearning.folder.iterdir())) == 2 * 10
-    learnt(relearning, images=SimpleNamespace(height=16, width=8, workers=2))
+    learnt(relearning, images=SimpleNamespace(height=16, width=8, workers=2, cache="none"))
     assert len(list(relearning.folder.iterdir())) == 2 * 10

@@ -1,0 +1,179 @@
+"""How many gallery images are closer to a query than each of its matches: counted, the gallery is never sorted.
+
+The matches of a query, sorted by distance, cut the gallery into slots: slot s holds the images that come after s
+matches. What is kept of a query is the number of images of each group in each slot, a group being an identity in other
+cameras than the query's, or all of the query's camera. A table of equal steps of distance gives the slot of almost all
+images; those that share a step with a match are compared with it, distance first, then position in the gallery.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid.training import distributed
+
+JUNK_PID = -1
+STEPS = 2048
+STRIP = 2**20  # gallery distances that are sorted into slots at a time: a few megabytes, so they stay in the cache
+
+
+class Gallery:
+    """Who is where in a gallery: `pids` and `camids` (G,) int64 of it, or where `sharded` of this process's part.
+
+    `identities` are its pids without junk, ascending. Columns of distances are those of the images from `first` on.
+    """
+
+    def __init__(self, pids: np.ndarray, camids: np.ndarray, sharded: bool = False) -> None:
+        self._sharded = sharded
+        parts = distributed.every((pids, camids)) if sharded else [(pids, camids)]
+        self.first = sum(len(part) for part, _ in parts[: distributed.rank()]) if sharded else 0
+        self.columns = slice(self.first, self.first + len(pids))
+        self.pids, self.camids = (np.concatenate(side) for side in zip(*parts, strict=True))
+        self.identities = np.setdiff1d(self.pids, [JUNK_PID])
+        self.groups = np.searchsorted(self.identities, self.pids)
+        self.groups[self.pids == JUNK_PID] = self.junk
+        self._by_pid = np.argsort(self.pids, kind="stable")
+        self._ordered_pids = self.pids[self._by_pid]
+
+    @property
+    def same_camera(self) -> int:
+        """The group of all images of the query's camera."""
+        return len(self.identities)
+
+    @property
+    def junk(self) -> int:
+        """The group of the images that do not count."""
+        return len(self.identities) + 1
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over the processes among which the gallery is split."""
+        return distributed.all_sum(tensor) if self._sharded else tensor
+
+    def of_identity(self, pids: np.ndarray) -> np.ndarray:
+        """Positions (B, L) of the images of each pid (B,), ascending; -1 beyond the last, and for junk."""
+        begin, end = (np.searchsorted(self._ordered_pids, pids, side=side)[:, None] for side in ("left", "right"))
+        place = begin + np.arange((end - begin).max())
+        listed = self._by_pid[np.minimum(place, len(self.pids) - 1)]
+        return np.where((place < end) & (pids[:, None] != JUNK_PID), listed, -1)
+
+    def images(self, camera: int) -> np.ndarray:
+        """Number of images (I,) of each identity in other cameras than this."""
+        return np.bincount(self.groups[self.camids != camera], minlength=self.junk)[: len(self.identities)]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Queries of one camera: `rows` (R,) of a block, and positions of their `matches` (R, P), ascending, then -1.
+
+    `left_out` are the pairs (query of the strip, position) of the same identity and camera, as two arrays.
+    """
+
+    camera: int
+    rows: np.ndarray
+    matches: np.ndarray
+    left_out: tuple[np.ndarray, np.ndarray]
+
+
+def strips(gallery: Gallery, pids: np.ndarray, camids: np.ndarray, columns: int) -> Iterator[Strip]:
+    """The queries (B,) of a block that have a match, those of a camera together, about as many matches each."""
+    listed = gallery.of_identity(pids)
+    same = (gallery.camids[listed] == camids[:, None]) & (listed >= 0)
+    is_match = (listed >= 0) & ~same
+    count = is_match.sum(axis=1)
+    by_count = np.argsort(count, kind="stable")
+    for camera in np.unique(camids[count > 0]):
+        rows = by_count[(camids[by_count] == camera) & (count[by_count] > 0)]
+        most = count[rows[-1]]
+        size = max(1, STRIP // max(columns, (most + 2) * (gallery.junk + 1)))
+        for some in np.array_split(rows, -(-len(rows) // size)):
+            matches = np.where(is_match[some], listed[some], np.iinfo(np.int64).max)
+            matches = np.sort(matches, axis=1)[:, : count[some[-1]]]
+            matches[matches == np.iinfo(np.int64).max] = -1
+            query, place = same[some].nonzero()
+            yield Strip(int(camera), some, matches, (query, listed[some][query, place]))
+
+
+def slot_counts(block: Tensor, strip: Strip, gallery: Gallery) -> Tensor:
+    """Images (R, P + 1, groups) of each group in each slot of the queries of a strip, int32.
+
+    `block` (B, G) float32 are the distances of a block of queries to the gallery, or to this process's part.
+    A match belongs to the slot of the matches before it, so slots 0 .. m hold all up to and with match m.
+    """
+    rows = torch.from_numpy(strip.rows).to(block.device)
+    matches = torch.from_numpy(strip.matches).to(block.device)
+    width, number = gallery.junk + 1, matches.shape[1]
+    targets = gallery.total(_own(block, rows, matches - gallery.first))
+    targets, order = targets.masked_fill_(matches < 0, torch.inf).sort(dim=1, stable=True)
+    table = _Table(targets, matches.gather(1, order))
+    index = table.rough_slots(block.index_select(0, rows), width)
+    index += _column_groups(gallery, strip.camera, block.device)
+    query, place = (torch.from_numpy(ids).to(block.device) for ids in strip.left_out)
+    here = (place >= gallery.first) & (place < gallery.first + block.shape[1])
+    index[query[here], place[here] - gallery.first] = gallery.junk
+    counts = torch.zeros(len(rows), (number + 2) * width, dtype=torch.int32, device=block.device)
+    counts.scatter_add_(1, index, torch.ones_like(index, dtype=torch.int32))
+    query, column = (index >= (number + 1) * width).nonzero(as_tuple=True)
+    slot = table.slots(query, block[rows[query], column], column + gallery.first)
+    exact = slot * width + index[query, column] % width + query * counts.shape[1]
+    counts.view(-1).index_add_(0, exact, torch.ones_like(exact, dtype=torch.int32))
+    return gallery.total(counts.view(len(rows), number + 2, width)[:, :-1])
+
+
+def match_ranks(counts: Tensor, strip: Strip, gallery: Gallery) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks (R, P), from 1, ascending, of the matches, 0 where none is; and sizes (R,) of the counted galleries."""
+    closer = counts[:, :, : gallery.junk].sum(dim=2, dtype=torch.int32).cumsum(dim=1).cpu().numpy()
+    return np.where(strip.matches >= 0, closer[:, :-1], 0), closer[:, -1]
+
+
+def _own(block: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Distances (R, P) at `columns` (R, P) of `rows` (R,) of the block, 0 where there is no such column."""
+    here = (columns >= 0) & (columns < block.shape[1])
+    return block[rows[:, None], columns.clamp(0, block.shape[1] - 1)].masked_fill_(~here, 0)
+
+
+def _column_groups(gallery: Gallery, camera: int, device: torch.device) -> Tensor:
+    groups = gallery.groups[gallery.columns]
+    other = (gallery.camids[gallery.columns] != camera) | (groups == gallery.junk)
+    return torch.from_numpy(np.where(other, groups, gallery.same_camera)).to(device)
+
+
+class _Table:
+    """Where the matches of each query lie: their distances `targets` (R, P), ascending, inf where none is, and places.
+
+    The range from the first to the last is divided into STEPS equal steps, with one more on either side. Rounding
+    cannot put two distances in the wrong order of steps, only in the same.
+    """
+
+    def __init__(self, targets: Tensor, places: Tensor) -> None:
+        self._targets, self._places = targets, places
+        first, last = targets[:, :1], targets.masked_fill(targets.isinf(), -torch.inf).amax(dim=1, keepdim=True)
+        step = last / (STEPS - 1) - first / (STEPS - 1)
+        self._start, self._scale = first - step, (1 / step).clamp_(max=torch.finfo(step.dtype).max)
+        steps = self._step_of(targets.clone(), slice(None))
+        self._within = steps.new_zeros(len(targets), STEPS + 2).scatter_add_(1, steps, targets.isfinite().long())
+        self._before = self._within.cumsum(dim=1).sub_(self._within)
+
+    def _step_of(self, distances: Tensor, queries: Tensor | slice) -> Tensor:
+        """Steps from 0 to STEPS + 1, int64, in which distances of `queries` lie; `distances` are overwritten."""
+        return distances.sub_(self._start[queries]).mul_(self._scale[queries]).clamp_(0, STEPS + 1).long()
+
+    def rough_slots(self, distances: Tensor, width: int) -> Tensor:
+        """`width` x slots (R, G) of distances (R, G), which are overwritten; P + 1 where the step holds a match."""
+        slots = self._before.masked_fill(self._within > 0, self._targets.shape[1] + 1).mul_(width)
+        return slots.gather(1, self._step_of(distances, slice(None)))
+
+    def slots(self, query: Tensor, distance: Tensor, place: Tensor) -> Tensor:
+        """Exact slots of images at `place` in the gallery and `distance` of `query`, all (n,), by bisection."""
+        steps = self._step_of(distance[:, None].clone(), query)[:, 0]
+        low = self._before[query, steps]
+        high = low + self._within[query, steps]
+        while bool((low < high).any()):
+            middle = (low + high) // 2
+            target = self._targets[query, middle.clamp(max=self._targets.shape[1] - 1)]
+            its_place = self._places[query, middle.clamp(max=self._targets.shape[1] - 1)]
+            after = (low < high) & ((target < distance) | ((target == distance) & (its_place < place)))
+            low, high = torch.where(after, middle + 1, low), torch.where(after, high, middle)
+        return low
