@@ -28,11 +28,12 @@ from reid.evaluation import distances as distance
 from reid.evaluation.adaptive import PGD, RELEARNT, Effort, Relearning
 from reid.evaluation.protocol import Protocol, test_samples
 from reid.evaluation.rerank import k_reciprocal
+from reid.evaluation.results import Result
 from reid.evaluation.suite import CLEAN, Attacker, Suite, control_attackers
 from reid.files import sha256
 from reid.models import Victim
 from reid.report.table import table
-from reid.training import cli
+from reid.training import cli, distributed
 from reid.training.device import Compute, resolve
 
 logger = logging.getLogger("evaluate")
@@ -122,10 +123,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if args.adaptive:
         attackers += adaptive_attackers(attackers, victim, suite.victim["sha256"], dataset, args, compute)
+    distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     found = list(suite.run([*attackers, *controls], args.reuse))
-    metrics = found[0].metrics
-    sizes = f"{len(protocol.query)} queries, {len(protocol.gallery)} gallery images"
-    print(f"{args.resume} ({victim.model.arch}) on {dataset.name}: {sizes}")
+    if distributed.is_main():
+        show(found, args)
+
+
+def show(found: Sequence[Result], args: argparse.Namespace) -> None:
+    """Print the table."""
+    victim, dataset, metrics = found[0].victim, found[0].dataset, found[0].metrics
+    sizes = f"{dataset['num_query']} queries, {dataset['num_gallery']} gallery images"
+    print(f"{args.resume} ({victim['arch']}) on {dataset['name']}: {sizes}")
     print(f"perturbed: {args.side}; queries without a match, skipped: {metrics['num_skipped']}; all scores in %")
     print(table(found))
     if relearnt := [r.metrics["mAP"] for r in found if r.attacker["name"].startswith(RELEARNT)]:

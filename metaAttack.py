@@ -115,7 +115,12 @@ def batches(
     plan = learn.Plan(args.meta, args.epoch, args.iters_per_epoch or samplers[0].batches_per_deck)
     made = [
         learn.CleanBatches(
-            dataset.name, ImageStore(part, args.height, args.width, args.workers), sampler, victim, plan, compute
+            dataset.name,
+            ImageStore(part, args.height, args.width, args.workers, args.cache),
+            sampler,
+            victim,
+            plan,
+            compute,
         )
         for dataset, part, sampler in zip(sets, samples, samplers, strict=True)
     ]

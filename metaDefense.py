@@ -27,7 +27,7 @@ from reid.files import sha256
 from reid.models.checkpoint import START_OF_RES_META
 from reid.models.layout import layout_of
 from reid.models.network import ReidModel
-from reid.training import cli
+from reid.training import cli, distributed
 from reid.training.device import Compute, resolve
 from reid.training.snapshot import Run
 
@@ -124,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     attacker = attacker_of(args, model, noises, compute)
     if not args.evaluate:
         path = train(args, model, dataset, source, attacker, compute)
-        models.load_checkpoint(model, path)
+        distributed.from_main(lambda: models.load_checkpoint(model, path))
+        distributed.same_(model)
         logger.info("the defended model is %s", path)
     if dataset.query:
         found: dict[str, Attack] = dict(zip(args.noise_path1, noises, strict=True))
@@ -144,6 +145,7 @@ def starting_model(args: argparse.Namespace, num_classes: int) -> ReidModel:
         raise UsageError(f"{path} is a {found}, not a {arch}; use -a {found}, or leave -a out")
     model = models.create(arch, num_classes, seed=args.seed)
     models.load_checkpoint(model, path)
+    model.checkpointing = args.checkpointing
     return model
 
 

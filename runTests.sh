@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The whole test run: environment, linter, types, tests.   bash runTests.sh [pytest options]
+# Tests that take minutes are left out: bash runTests.sh -m slow runs these alone, -m "" runs all.
 set -euo pipefail
 cd "$(dirname "$0")"
 source environment.sh requirements-dev.txt

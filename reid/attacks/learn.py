@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from reid.attacks import files
 from reid.attacks.meta import Batch, Objective, meta_step
@@ -22,8 +21,10 @@ from reid.attacks.perturbations import Perturbation
 from reid.errors import ReidError
 from reid.loading import ImageStore, PKSampler, to_images
 from reid.models import Victim
+from reid.training import distributed
 from reid.training.device import Compute
 from reid.training.loop import run_epochs
+from reid.training.progress import progress
 from reid.training.runlog import RunLog
 from reid.training.snapshot import Run
 
@@ -50,7 +51,8 @@ class CleanBatches:
     """P x K batches of one set for a whole run, with the clean features of every image that the run will draw.
 
     Clean features do not depend on the perturbation, so each drawn image passes the victim once, before the first
-    step and in a fixed order: a resumed run computes the same numbers.
+    step and in a fixed order: a resumed run computes the same numbers. Of several processes each computes its share of
+    them and knows all, but holds only its own images of each batch.
     """
 
     def __init__(
@@ -66,19 +68,16 @@ class CleanBatches:
     @cached_property
     def _features(self) -> Tensor:
         parts = [self._drawn[i : i + self._batch_size] for i in range(0, len(self._drawn), self._batch_size)]
-        bar = tqdm(
-            self._store.batches(parts),
-            total=len(parts),
-            desc=f"clean features of {self._name}",
-            leave=False,
-            disable=None,
-        )
+        own = distributed.share(parts)
+        bar = progress(self._store.batches(own), len(own), f"clean features of {self._name}")
         with torch.no_grad():
-            return torch.cat([self._clean(pixels) for _, pixels in bar])
+            return distributed.gather_blocks([self._clean(pixels) for _, pixels in bar], self._compute.device)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, images in [0, 1] on the device."""
-        for indices, pixels in self._store.batches(self._epochs[epoch]):
+        """The batches of an epoch, this process's images in [0, 1] on the device."""
+        plan = self._epochs[epoch]
+        own = self._store.batches([distributed.share(indices) for indices in plan])
+        for indices, (_, pixels) in zip(plan, own, strict=True):
             pids = self._pids[torch.as_tensor(indices)].to(self._compute.device)
             features = self._features[[self._row[index] for index in indices]]
             yield Batch(to_images(pixels, self._compute.device), pids, features)
@@ -117,12 +116,12 @@ class Learner:
         virtual_batches = itertools.repeat(None) if self.virtual is None else self.virtual.epoch(epoch)
         totals: dict[str, float] = defaultdict(float)
         words = f"epoch {epoch + 1}/{plan.epochs}"
-        bar = tqdm(self.source.epoch(epoch), total=plan.iters_per_epoch, desc=words, leave=False, disable=None)
+        bar = progress(self.source.epoch(epoch), plan.iters_per_epoch, words)
         for iteration, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
             step = meta_step(
                 self.noise, self.victim, real, other, self.optimizer, plan.mode, self.compute.autocast, plan.objective
             )
-            losses = {name: value.item() for name, value in step.items()}
+            losses = dict(zip(step, torch.stack([*step.values()]).tolist(), strict=True))  # one wait for a GPU
             for name, value in losses.items():
                 if not math.isfinite(value):
                     raise ReidError(
@@ -144,8 +143,9 @@ def learn(learner: Learner, folder: Path, run: Run, provenance: dict[str, Any]) 
 
     def epoch(number: int, log: RunLog) -> dict[str, float]:
         values = learner.epoch(number)
-        files.save(folder / file_name(number), noise, {**provenance, "epochs_done": number + 1})
-        _show(log, noise, next(learner.source.epoch(number)).images[:8], number)
+        if distributed.is_main():
+            files.save(folder / file_name(number), noise, {**provenance, "epochs_done": number + 1})
+            _show(log, noise, next(learner.source.epoch(number)).images[:8], number)
         return values
 
     def restore(state: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ def learn(learner: Learner, folder: Path, run: Run, provenance: dict[str, Any]) 
 
     run_epochs(run, epochs, restore=restore, epoch=epoch, state=state)
     last = folder / file_name(epochs - 1)
-    if not last.exists():
+    if distributed.is_main() and not last.exists():
         files.save(last, noise, provenance)
     return last
 

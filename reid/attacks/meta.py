@@ -14,6 +14,7 @@ from torch.func import functional_call
 from reid.attacks.objectives import pull_farthest
 from reid.attacks.perturbations import Perturbation
 from reid.errors import UsageError
+from reid.training import distributed
 
 MODES = ("maml", "alternating", "none")
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, perturbed features, pids -> scalar
@@ -21,7 +22,10 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, pertur
 
 @dataclass(frozen=True)
 class Batch:
-    """P x K images (N, 3, H, W) in [0, 1], their identities (N,), and the victim's clean features (N, D)."""
+    """P x K images (N, 3, H, W) in [0, 1], their identities (N,), and the victim's clean features (N, D).
+
+    Of several processes each has its share of the images, and the identities and features of all.
+    """
 
     images: Tensor
     pids: Tensor
@@ -62,8 +66,9 @@ def meta_step(
         perturbed = functional_call(noise, parameters, (batch.images,))
         with autocast():
             features = victim(perturbed)
-        loss = objective(batch.clean_features, features, batch.pids)
-        return loss.detach(), torch.autograd.grad(loss, tuple(live.values()))
+        loss = objective(batch.clean_features, distributed.gather(features.float()), batch.pids)
+        own = torch.autograd.grad(loss / distributed.size(), tuple(live.values()))
+        return loss.detach(), tuple(distributed.summed(own))
 
     loss_tr, gradients = loss_and_gradients(source, live)
     losses = {"loss_tr": loss_tr}

@@ -120,12 +120,14 @@ class ColorLUT(Perturbation):
 
     def forward(self, x: Tensor) -> Tensor:
         # Offsets are interpolated, not colours: then the identity is exact, and rounding errors are small.
-        offsets = (self.xform["xform_params"] - self.identity).permute(0, 4, 1, 2, 3)
-        colours = (2 * x - 1).flip(1).permute(0, 2, 3, 1)[:, None]  # grid_sample wants (b, g, r), in [-1, 1]
-        offsets = offsets.expand(len(x), -1, -1, -1, -1)
+        # grid_sample wants the table as [b, g, r] for colours in (r, g, b), within [-1, 1]; its threads share out the
+        # batch, so that every image has an entry of its own: a view of the one table.
+        offsets = (self.xform["xform_params"] - self.identity).permute(0, 4, 3, 2, 1).expand(len(x), -1, -1, -1, -1)
+        colours = (x - 0.5).mul_(2).permute(0, 2, 3, 1)[:, None]
         moved = x + grid_sample(offsets, colours, padding_mode="border", align_corners=True)[:, :, 0]
         # A table inside its box leaves [0, 1] by rounding only: take that off, but leave the gradient alone.
-        return moved - (moved - moved.clamp(0, 1)).detach()
+        moved.detach().clamp_(0, 1)
+        return moved
 
 
 class Delta(Perturbation):

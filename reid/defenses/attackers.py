@@ -1,7 +1,7 @@
 """The attacker inside training: makes the perturbed half of each batch, in pixel space, at random budgets."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Generator, Tensor
@@ -11,16 +11,34 @@ from reid.attacks import MISGD, Attack, Perturbation, format_budget
 from reid.attacks.image_pgd import FeaturePGD, push_away
 from reid.errors import UsageError
 from reid.models import ReidModel
+from reid.training import distributed
 from reid.training.seeds import generator
 
 ATTACKERS = ("frozen", "pool", "online", "pgd")
 
 
+class Part(NamedTuple):
+    """The images at hand as rows of a batch of `total`: whatever is drawn for each image is drawn for all of them, so
+    that several processes, each with its share, draw what one would."""
+
+    rows: Tensor
+    total: int
+
+    @classmethod
+    def of(cls, images: Tensor) -> Self:
+        """This process's share of a batch, when it is `images`."""
+        total = len(images) * distributed.size()
+        return cls(distributed.share(torch.arange(total)), total)
+
+
 class Attacker:
     """What all attackers share; this one has nothing to learn and no state."""
 
-    def perturb(self, images: Tensor, random: Generator) -> Tensor:
-        """Perturbed images from images (N, 3, H, W), both in [0, 1]; `random` draws a budget for each image."""
+    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
+        """Perturbed images from images (N, 3, H, W), both in [0, 1]; `random` draws a budget for each image.
+
+        `part` says which rows of a batch they are, where they are not this process's share of one.
+        """
         raise NotImplementedError
 
     def learn(self, made: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -44,9 +62,9 @@ class Pool(Attacker):
         self.noises = list(noises)
 
     @torch.no_grad()
-    def perturb(self, images: Tensor, random: Generator) -> Tensor:
+    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
         noise = self.noises[int(torch.randint(len(self.noises), (), generator=random))]
-        return at_random_budgets(images, noise, random)
+        return at_random_budgets(images, noise, random, part)
 
     def attacks(self) -> list[Attack]:
         return list(self.noises)
@@ -63,14 +81,16 @@ class Online(Attacker):
         self.noise = noise.randomise_(generator(seed))
         self.optimizer = MISGD(noise.step_groups(), lr=0.0, momentum=0.9)
 
-    def perturb(self, images: Tensor, random: Generator) -> Tensor:
-        return at_random_budgets(images, self.noise, random)
+    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
+        return at_random_budgets(images, self.noise, random, part)
 
     def learn(self, made: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         parameters = list(self.noise.parameters())
         uphill = torch.autograd.grad(made, parameters, gradients, retain_graph=True, allow_unused=True)
-        for parameter, gradient in zip(parameters, uphill, strict=True):
-            parameter.grad = None if gradient is None else -gradient
+        used = [(p, gradient) for p, gradient in zip(parameters, uphill, strict=True) if gradient is not None]
+        total = distributed.summed([gradient for _, gradient in used])
+        for (parameter, _), gradient in zip(used, total, strict=True):
+            parameter.grad = -gradient
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.noise.project_()
@@ -92,8 +112,8 @@ class PerImage(Attacker):
     def __init__(self, model: ReidModel, eps: float, steps: int) -> None:
         self.model, self.eps, self.steps = model, eps, steps
 
-    def perturb(self, images: Tensor, random: Generator) -> Tensor:
-        budgets = self.eps * shares(images, random)
+    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
+        budgets = self.eps * shares(images, random, part)
         training = self.model.training
         self.model.eval()
         perturbed = push_away(self.model.features, images, budgets, self.steps, random)
@@ -110,11 +130,18 @@ class Mixture(Attacker):
     def __init__(self, members: Sequence[Attacker]) -> None:
         self.members = list(members)
 
-    def perturb(self, images: Tensor, random: Generator) -> Tensor:
-        order = torch.randperm(len(images), generator=random)
-        parts = zip(self.members, order.tensor_split(len(self.members)), strict=True)
-        made = [member.perturb(images[mine.to(images.device)], random) for member, mine in parts if len(mine)]
-        return torch.cat(made)[order.argsort().to(images.device)]
+    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
+        rows, total = part or Part.of(images)
+        here = torch.full((total,), -1)  # the place of each row among `images`, -1 where it is not there
+        here[rows] = torch.arange(len(images))
+        made, places = [], []
+        order = torch.randperm(total, generator=random)
+        for member, mine in zip(self.members, order.tensor_split(len(self.members)), strict=True):
+            if len(mine):
+                own = Part((here[mine] >= 0).nonzero()[:, 0], len(mine))
+                places.append(here[mine][own.rows].to(images.device))
+                made.append(member.perturb(images[places[-1]], random, own))
+        return torch.cat(made)[torch.cat(places).argsort()]
 
     def learn(self, made: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         for member in self.members:
@@ -152,12 +179,13 @@ def read_noises(paths: Sequence[str], eps: float, noise_type: int | None) -> lis
     return noises
 
 
-def at_random_budgets(images: Tensor, noise: Perturbation, random: Generator) -> Tensor:
+def at_random_budgets(images: Tensor, noise: Perturbation, random: Generator, part: Part | None = None) -> Tensor:
     """Each image with its own share, in [0, 1), of what `noise` adds to it: within that share of the budget."""
-    return images + shares(images, random) * (noise(images) - images)
+    return images + shares(images, random, part) * (noise(images) - images)
 
 
-def shares(images: Tensor, random: Generator) -> Tensor:
+def shares(images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
     """Shares of the budget (N, 1, 1, 1), one for each image, in [0, 1) with density 2s: the clean half of a batch has
     share zero already, so larger ones are drawn more often."""
-    return torch.rand((len(images), 1, 1, 1), generator=random).sqrt().to(images.device)
+    rows, total = part or Part.of(images)
+    return torch.rand((total, 1, 1, 1), generator=random)[rows].sqrt().to(images.device)

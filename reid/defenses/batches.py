@@ -10,14 +10,16 @@ from torch import Tensor
 from reid.datasets import Dataset, Sample
 from reid.datasets import labels as label_map
 from reid.defenses.attackers import Attacker
-from reid.loading import ImageStore, PKSampler, augment, to_images
+from reid.loading import ImageStore, PKSampler, augment
+from reid.training import distributed
 from reid.training.seeds import generator
 
 
 @dataclass(frozen=True)
 class Batch:
     """Clean images (N, 3, H, W), perturbed ones (M, 3, H, W) or None, in [0, 1], and labels (N + M,): those of the
-    clean images, then those of the perturbed. `virtual` says which head knows the labels."""
+    clean images, then those of the perturbed. `virtual` says which head knows the labels. Of several processes each has
+    its share of the clean images, and those made from them."""
 
     clean: Tensor
     perturbed: Tensor | None
@@ -52,6 +54,7 @@ class SetOptions(Protocol):
     height: int
     width: int
     workers: int
+    cache: str
     batch_size: int
     num_instances: int
     combine_trainval: bool
@@ -60,7 +63,8 @@ class SetOptions(Protocol):
 class TrainingSet:
     """One set as training sees it: P x K batches, augmented, with labels 0 .. num_classes - 1.
 
-    The batches of an epoch depend on (seed, epoch) alone. Raises UsageError, naming the set, when it cannot fill one.
+    The batches of an epoch depend on (seed, epoch) alone; of several processes each has its share of every batch.
+    Raises UsageError, naming the set, when it cannot fill one.
     """
 
     def __init__(
@@ -74,10 +78,11 @@ class TrainingSet:
         batch_size: int,
         num_instances: int,
         seed: int,
+        cache: str = "ram",
     ) -> None:
-        self.samples, self.seed = samples, seed
+        self.samples, self.batch_size, self.seed = samples, batch_size, seed
         self._sampler = PKSampler([sample.pid for sample in samples], batch_size, num_instances, seed, name)
-        self._store = ImageStore(samples, height, width, workers)
+        self._store = ImageStore(samples, height, width, workers, cache)
         label_of = label_map(samples)
         self._labels = torch.tensor([label_of[sample.pid] for sample in samples])
         self.num_classes = len(label_of)
@@ -94,12 +99,15 @@ class TrainingSet:
             batch_size=options.batch_size,
             num_instances=options.num_instances,
             seed=seed,
+            cache=options.cache,
         )
 
     def epoch(self, epoch: int, batches: int, device: torch.device) -> Iterator[tuple[Sequence[int], Tensor, Tensor]]:
-        """(indices, images in [0, 1], labels) of each batch of an epoch, on `device`."""
+        """(indices of the whole batch, images in [0, 1], labels) of each batch of an epoch, on `device`."""
         plan = self._sampler.epoch(epoch, batches)
-        for iteration, (indices, pixels) in enumerate(self._store.batches(plan)):
+        own = self._store.batches([distributed.share(indices) for indices in plan])
+        for iteration, (indices, pixels) in enumerate(own):
             random = generator(self.seed, epoch, iteration)
-            images = augment.usual(to_images(pixels, device), random)
-            yield indices, images, self._labels[torch.as_tensor(indices)].to(device)
+            drawn = augment.draw(len(plan[iteration]), pixels.shape[2:], random)
+            images = augment.usual(pixels, distributed.share(drawn), device)
+            yield plan[iteration], images, self._labels[torch.as_tensor(indices)].to(device)

@@ -1,30 +1,61 @@
-"""The inner step of meta-learned defence: one Adam-like step from zero moments, as a pure function."""
+"""The inner step of meta-learned defence: one Adam-like step from zero moments, and its derivative."""
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 BETA1, BETA2 = 0.9, 0.999
 EPSILON = 1e-8
+ROOT = (1 - BETA2) ** 0.5
 
 
 def adam_step(
     parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor], lr: Mapping[str, float], weight_decay: float
 ) -> dict[str, Tensor]:
-    """`parameters` moved by one step; nothing changes in place, and gradients flow through to both arguments.
+    """`parameters` moved by one step, as leaves that take gradients; the parameters themselves stay as they are.
 
     With g the gradient plus `weight_decay` times the parameter: m = 0.1 g, v = 0.001 g^2 + 1e-8, and the step is
     lr / 0.1 * m / (sqrt(v) / sqrt(0.001) + 1e-8). The constant inside v keeps the square root differentiable at g = 0.
     A parameter without a gradient stays where it is.
     """
-    return {
-        name: _moved(value, gradients[name], lr[name], weight_decay) if name in gradients else value
-        for name, value in parameters.items()
-    }
+    with torch.no_grad():
+        moved = {
+            name: value - lr[name] * _direction(value, gradients[name], weight_decay) if name in gradients else value
+            for name, value in parameters.items()
+        }
+    return {name: value.detach().requires_grad_() for name, value in moved.items()}
 
 
-def _moved(parameter: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> Tensor:
+@torch.no_grad()
+def adam_pullback(
+    parameters: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
+    lr: Mapping[str, float],
+    weight_decay: float,
+    to_moved: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The chain rule through `adam_step`: from the gradient of a loss with respect to the moved parameters, those with
+    respect to the parameters (at constant gradients) and with respect to the gradients.
+
+    Elementwise, d step / d g = lr (1e-8 / (s sqrt(0.001)) + 1e-8) / (s / sqrt(0.001) + 1e-8)^2 with s = sqrt(v): in
+    this form nothing cancels, and no graph of the step is kept.
+    """
+    to_parameters, to_gradients = {}, {}
+    for name, wanted in to_moved.items():
+        to_parameters[name] = wanted
+        if name in gradients:
+            root = _root(gradients[name] + weight_decay * parameters[name])
+            slope = (EPSILON / (root * ROOT) + EPSILON) / (root / ROOT + EPSILON).square()
+            to_gradients[name] = wanted * slope.mul_(-lr[name])
+            to_parameters[name] = wanted + weight_decay * to_gradients[name]
+    return to_parameters, to_gradients
+
+
+def _direction(parameter: Tensor, gradient: Tensor, weight_decay: float) -> Tensor:
     gradient = gradient + weight_decay * parameter
-    first = (1 - BETA1) * gradient
-    second = (1 - BETA2) * gradient.square() + EPSILON
-    return parameter - lr / (1 - BETA1) * first / (second.sqrt() / (1 - BETA2) ** 0.5 + EPSILON)
+    return gradient / (_root(gradient) / ROOT + EPSILON)
+
+
+def _root(gradient: Tensor) -> Tensor:
+    return ((1 - BETA2) * gradient.square() + EPSILON).sqrt()

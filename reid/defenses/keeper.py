@@ -8,6 +8,7 @@ from typing import Any
 from reid.files import write_atomically
 from reid.models import save_checkpoint
 from reid.models.network import ReidModel
+from reid.training import distributed
 from reid.training.snapshot import Run
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,10 @@ BEST_FILE = "model_best.pth"
 
 
 class Keeper:
-    """Keeps the model with the highest score, the latest of equals, in the folder of a run; released envelope."""
+    """Keeps the model with the highest score, the latest of equals, in the folder of a run; released envelope.
+
+    Of several processes all know the best score, and rank 0 has the file.
+    """
 
     def __init__(self, run: Run, metadata: Mapping[str, Any]) -> None:
         self._run, self._metadata = run, metadata
@@ -27,16 +31,19 @@ class Keeper:
         """Keep `model` after `epoch` epochs if no earlier one has a higher score."""
         if score >= self.best:
             self.best = score
-            save_checkpoint(self.path, model, epoch=epoch, best_top1=score, **self._metadata)
+            if distributed.is_main():
+                save_checkpoint(self.path, model, epoch=epoch, best_top1=score, **self._metadata)
 
     def restore(self, best: float) -> None:
         """Go on from a killed run whose best score was `best`; its file is copied from the folder of its state."""
-        if best < 0:  # nothing had been kept
-            return
+        if best >= 0:  # else nothing had been kept
+            self.best = distributed.from_main(lambda: self._recover(best))
+
+    def _recover(self, best: float) -> float:
         there = self._run.source.with_name(BEST_FILE) if self._run.source else self.path
         if there != self.path and there.exists():
             write_atomically(self.path, lambda path: shutil.copy(there, path))
         if self.path.exists():
-            self.best = best
-        else:
-            logger.warning("%s, the best model before the kill, is gone; the best of the epochs to come is kept", there)
+            return best
+        logger.warning("%s, the best model before the kill, is gone; the best of the epochs to come is kept", there)
+        return self.best

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from torch.nn.utils import get_total_norm
 
 from reid.defenses.attackers import Attacker
 from reid.defenses.batches import Batch, TrainingSet, with_perturbed_half
@@ -18,13 +18,16 @@ from reid.defenses.keeper import Keeper
 from reid.defenses.meta import Inner, step_gradients
 from reid.defenses.network import TrainedNetwork, Weights, is_backbone
 from reid.defenses.recipe import Recipe
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 from reid.models.network import ReidModel
+from reid.training import distributed
 from reid.training.device import Compute
 from reid.training.loop import run_epochs
+from reid.training.progress import progress
 from reid.training.runlog import RunLog
 from reid.training.seeds import generator, seed_everything
 from reid.training.snapshot import STATE_FILE, Run
+from reid.training.synced import synchronise
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,11 @@ class Selection:
 
 class Trainer:
     """One training run. `look` makes it meta-learned; `virtual` None trains on the source alone, `attacker` None on
-    clean images alone. With none of the three it is the undefended training that gives the attacks their victims."""
+    clean images alone. With none of the three it is the undefended training that gives the attacks their victims.
+
+    Several processes end, but for rounding, with the model of one: batch normalisation, dropout and losses are those of
+    the whole batch. Raises UsageError when there is an attacker and the number of images on each is odd.
+    """
 
     def __init__(
         self,
@@ -73,6 +80,13 @@ class Trainer:
         self.attacker = attacker
         self.network = TrainedNetwork(model, virtual.num_classes if virtual else 0, seed)
         self.network.to(compute.device).to(memory_format=torch.channels_last)
+        here = source.batch_size // distributed.size()
+        if attacker is not None and here % 2 and distributed.size() > 1:
+            raise UsageError(
+                f"no half of the {here} images that each of {distributed.size()} processes has of a batch can be "
+                "perturbed; take an even --num-instances"
+            )
+        synchronise(self.network, here)
         self.optimizer = torch.optim.Adam(
             self.network.groups(recipe.lr, recipe.new_layers), weight_decay=recipe.weight_decay
         )
@@ -119,7 +133,7 @@ class Trainer:
         iterations = self.recipe.iters_per_epoch
         totals: dict[str, float] = defaultdict(float)
         batches = zip(*(each.epoch(epoch, iterations, self.compute.device) for each in self.sets), strict=True)
-        bar = tqdm(batches, total=iterations, desc=f"epoch {epoch + 1}/{self.recipe.epochs}", leave=False, disable=None)
+        bar = progress(batches, iterations, f"epoch {epoch + 1}/{self.recipe.epochs}")
         for iteration, drawn in enumerate(bar):
             lr = self.recipe.lr_at(epoch * iterations + iteration)
             values = self._step([(images, labels) for _, images, labels in drawn], lr, epoch, iteration)
@@ -148,7 +162,7 @@ class Trainer:
         def loss_of(weights: Weights, batch: Batch) -> Tensor:
             with self.compute.autocast():
                 features, logits = self.network.at(weights, batch.images, batch.virtual)
-            loss, precision = self.recipe.loss_of(features, logits, batch.labels)
+            loss, precision = self.recipe.loss_of(*map(distributed.gather, (features, logits.float(), batch.labels)))
             precisions.append(precision.detach())
             return loss
 
@@ -158,13 +172,13 @@ class Trainer:
         )
         for name, weight in weights.items():
             weight.grad = step.gradients.get(name)
-        values = {name: value.item() for name, value in step.losses.items()}
-        values["gradient"] = torch.stack([gradient.norm() for gradient in step.gradients.values()]).norm().item()
+        numbers = step.losses | {"gradient": get_total_norm(step.gradients.values()), "precision": precisions[0]}
+        values = dict(zip(numbers, torch.stack([*numbers.values()]).tolist(), strict=True))  # one wait for a GPU
         if all(map(math.isfinite, values.values())):
             self.optimizer.step()
             if self.attacker is not None and step.image_gradients:
                 self.attacker.learn([images for images in made if images is not None], step.image_gradients)
-        return values | {"precision": precisions[0].item()}
+        return values
 
     def _inner(self, weights: Weights, lr: float) -> Inner | None:
         if self.look is None:

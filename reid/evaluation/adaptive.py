@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from reid import attacks
@@ -17,6 +17,7 @@ from reid.evaluation.suite import Attacker
 from reid.files import sha256
 from reid.loading import ImageStore, PKSampler
 from reid.models import Victim
+from reid.training import distributed
 from reid.training.device import Compute
 from reid.training.seeds import generator
 
@@ -69,16 +70,17 @@ class Relearning:
                 "restart": restart,
             }
             path = self.folder / f"relearnt-type{noise_type}-restart{restart + 1}-{short_hash(provenance)}.pth"
-            if not (reuse and path.exists()):
+            if not (reuse and distributed.from_main(path.exists)):
                 noise, outcome = self._learn(noise_type, threat, restart)
-                attacks.save(path, noise, provenance | outcome)
+                distributed.from_main(partial(attacks.save, path, noise, provenance | outcome))
             name = f"{RELEARNT} type {noise_type}, restart {restart + 1} of {self.effort.restarts}"
-            yield Attacker(name, attacks.load(path).to(self.compute.device), sha256(path))
+            noise, digest = distributed.from_main(partial(_read, path))
+            yield Attacker(name, noise.to(self.compute.device), digest)
 
     @cached_property
     def _store(self) -> ImageStore:
         """The images, decoded once for all restarts."""
-        return ImageStore(self.samples, self.images.height, self.images.width, self.images.workers)
+        return ImageStore(self.samples, self.images.height, self.images.width, self.images.workers, self.images.cache)
 
     def _learn(self, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict]:
         """A perturbation learnt from the identity (restart 0) or from a random point of the budget."""
@@ -105,6 +107,10 @@ class Relearning:
             "" if converged else ", not converged: it may get stronger with more --adaptive-epochs",
         )
         return noise, {"converged": converged, "losses": losses}
+
+
+def _read(path: Path) -> tuple[Perturbation, str]:
+    return attacks.load(path), sha256(path)
 
 
 def worst_relearnt(folder: Path, victim_sha256: str) -> Path:

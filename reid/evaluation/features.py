@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from reid.attacks import Attack, Threat
 from reid.errors import ReidError
 from reid.loading import ImageStore, to_images
+from reid.training import distributed
 from reid.training.device import Compute
+from reid.training.progress import progress
 
 TOLERANCE = 1e-6
 HALF_LEVEL = 0.5 / 255
@@ -18,7 +19,7 @@ HALF_LEVEL = 0.5 / 255
 
 def largest(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
     """The larger of two measurements of the spent budget, name by name; NaN stays NaN."""
-    return {name: float(np.maximum(value, first.get(name, 0.0))) for name, value in second.items()}
+    return {name: float(np.maximum(first.get(name, 0.0), second.get(name, 0.0))) for name in first | second}
 
 
 def beyond(spent: dict[str, float], threat: Threat) -> list[str]:
@@ -36,29 +37,30 @@ def beyond(spent: dict[str, float], threat: Threat) -> list[str]:
     ]
 
 
+def batches_here(count: int, batch_size: int) -> list[range]:
+    """This process's share of the batches of `count` images: whole ones, so that they are those of one process."""
+    return distributed.share([range(i, min(i + batch_size, count)) for i in range(0, count, batch_size)])
+
+
 def extract(
     victim: Callable[[Tensor], Tensor],
     store: ImageStore,
     compute: Compute,
     batch_size: int = 64,
     attack: Attack | None = None,
+    whole: bool = True,
 ) -> tuple[Tensor, dict[str, float]]:
     """Features (N, D), float32 on the CPU, of all images of `store`, each under `attack` if given.
 
-    Returns the features and what the attack spent on exactly these images (empty without one).
+    Returns the features and what the attack spent on exactly these images (empty without one). Of several processes
+    each computes its share of the batches, and gets the features of all, or where not `whole` only those of its share.
     Raises ReidError when more was spent than the attack's threat allows.
     """
     spent: dict[str, float] = {}
     rows = []
-    batches = tqdm(
-        store.in_order(batch_size),
-        total=-(-len(store) // batch_size),
-        desc="features",
-        leave=False,
-        disable=None,
-    )
+    own = batches_here(len(store), batch_size)
     with torch.no_grad():
-        for _, pixels in batches:
+        for _, pixels in progress(store.batches(own), len(own), "features"):
             images = to_images(pixels, compute.device)
             if attack is not None:
                 images, on_batch = attack.attack(images)
@@ -66,6 +68,8 @@ def extract(
             with compute.autocast():
                 features = victim(images)
             rows.append(features.float().cpu())
+    for elsewhere in distributed.every(spent):
+        spent = largest(spent, elsewhere)
     if attack is not None and (excess := beyond(spent, attack.threat)):
         raise ReidError(f"the attack left its budget: {'; '.join(excess)}; no score was computed")
-    return torch.cat(rows), spent
+    return distributed.gather_blocks(rows, torch.device("cpu")) if whole else torch.cat(rows), spent

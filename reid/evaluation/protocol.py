@@ -15,21 +15,24 @@ from reid.attacks import Attack
 from reid.attacks.threat import SIDES
 from reid.datasets import Dataset, Sample
 from reid.errors import DatasetError, UsageError
-from reid.evaluation.features import extract, largest
+from reid.evaluation.distances import BY_NAME, squared_euclidean
+from reid.evaluation.features import batches_here, extract, largest
 from reid.evaluation.ranking import Ranking, rank
 from reid.loading import ImageStore
 from reid.models.network import ReidModel
+from reid.training import distributed
 from reid.training.device import Compute
 
 logger = logging.getLogger(__name__)
 
 
 class ImageOptions(typing.Protocol):
-    """Size of images and threads that decode them; parsed options of a script have all three."""
+    """Size of images, threads that decode them, where they are kept; parsed options of a script have all four."""
 
     height: int
     width: int
     workers: int
+    cache: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Score:
 class Protocol:
     """Scores of a victim (images to features, in eval mode) on fixed query and gallery stores.
 
-    Clean features are computed once, when first needed. `rank_options` go to `rank`.
+    Clean features are computed once, when first needed. `rank_options` go to `rank`. Of several processes each computes
+    its share of all features and ranks its share of the gallery; all get the same scores.
     """
 
     def __init__(
@@ -57,6 +61,9 @@ class Protocol:
     ) -> None:
         self.victim, self.query, self.gallery = victim, query, gallery
         self.compute, self.batch_size, self.rank_options = compute, batch_size, rank_options
+        batches = -(-len(gallery) // batch_size)
+        pairwise = rank_options.get("distances", squared_euclidean) in BY_NAME.values()  # re-ranking needs all images
+        self._sharded = 1 < distributed.size() <= batches and pairwise
 
     @classmethod
     def of(
@@ -72,7 +79,7 @@ class Protocol:
 
     @cached_property
     def clean(self) -> tuple[Tensor, Tensor]:
-        """Clean query and gallery features."""
+        """Clean features of the queries, and of the gallery or this process's share of it."""
         return self._features(self.query)[0], self._features(self.gallery)[0]
 
     def score(self, attack: Attack | None = None, side: str = "query") -> Score:
@@ -90,11 +97,16 @@ class Protocol:
         return Score(self.rank(query, gallery), spent)
 
     def rank(self, query: Tensor, gallery: Tensor) -> Ranking:
-        """Rank given features of the two sides under the pids and camids of the samples."""
-        return rank(query, gallery, *_ids(self.query.samples, self.gallery.samples), **self.rank_options)
+        """Rank features of the two sides, such as `clean` gives, under the pids and camids of the samples."""
+        samples = self.gallery.samples
+        if self._sharded:
+            here = batches_here(len(samples), self.batch_size)
+            samples = samples[here[0].start : here[-1].stop]
+        return rank(query, gallery, *_ids(self.query.samples, samples), sharded=self._sharded, **self.rank_options)
 
     def _features(self, store: ImageStore, attack: Attack | None = None) -> tuple[Tensor, dict[str, float]]:
-        return extract(self.victim, store, self.compute, self.batch_size, attack)
+        whole = store is self.query or not self._sharded
+        return extract(self.victim, store, self.compute, self.batch_size, attack, whole)
 
 
 def validation(
@@ -123,7 +135,7 @@ def validation(
 
 
 def _stores(samples: tuple[Sequence[Sample], Sequence[Sample]], images: ImageOptions) -> tuple[ImageStore, ImageStore]:
-    query, gallery = (ImageStore(part, images.height, images.width, images.workers) for part in samples)
+    query, gallery = (ImageStore(part, images.height, images.width, images.workers, images.cache) for part in samples)
     return query, gallery
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from reid.evaluation import results
 from reid.evaluation.features import beyond
 from reid.evaluation.protocol import Protocol, fingerprint
 from reid.evaluation.results import Result
+from reid.training import distributed
 
 CLEAN = "clean"
 RANDOM_SIGN, RANDOM_LUT, RANDOM_BOTH = "random sign", "random LUT", "random both"
@@ -58,27 +60,32 @@ class Suite:
     def run(self, attackers: list[Attacker], reuse: bool) -> Iterator[Result]:
         """Score each attacker, write its Result into `folder`, and give it; `reuse` takes what is there already.
 
+        Of several processes rank 0 reads and writes; all give the results.
         Raises ReidError when a perturbation goes beyond its budget on the scored images.
         """
         for attacker in attackers:
-            began = time.perf_counter()
             identity = self._identity(attacker)
-            path = self.folder / results.file_name(**identity)
-            if reuse and path.exists():
-                yield results.read_result(path)
-                continue
-            score = self.protocol.score(attacker.noise, self.side)
-            result = Result(
-                **identity,
-                metrics=results.metrics_of(score.ranking),
-                spent=score.spent,
-                checks=_checks(attacker, score.spent, identity["threat"]),
-                versions=results.versions(),
-                command=self.command,
-                seconds=time.perf_counter() - began,
-            )
-            results.write_result(self.folder, result)
-            yield result
+            known = distributed.from_main(partial(self._known, identity)) if reuse else None
+            yield known or self._scored(attacker, identity)
+
+    def _known(self, identity: dict[str, Any]) -> Result | None:
+        path = self.folder / results.file_name(**identity)
+        return results.read_result(path) if path.exists() else None
+
+    def _scored(self, attacker: Attacker, identity: dict[str, Any]) -> Result:
+        began = time.perf_counter()
+        score = self.protocol.score(attacker.noise, self.side)
+        result = Result(
+            **identity,
+            metrics=results.metrics_of(score.ranking),
+            spent=score.spent,
+            checks=_checks(attacker, score.spent, identity["threat"]),
+            versions=results.versions(),
+            command=self.command,
+            seconds=time.perf_counter() - began,
+        )
+        distributed.from_main(lambda: results.write_result(self.folder, result))
+        return result
 
     def _identity(self, attacker: Attacker) -> dict[str, Any]:
         noise = attacker.noise

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from reid.errors import UsageError
+from reid.models.checkpointing import checkpointed
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +50,15 @@ class ReidModel(nn.Module):
     The features are the globally pooled last stage, not normalised: retrieval and attacks use them. The
     state dict has the keys of the released models. resMeta, the released defended model, is the resnet50
     without the ReLU of the stem, without the unused `base.fc`, and with another name for the head.
+
+    `checkpointing` trades time for memory: the blocks' activations are computed twice instead of kept.
     """
 
     def __init__(self, arch: str, num_classes: int) -> None:
         super().__init__()
         res_meta = arch == RES_META
         self.arch, self.num_classes, self.stem_relu = arch, num_classes, not res_meta
+        self.checkpointing = False
         self.normalise = Normalise()
         self.base = ResNet(*BODIES["resnet50" if res_meta else arch])
         self.feature_dim: int = self.base.fc.in_features
@@ -84,8 +88,8 @@ class ReidModel(nn.Module):
         if self.stem_relu:
             x = base.relu(x)
         x = base.maxpool(x)
-        for stage in (base.layer1, base.layer2, base.layer3, base.layer4):
-            x = stage(x)
+        for block in (*base.layer1, *base.layer2, *base.layer3, *base.layer4):
+            x = checkpointed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
         return x.float().mean(dim=(2, 3))  # float32 from here on, whatever autocast chose for the convolutions
 
     def embedding(self, features: Tensor) -> Tensor:

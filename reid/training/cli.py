@@ -4,12 +4,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from reid.errors import ReidError
+from reid.training import job
 
 # what may differ between a killed run and the one that goes on with it, whatever the script
-NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "device", "data")
+NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "cache", "device", "data", "checkpointing")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -23,7 +24,11 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, formatter_class=_Help)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        _fail(f"{message}; see {self.prog} --help")
+
+    def print_help(self, file: Any = None) -> None:
+        if job.is_main():
+            super().print_help(file)
 
 
 def positive_int(text: str) -> int:
@@ -69,6 +74,13 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--height", type=positive_int, default=256, help="image height")
     group.add_argument("--width", type=positive_int, default=128, help="image width")
     group.add_argument("--workers", type=positive_int, default=2, help="threads that decode images")
+    group.add_argument(
+        "--cache",
+        choices=("ram", "disk", "none"),
+        default="ram",
+        help="decoded images: ram keeps up to 4 GiB of each set; disk keeps all in a file beside the images, for all "
+        "processes; none decodes at each use",
+    )
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +115,11 @@ def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_in
         action="store_true",
         help="train on the validation identities too, keep the last epoch",
     )
+    parser.add_argument(
+        "--checkpointing",
+        action="store_true",
+        help="compute activations twice instead of keeping them: slower, in less memory, the same result",
+    )
 
 
 def add_resume_option(parser: argparse.ArgumentParser) -> None:
@@ -121,25 +138,41 @@ def settings(args: argparse.Namespace, ignore: Sequence[str] = ()) -> dict[str, 
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a script's `main(argv)`; leave with 0, with 2 and one line for what the user can mend, 130 if interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    """Run a script's `main(argv)`, with the other processes of torchrun if it started several.
+
+    Leaves with 0; 2 and one line, whichever process met it, for what the user can mend; 1 and one line if a process
+    was lost; 130 if interrupted.
+    """
     try:
+        job.start()
+        level = logging.INFO if job.is_main() else logging.ERROR
+        logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
         main(argv)
+        job.stop()
     except ReidError as error:
         _fail(str(error))
     except OSError as error:
         where = error.filename or "a file"
         _fail(f"{where}: {error.strerror or error}; check the path, its permissions and the space left")
+    except job.Lost as error:
+        _lost(error)
     except KeyboardInterrupt:
-        print("interrupted; a run that knows --resume-from goes on with --resume-from auto", file=sys.stderr)
+        job.report("interrupted; a run that knows --resume-from goes on with --resume-from auto")
         sys.exit(130)
     except RuntimeError as error:
+        if job.is_loss(error):
+            _lost(error)
         if "out of memory" not in str(error):
             raise
         _fail("the device is out of memory; lower --batch_size, --height or --width, or use --device cpu")
     sys.exit(0)
 
 
+def _lost(error: BaseException) -> NoReturn:
+    job.report_lost(error)
+    sys.exit(1)
+
+
 def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    job.report(f"error: {message}")
     sys.exit(2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from reid.errors import UsageError
+from reid.training import distributed
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICE_TYPES = ("cpu", "cuda", "mps")
@@ -39,19 +40,24 @@ def _has_fast_bf16(device: torch.device) -> bool:
 def resolve(device: str = "auto", precision: str = "auto") -> Compute:
     """Turn `--device` and `--precision` into a Compute.
 
-    "auto" takes the first CUDA GPU where there is one, and bfloat16 where the hardware computes in it. Products are
-    never rounded to TF32, and cuDNN is asked for repeatable kernels. Raises UsageError for a device that is not there.
+    "auto" takes a CUDA GPU where there is one, and bfloat16 where the hardware computes in it. Of several processes on
+    a machine, each takes the GPU of its number. Products are never rounded to TF32, and cuDNN is asked for repeatable
+    kernels. Raises UsageError for a device that is not there.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
     name = device
     if device == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and distributed.size() > 1:
+        name = f"cuda:{distributed.local_rank()}"
     try:
         resolved = torch.device(name)
         if resolved.type not in DEVICE_TYPES:
             raise ValueError(f"not one of {DEVICE_TYPES}")
         torch.empty(1, device=resolved)
+        if resolved.type == "cuda":
+            torch.cuda.set_device(resolved)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UsageError(f"--device {device} cannot be used on this machine; try --device cpu") from error
     if precision == "auto":

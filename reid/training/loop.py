@@ -3,11 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from reid.errors import CheckpointError
-from reid.training.runlog import RunLog
-from reid.training.snapshot import Run
+from reid.training import distributed
+from reid.training.runlog import RunLog, Silent
+from reid.training.snapshot import STATE_FILE, Run
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +26,12 @@ def run_epochs(
     """Call `epoch(number, log)` for every epoch (0-based) that is not done yet, and record the numbers it returns.
 
     After each, `state()` is written to the run's folder; `restore` takes what a killed run wrote. All randomness of an
-    epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one.
+    epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one. Of several
+    processes rank 0 reads, writes and logs.
     Raises CheckpointError for a state that `restore` finds incomplete, or that does not fit.
     """
     start = 0
-    found = run.load()
+    found = distributed.from_main(run.load)
     if found is not None:
         start = found["epoch"]
         try:
@@ -42,9 +46,15 @@ def run_epochs(
                 "another --logs_dir"
             ) from error
         logger.info("resumed after epoch %d of %d", start, epochs)
-    with RunLog(run.logs_dir, start) as log:
+        _can_resume(run.source, start)
+    with RunLog(run.logs_dir, start) if distributed.is_main() else Silent() as log:
         for number in range(start, epochs):
             began = time.perf_counter()
             values = epoch(number, log)
             log.epoch(number, **values, seconds=time.perf_counter() - began)
-            run.save(number + 1, **state())
+            distributed.from_main(partial(run.save, number + 1, **state()))
+            _can_resume(run.logs_dir / STATE_FILE, number + 1)
+
+
+def _can_resume(state: Path | None, epochs: int) -> None:
+    distributed.can_resume(f"go on after epoch {epochs} with --resume-from {state}")

@@ -54,3 +54,19 @@ class RunLog:
         self._board.close()
         logging.getLogger().removeHandler(self._file)
         self._file.close()
+
+
+class Silent(RunLog):
+    """Leaves nothing: for all processes of a run but rank 0."""
+
+    def __init__(self) -> None:
+        pass
+
+    def epoch(self, epoch: int, **values: Any) -> None:
+        pass
+
+    def images(self, name: str, images: torch.Tensor, epoch: int) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass

@@ -39,6 +39,19 @@ def look_up(table, colour):
     return result
 
 
+def gather(table, images):
+    """`look_up` for a batch (N, 3, H, W), corner by corner, with gradients to the table and to the images."""
+    position = images.permute(0, 2, 3, 1) * 24
+    low = position.detach().floor().clamp(0, 23)
+    share, low = position - low, low.long()
+    result = 0
+    for corner in itertools.product((0, 1), repeat=3):
+        corner = torch.tensor(corner)
+        weight = torch.where(corner == 1, share, 1 - share).prod(dim=-1, keepdim=True)
+        result = result + weight * table[(low + corner).unbind(-1)]
+    return result.permute(0, 3, 1, 2)
+
+
 class TestGolden:
     """The numbers of the released code: raw parameters, their projection, perturbed images, and gradients."""
 
@@ -164,6 +177,20 @@ class TestColour:
         for n, h, w in [(0, 0, 0), (0, 0, 1), *itertools.product((1, 3), (2, 7, 11), (0, 5))]:
             expected = look_up(table, images[n, :, h, w].double().tolist())
             assert x_adv[n, :, h, w].tolist() == pytest.approx(expected, abs=5e-7)
+
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    def test_values_and_gradients_equal_those_of_the_literal_gather(self, images, layout):
+        noise = spread(create(1, eps_color=0.2)).project_()
+        weight = torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
+        x = images.contiguous(memory_format=layout).requires_grad_()
+        table, x64 = noise.xform["xform_params"], images.detach().double().requires_grad_()
+        found, expected = noise(x), gather(table[0].double(), x64)
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6)
+        to_table, to_images = torch.autograd.grad(found, [table, x], weight)
+        expected_to_table, expected_to_images = torch.autograd.grad(expected, [table, x64], weight.double())
+        torch.testing.assert_close(to_table, expected_to_table, rtol=1e-5, atol=1e-5)
+        inside = ((images * 24).frac() - 0.5).abs().amax(1, keepdim=True) < 0.499  # of a cell: nodes have no derivative
+        torch.testing.assert_close(to_images * inside, expected_to_images.float() * inside, rtol=1e-4, atol=1e-4)
 
     def test_is_indexed_red_green_blue_by_absolute_colours(self):
         noise = create(1, eps_color=1.0)

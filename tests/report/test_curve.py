@@ -22,7 +22,7 @@ from reid.training.device import resolve
 
 HEIGHT, WIDTH = 32, 16
 COMPUTE = resolve("cpu", "fp32")
-IMAGES = SimpleNamespace(height=HEIGHT, width=WIDTH, workers=1)
+IMAGES = SimpleNamespace(height=HEIGHT, width=WIDTH, workers=1, cache="ram")
 
 
 @pytest.fixture(scope="module")

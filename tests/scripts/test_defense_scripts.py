@@ -139,7 +139,7 @@ class TestSelection:
         monkeypatch.setattr(datasets, "create", with_six_to_validate_on)
         logs = defend("--epochs", "2")
         model, _ = models.load_model(logs / "model_best.pth")
-        images = SimpleNamespace(height=32, width=16, workers=1)
+        images = SimpleNamespace(height=32, width=16, workers=1, cache="ram")
         samples = validation_samples(datasets.create("synth-a", data))
         protocol = Protocol.of(model.features, samples, images, resolve("cpu", "fp32"))
         clean, attacked = (protocol.score(attack).ranking.mAP for attack in (None, attacks.load(attacker)))
@@ -194,6 +194,10 @@ class TestOptions:
     )
     def test_what_changes_the_weights_of_a_meta_defence(self, extra, usual_meta, defend):
         assert not same(usual_meta, weights(defend("--defense", "meta", *extra)))
+
+    def test_checkpointing_gives_the_same_weights(self, usual, usual_meta, defend):
+        assert same(usual, weights(defend("--checkpointing")))
+        assert same(usual_meta, weights(defend("--checkpointing", "--defense", "meta")))
 
     def test_the_attacker_file_decides(self, usual, defend, tmp_path):
         noise = attacks.controls.random_both(attacks.Threat(8 / 255, 8 / 255), 3, 32, 16)
