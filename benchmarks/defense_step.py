@@ -1,108 +1,115 @@
-"""Time and memory of one defence step: adversarial training, on two sets, and meta-learned by either order.
+"""One gradient step of a defence: adversarial training, on two sets, and meta-learned by either order.
 
     python -m benchmarks.defense_step             # ResNet-50, 256 x 128, 8 + 4 images per set
     python -m benchmarks.defense_step --arch resnet10 --height 80 --width 40 --batch_size 32
 
-Prints one JSON line per kind: median seconds of a step, peak resident memory above the start (each kind runs in a
-process of its own), and both as ratios to "meta, first". Kinds take turns, so that a slow spell hits all alike.
+The literal kind does what the released code does at second order: the inner gradient keeps its graph, the weights are
+copied into a moved model, and the sum of both losses goes backward through everything. The floor is the arithmetic: a
+forward and a backward pass for each set, and for second order two more of both, the price of a Hessian-vector product.
 """
 
 import argparse
-import json
-import multiprocessing
-import platform
-import resource
-import statistics
-import time
-from multiprocessing.connection import Connection
+from functools import partial
 
 import torch
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
 
+from benchmarks import measure
 from reid import attacks, models
 from reid.defenses.attackers import Pool
-from reid.defenses.batches import with_perturbed_half
-from reid.defenses.meta import Inner, step_gradients
-from reid.defenses.network import TrainedNetwork
+from reid.defenses.batches import Batch, with_perturbed_half
+from reid.defenses.meta import INNER_ORDERS, Inner, step_gradients
+from reid.defenses.network import TrainedNetwork, Weights
 from reid.defenses.recipe import Recipe
 from reid.training import cli
+from reid.training.device import Compute
+from reid.training.losses import hard_triplet
 from reid.training.seeds import generator
 
-KINDS = {"adversarial": None, "mixed": None, "meta, first": "first", "meta, second": "second"}
+LR, DECAY = 2e-4, 5e-4
+PASSES = {"literal": 4, "ours, adversarial": 1, "ours, mixed": 2, "ours, first order": 2, "ours, second order": 4}
+PASSES |= {f"{kind}, checkpointing": PASSES[kind] for kind in ("ours, first order", "ours, second order")}
 
 
-def serve(kind: str, args: argparse.Namespace, pipe: Connection) -> None:
-    """In a process of its own: take a step of `kind` at each message, answer with seconds and peak memory so far."""
-    torch.set_num_threads(args.threads)
-    network = TrainedNetwork(models.create(args.arch, 751, seed=0), num_virtual=410)
-    network.to(memory_format=torch.channels_last)
-    recipe = Recipe(85, 100, 2e-4, margin=0.5, schedule="late", new_layers=3)
-    attacker = Pool([attacks.create(0, height=args.height, width=args.width).randomise_(generator(0))])
-    clean = torch.rand(2, args.batch_size, 3, args.height, args.width, generator=generator(0))
-    labels = torch.arange(args.batch_size) // 4
-    source, virtual = (
-        with_perturbed_half(images, labels, attacker, generator(0), bool(i))[0] for i, images in enumerate(clean)
-    )
+def batches(args: argparse.Namespace) -> list[Batch]:
+    """A batch of the source and one of the virtual set, half of each once more under attack."""
+    attacker = Pool([attacks.create(0, height=args.height, width=args.width).randomise_(generator(0)).to(args.device)])
+    clean = torch.rand(2, args.batch_size, 3, args.height, args.width, generator=generator(0)).to(args.device)
+    labels = torch.arange(args.batch_size, device=args.device) // 4
+    return [
+        with_perturbed_half(images, labels, attacker, generator(0), bool(place))[0]
+        for place, images in enumerate(clean)
+    ]
+
+
+def literal(args: argparse.Namespace) -> measure.Step:
+    network = TrainedNetwork(models.create(args.arch, 751, seed=0), num_virtual=410).to(args.device)
+    sets = batches(args)
+
+    def loss_of(weights: Weights, batch: Batch) -> torch.Tensor:
+        images = torch.cat([batch.clean, batch.perturbed])
+        features, logits = functional_call(network, weights, (images, batch.virtual))
+        return hard_triplet(features, batch.labels)[0] + cross_entropy(logits, batch.labels)
+
+    def step() -> None:
+        network.zero_grad()
+        weights = network.weights()
+        loss = loss_of(weights, sets[0])
+        inner = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)
+        moved = {}
+        for (name, weight), gradient in zip(weights.items(), inner, strict=True):
+            moved[name] = weight.clone()
+            if gradient is not None:
+                gradient = gradient + DECAY * weight
+                second = 0.001 * gradient * gradient + 1e-8
+                moved[name] = moved[name] - LR / 0.1 * (0.1 * gradient) / (second.sqrt() / 0.001**0.5 + 1e-8)
+        (loss + loss_of(moved, sets[1])).backward()
+
+    return step
+
+
+def ours(args: argparse.Namespace, kind: str, precision: str = "fp32") -> measure.Step:
+    compute = Compute(torch.device(args.device), precision)
+    model = models.create(args.arch, 751, seed=0)
+    model.checkpointing = "checkpointing" in kind
+    network = TrainedNetwork(model, num_virtual=410).to(args.device).to(memory_format=torch.channels_last)
+    recipe = Recipe(85, 100, LR, margin=0.5, schedule="late", new_layers=3)
+    source, virtual = batches(args)
     weights = network.weights()
-    order = KINDS[kind]
-    inner = None if order is None else Inner(dict.fromkeys(weights, 2e-4), 5e-4, order)
-    start = peak()
-    while pipe.recv():
-        began = time.perf_counter()
-        step_gradients(
-            lambda w, batch: recipe.loss_of(*network.at(w, batch.images, batch.virtual), batch.labels)[0],
-            weights,
-            source,
-            None if kind == "adversarial" else virtual,
-            inner,
-        )
-        pipe.send((time.perf_counter() - began, peak() - start))
+    order = next((order for order in INNER_ORDERS if f"{order} order" in kind), None)
+
+    def loss_of(weights: Weights, batch: Batch) -> torch.Tensor:
+        with compute.autocast():
+            features, logits = network.at(weights, batch.images, batch.virtual)
+        return recipe.loss_of(features, logits, batch.labels)[0]
+
+    inner = None if order is None else Inner(dict.fromkeys(weights, LR), DECAY, order)
+    second_set = None if kind == "ours, adversarial" else virtual
+    return lambda: step_gradients(loss_of, weights, source, second_set, inner)
 
 
-def peak() -> float:
-    """Peak resident memory of this process in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def work(args: argparse.Namespace) -> measure.Work:
+    """One forward and one backward pass of a batch."""
+    model = models.create(args.arch, 751, seed=0)
+    images = torch.rand(2, 3, args.height, args.width)
+    return measure.Work(flops=1.5 * args.batch_size * measure.counted(lambda: model(images)[1].sum().backward()) / 2)
 
 
 def main() -> None:
-    parser = cli.OneLineParser(__doc__)
+    parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.defense_step")
     parser.add_argument("--arch", choices=models.names(), default="resnet50", help="network")
-    parser.add_argument("--height", type=cli.positive_int, default=256, help="image height")
-    parser.add_argument("--width", type=cli.positive_int, default=128, help="image width")
     parser.add_argument("--batch_size", type=cli.positive_int, default=8, help="clean images per set")
-    parser.add_argument("--threads", type=cli.positive_int, default=2, help="threads")
-    parser.add_argument("--repeats", type=cli.positive_int, default=3, help="timed steps of each kind")
+    measure.add_options(parser, repeats=3)
     args = parser.parse_args()
-    measured: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
-    pipes = {}
-    for kind in KINDS:
-        pipes[kind], other = multiprocessing.Pipe()
-        multiprocessing.get_context("spawn").Process(target=serve, args=(kind, args, other), daemon=True).start()
-    for _ in range(args.repeats + 1):
-        for kind, pipe in pipes.items():
-            pipe.send(True)
-            measured[kind].append(pipe.recv())
-    for pipe in pipes.values():
-        pipe.send(False)
-    seconds = {kind: statistics.median(s for s, _ in steps[1:]) for kind, steps in measured.items()}
-    memory = {kind: steps[-1][1] for kind, steps in measured.items()}
-    for kind in KINDS:
-        line = {
-            "benchmark": "defense_step",
-            "kind": kind,
-            "seconds": round(seconds[kind], 3),
-            "peak_MB": round(memory[kind]),
-            "seconds_to_first_order": round(seconds[kind] / seconds["meta, first"], 2),
-            "memory_to_first_order": round(memory[kind] / memory["meta, first"], 2),
-            "arch": args.arch,
-            "height": args.height,
-            "width": args.width,
-            "batch_size": args.batch_size,
-            "threads": args.threads,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        }
-        print(json.dumps(line))
+    kinds = {kind: partial(ours, args, kind) for kind in PASSES} | {"literal": partial(literal, args)}
+    once = work(args)
+    floors = {kind: measure.Work(flops=passes * once.flops) for kind, passes in PASSES.items()}
+    if args.bf16:
+        for kind in ("ours, first order", "ours, second order"):
+            kinds[f"{kind}, bf16"], floors[f"{kind}, bf16"] = partial(ours, args, kind, "bf16"), floors[kind]
+    measure.lines("defense_step", kinds, baseline="literal", work=floors, **measure.facts(args))
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(lambda _: main())

@@ -1,0 +1,68 @@
+"""Wall time of the whole demo in a fresh clone with its environment in place, beside that of an earlier commit.
+
+    python -m benchmarks.demo                       # HEAD against the commit before the performance work
+    python -m benchmarks.demo --before COMMIT
+
+The lines carry what the defended and the undefended model scored, so that a faster demo shows that it is the same demo.
+It has no floor: most of it is training, see the other benchmarks.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import measure
+from reid.training import cli
+
+BEFORE = "aede9e0"
+HERE = Path(__file__).parent.parent
+
+
+def demo(commit: str, seed: int) -> dict[str, Any]:
+    """Run the demo of a commit; seconds, peak memory of its largest process, and the mAP of its summary in %."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "clone", "--quiet", HERE, folder], check=True)
+        subprocess.run(["git", "-C", folder, "checkout", "--quiet", commit], check=True)
+        began = time.perf_counter()
+        environment = os.environ | {"REID_PYTHON": sys.executable}
+        subprocess.run(["bash", "runDemo.sh", str(seed)], cwd=folder, env=environment, stdout=sys.stderr, check=True)
+        seconds = time.perf_counter() - began
+        name = "demo" if seed == 0 else f"demo-seed{seed}"
+        defended = json.loads((Path(folder) / "runs" / name / "summary.json").read_text())["defended"]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    scores = {key: round(100 * defended[key], 1) for key in ("clean", "frozen", "relearnt", "pgd")}
+    undefended = {f"undefended {key}": round(100 * defended["undefended"][key], 1) for key in scores}
+    return {"seconds": round(seconds, 1), "peak_MB": round(peak, 1), "mAP": undefended | scores}
+
+
+def main() -> None:
+    parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.demo")
+    parser.add_argument("--before", default=BEFORE, metavar="COMMIT", help="the commit to compare with")
+    parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed of the demo")
+    args = parser.parse_args()
+    found = {"ours": demo("HEAD", args.seed), f"before ({args.before})": demo(args.before, args.seed)}
+    baseline = f"before ({args.before})"
+    for kind, values in found.items():
+        line = {
+            "benchmark": "demo",
+            "kind": kind,
+            "seed": args.seed,
+            **values,
+            "speedup": round(found[baseline]["seconds"] / values["seconds"], 2),
+            "floor_seconds": None,
+            "to_floor": None,
+            "timed": 1,
+            "baseline": baseline,
+            **measure.machine(os.cpu_count() or 1),
+        }
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(lambda _: main())
