@@ -1,10 +1,11 @@
-"""From JPEG files to tensors: an epoch of training batches (flip, crop, erasing, normalised), or of attack batches.
+"""From JPEG files to tensors: an epoch of training batches (flip, crop, erasing), or of attack batches.
 
     python -m benchmarks.loading                          # training: 64x128 JPEGs to batches of 64 images of 256x128
-    python -m benchmarks.loading --pipeline attack        # resized, in [0, 1]
+    python -m benchmarks.loading --pipeline attack        # only resized
 
 The literal pipeline is torchvision's transforms on one PIL image after the other, in a DataLoader: in the main process,
-and with two worker processes. Ours comes with each --cache; what it keeps is there when the clock starts.
+and with two worker processes. Ours comes with each --cache; what it keeps is there when the clock starts. Both end with
+floats in [0, 1]: normalising is the model's first layer.
 """
 
 import multiprocessing
@@ -27,7 +28,6 @@ from reid.training import cli
 from reid.training.seeds import generator
 
 CPU = torch.device("cpu")
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Files:
@@ -54,8 +54,7 @@ def literal(
             T.Pad(10),
             T.RandomCrop(size),
             T.ToTensor(),
-            T.Normalize(MEAN, STD),
-            T.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), value=0),  # 0 is the mean, once normalised
+            T.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), value=augment.IMAGENET_MEAN),
         ],
         "attack": [T.Resize(size), T.ToTensor()],
     }
@@ -71,13 +70,12 @@ def literal(
 
 def ours(cache: str, pipeline: str, size: tuple[int, int], paths: list[str], order: list[list[int]]) -> measure.Step:
     store = ImageStore([Sample(path, 0, 0) for path in paths], *size, cache=cache)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
 
     def step() -> None:
         for batch, (indices, pixels) in enumerate(store.batches(order)):
             if pipeline == "training":
                 drawn = augment.draw(len(indices), size, generator(0, batch))
-                augment.usual(pixels, drawn, CPU).sub_(mean).div_(std)  # the model's first layer does this
+                augment.usual(pixels, drawn, CPU)
             else:
                 to_images(pixels, CPU)
 

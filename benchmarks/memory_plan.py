@@ -2,10 +2,10 @@
 
     python -m benchmarks.memory_plan            # ResNet-50, 256 x 128: attack and defences, fp32 and bf16
 
-This is a count, not a measurement on a GPU. The steps run on tensors without contents (FakeTensorMode), every storage is
-counted until it is freed, and memory is linear in the batch: `fixed_MB` + `MB_per_image` x images per set. Buffers that
-operators need inside themselves are not seen: a tenth of the card is left to them, to CUDA's context and fragmentation.
-For fp32 the count of a small step ("counted") stands beside the memory that the process really took ("resident").
+This is a count, not a measurement on a GPU. The steps run on tensors without contents (FakeTensorMode), every storage
+is counted until it is freed, and memory is linear in the batch: `fixed_MB` + `MB_per_image` x images per set. Buffers
+that operators need inside themselves are not seen: a tenth of the card is left to them, to CUDA's context and to
+fragmentation. For fp32 the count of a small step ("counted") stands beside the memory that the process really took ("resident").
 """
 
 import copy
@@ -71,9 +71,9 @@ def victim() -> Victim:
 
 
 def trained(checkpointing: bool) -> TrainedNetwork:
-    network = TrainedNetwork(models.create("resnet50", IDENTITIES, seed=0), num_virtual=IDENTITIES)
-    network.model.checkpointing = checkpointing
-    return network.to(memory_format=torch.channels_last)
+    model = models.create("resnet50", IDENTITIES, seed=0)
+    model.checkpointing = checkpointing
+    return TrainedNetwork(model, num_virtual=IDENTITIES).to(memory_format=torch.channels_last)
 
 
 def attack(victim: Victim, autocast: Autocast, batch_size: int) -> measure.Step:

@@ -4,19 +4,21 @@
     python -m benchmarks.scaling ranking        # one subject: ranking, million, attack, extraction, ranks
     python -m benchmarks.scaling million        # a gallery that no law was fitted to: 10 GB
 
-Every subject ends with its laws: sums of terms, none negative, that fit seconds and peak MB with the least relative
-error. docs/scaling.md says what follows for larger machines. Galleries are random features around a centre for each
-identity, which has IMAGES images and is seen by CAMERAS cameras.
+Every point runs in processes of its own. On a CPU it has one thread and its cost is core seconds, the processor time of
+that thread, which neighbours on a shared machine disturb least; on a GPU it is seconds. Subjects end with their laws:
+sums of terms, none negative, that fit the cost and the peak memory with the least relative error. docs/scaling.md says
+what follows for larger machines. Galleries are random features around a centre for each identity, which has IMAGES
+images and is seen by CAMERAS cameras.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pickle
 import socket
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from math import ceil
@@ -47,13 +49,14 @@ LARGE = ((1_000_000, 256, QUERIES), (10_000_000, 64, 26))  # images, feature len
 SIZES = ((128, 64), (192, 96), (256, 128), (384, 192))
 BATCHES = (4, 8, 16)
 RANKS = (1, 2, 4)
+COST = {"cpu": "core_seconds", "cud": "seconds"}  # by the beginning of the device's name
 
 
 def features(images: int, length: int, queries: int, device: str = "cpu") -> tuple[Tensor, ...]:
     """Query and gallery features, pids and camids, in the order that `rank` takes; the first identities ask."""
     draw = generator(0)
     gallery = torch.empty(images, length)
-    for part in gallery.split(1000 * IMAGES):
+    for part in gallery.split(100 * IMAGES):
         centres = torch.randn(ceil(len(part) / IMAGES), length, generator=draw)
         part.normal_(generator=draw).add_(centres.repeat_interleave(IMAGES, 0)[: len(part)])
     pids, camids = torch.arange(images) // IMAGES, torch.randint(CAMERAS, (images,), generator=draw)
@@ -87,8 +90,9 @@ def ranking(args: argparse.Namespace) -> list[Line]:
     }
     memory: Terms = {"rows G": lambda x: x["rows"] * x["gallery"], "G": lambda x: x["gallery"], "1": lambda _: 1}
     growth = [line for line in found if line["length"] == 2048 and line["rows"] == QUERIES]
-    exponent = np.polyfit(*(np.log([line[name] for line in growth]) for name in ("gallery", "seconds")), 1)[0]
-    return [law(found, "seconds", passes, exponent_of_G=round(float(exponent), 3)), law(found, "peak_MB", memory)]
+    cost = COST[args.device[:3]]
+    exponent = np.polyfit(*(np.log([line[name] for line in growth]) for name in ("gallery", cost)), 1)[0]
+    return [law(found, cost, passes, exponent_of_G=round(float(exponent), 3)), law(found, "peak_MB", memory)]
 
 
 def million(args: argparse.Namespace) -> list[Line]:
@@ -101,8 +105,7 @@ def rankings(args: argparse.Namespace, points: Sequence[tuple[int, int, int, int
     found = []
     for images, length, queries, rows in points:
         setup = partial(ranked, images, length, queries, rows, args.device)
-        work = measure.Work(flops=2.0 * queries * images * length)
-        found += timed("ranking", setup, work, args, gallery=images, length=length, queries=queries, rows=rows)
+        found.append(show("ranking", setup, args, gallery=images, length=length, queries=queries, rows=rows))
     return found
 
 
@@ -133,19 +136,15 @@ def networks(
     for batch, height, width in points:
         size = {"batch_size": batch, "height": height, "width": width, "arch": "resnet50"}
         options = argparse.Namespace(**size, noise_type=0, device=args.device)
-        found += timed(kind, partial(setup, options, "fp32"), work(options), args, **size)
+        found.append(
+            show(kind, partial(setup, options, "fp32"), args, **size, gflop=round(work(options).flops / 1e9, 1))
+        )
     terms: Terms = {
         "n H W": lambda x: x["batch_size"] * x["height"] * x["width"],
         "n": lambda x: x["batch_size"],
         "1": lambda _: 1,
     }
-    return [law(found, "seconds", terms), law(found, "peak_MB", terms)]
-
-
-def timed(kind: str, setup: measure.Setup, work: measure.Work, args: argparse.Namespace, **facts: Any) -> list[Line]:
-    """One line of one kind."""
-    options = {"threads": args.threads, "repeats": args.repeats, "device": args.device}
-    return measure.lines("scaling", {kind: setup}, baseline=kind, work=work, **options, **facts)
+    return [law(found, COST[args.device[:3]], terms), law(found, "peak_MB", terms)]
 
 
 def law(found: Sequence[Line], of: str, terms: Terms, **facts: Any) -> Line:
@@ -160,16 +159,13 @@ def law(found: Sequence[Line], of: str, terms: Terms, **facts: Any) -> Line:
 
 
 def ranks(args: argparse.Namespace) -> list[Line]:
-    """Ranking and attack step in several processes of one thread: seconds, and what each gives to the others."""
-    jobs = {
-        "ranking, shared": (shared_ranking, {"gallery": 100_000, "length": 2048, "queries": QUERIES}),
-        "attack step, shared": (shared_attack, {"batch_size": 16, "height": 128, "width": 64, "arch": "resnet18"}),
-    }
-    for kind, (setup, sizes) in jobs.items():
-        for count in RANKS:
-            line = {"benchmark": "scaling", "kind": kind, **sizes, "ranks": count}
-            line |= together(partial(setup, **sizes), count, args.repeats)
-            print(json.dumps(line | measure.machine(1)), flush=True)
+    """Ranking and attack step in several processes, on the CPU: what each does, and what it gives to the others."""
+    sizes: Line = {"gallery": 100_000, "length": 2048, "queries": QUERIES}
+    for count in RANKS:
+        show("ranking, shared", partial(shared_ranking, **sizes), args, count, **sizes)
+    sizes = {"batch_size": 16, "height": 256, "width": 128, "arch": "resnet18"}
+    for count in RANKS:
+        show("attack step, shared", partial(shared_attack, **sizes), args, count, **sizes)
     return []
 
 
@@ -192,45 +188,65 @@ def shared_attack(batch_size: int, height: int, width: int, arch: str) -> measur
     return lambda: meta_step(noise, victim, *sets, optimizer)
 
 
-def together(setup: measure.Setup, count: int, repeats: int) -> Line:
-    """Median seconds of a step in `count` processes, the slowest one's; MB that each process gives to the others."""
+def show(kind: str, setup: measure.Setup, args: argparse.Namespace, ranks: int = 1, **facts: Any) -> Line:
+    """Measure a job in `ranks` processes and print its line: medians over the steps, of the process that needs most.
+
+    The first step counts for the peak alone: the later ones find memory that it freed.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        members = [pool.submit(member, setup, each, count, port, repeats) for each in range(count)]
-        times, sent = zip(*(each.result() for each in members), strict=True)
-    return {"seconds": round(statistics.median(map(max, zip(*times, strict=True))), 5), "given_MB": round(max(sent), 3)}
+    with ProcessPoolExecutor(ranks, mp_context=get_context("spawn")) as pool:
+        members = [pool.submit(member, setup, each, ranks, port, args) for each in range(ranks)]
+        found = np.max([each.result() for each in members], axis=0)
+    seconds, core_seconds, _, given = np.median(found[1:], axis=0).tolist()
+    line = {"benchmark": "scaling", "kind": kind, **facts}
+    line |= {"ranks": ranks, "given_MB": round(given, 3)} if ranks > 1 else {}
+    line |= {
+        "seconds": round(seconds, 5),
+        "core_seconds": round(core_seconds, 5),
+        "peak_MB": round(float(found[:, 2].max()), 1),
+    }
+    print(json.dumps(line | measure.machine(1, args.device)), flush=True)
+    return line
 
 
-def member(setup: measure.Setup, rank: int, size: int, port: int, repeats: int) -> tuple[list[float], float]:
-    """In a process of its own: seconds of the steps after the first, and the MB that one step gives to the others."""
+def member(setup: measure.Setup, rank: int, size: int, port: int, args: argparse.Namespace) -> list[tuple]:
+    """In a process of its own: seconds, core seconds, MB above those of the start, and MB given to others, by step."""
     torch.set_num_threads(1)
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ.update(where)
     job.start()
-    step, given = setup(), [0]
-    reduce, gather = dist.all_reduce, dist.all_gather_object
+    step, steps = setup(), []
+    with given() as sent:
+        for _ in range(args.repeats + 1):
+            distributed.every(rank)  # all begin together
+            sent[0], before, core = 0, measure._start_peak(args.device), time.process_time()
+            seconds = measure._timed(step, args.device)
+            core, peak = time.process_time() - core, measure._peak(args.device) - before
+            steps.append((seconds, core, peak / measure.MEGABYTE, sent[0] / measure.MEGABYTE))
+    job.stop()
+    return steps
+
+
+@contextlib.contextmanager
+def given() -> Iterator[list[int]]:
+    """Counts the bytes that this process gives to collectives."""
+    sent, reduce, gather = [0], dist.all_reduce, dist.all_gather_object
 
     def counted_reduce(tensor: Tensor) -> None:
-        given[0] += tensor.nbytes
+        sent[0] += tensor.nbytes
         reduce(tensor)
 
     def counted_gather(values: list, value: Any) -> None:
-        given[0] += len(pickle.dumps(value))
+        sent[0] += len(pickle.dumps(value))
         gather(values, value)
 
     dist.all_reduce, dist.all_gather_object = counted_reduce, counted_gather
-    step()
-    dist.all_reduce, dist.all_gather_object = reduce, gather
-    seconds = []
-    for _ in range(repeats):
-        distributed.every(rank)  # all begin together
-        began = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - began)
-    job.stop()
-    return seconds, given[0] / measure.MEGABYTE
+    try:
+        yield sent
+    finally:
+        dist.all_reduce, dist.all_gather_object = reduce, gather
 
 
 SUBJECTS = {"ranking": ranking, "million": million, "attack": attack, "extraction": extract, "ranks": ranks}
@@ -239,15 +255,12 @@ SUBJECTS = {"ranking": ranking, "million": million, "attack": attack, "extractio
 def main() -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.scaling")
     parser.add_argument("subject", nargs="?", choices=SUBJECTS, help="what to measure; None: all but million")
-    parser.add_argument("--threads", type=cli.positive_int, default=os.cpu_count(), help="threads of one process")
     parser.add_argument("--repeats", type=cli.positive_int, default=2, help="timed steps of each point")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; ranks is measured on the CPU")
     args = parser.parse_args()
     for subject in [args.subject] if args.subject else [name for name in SUBJECTS if name != "million"]:
         for found in SUBJECTS[subject](args):
-            print(
-                json.dumps({"benchmark": "scaling", **found, **measure.machine(args.threads, args.device)}), flush=True
-            )
+            print(json.dumps({"benchmark": "scaling", **found, **measure.machine(1, args.device)}), flush=True)
 
 
 if __name__ == "__main__":
