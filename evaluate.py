@@ -55,6 +55,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--dist_metric", choices=distance.BY_NAME, default="euclidean", help="distance between features"
     )
     parser.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)")
+    parser.add_argument(
+        "--cuhk03-repeats",
+        type=cli.positive_int,
+        metavar="N",
+        help="average the cuhk03 curve over N random galleries per query; None: its exact expectation",
+    )
     adaptive = parser.add_argument_group("attacks that know the model")
     adaptive.add_argument(
         "--adaptive", action="store_true", help="learn the threat of each --attack on this model anew"
@@ -98,8 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             attacker.noise.to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     distances = k_reciprocal() if args.rerank else distance.BY_NAME[args.dist_metric]
-    options = {"batch_size": args.batch_size, "distances": distances, "cuhk03_seed": args.seed}
-    protocol = Protocol.of(victim, test_samples(dataset), args, compute, **options)
+    drawn = args.cuhk03_repeats or 0
+    options = {"distances": distances, "cuhk03_repeats": drawn, "cuhk03_seed": args.seed}
+    protocol = Protocol.of(victim, test_samples(dataset), args, compute, batch_size=args.batch_size, **options)
     suite = Suite(
         protocol,
         dataset,
@@ -115,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "side": args.side,
             "same_camera": "dropped",
             "junk": "pid -1 dropped, pid 0 kept",
+            "cuhk03": f"{drawn} random galleries per query" if drawn else "expectation",
         },
         side=args.side,
         seed=args.seed,

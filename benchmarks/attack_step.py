@@ -23,7 +23,7 @@ from reid.attacks import MISGD
 from reid.attacks.meta import Batch, meta_step
 from reid.attacks.perturbations import Perturbation
 from reid.training import cli
-from reid.training.device import Compute
+from reid.training.device import resolve
 from reid.training.seeds import generator
 
 LR = 0.8 / 255
@@ -81,7 +81,7 @@ def literal_objective(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
 
 
 def ours(args: argparse.Namespace, precision: str) -> measure.Step:
-    compute = Compute(torch.device(args.device), precision)
+    compute = resolve(args.device, precision)
     victim = models.as_victim(models.create(args.arch, 751, seed=0)).to(args.device)
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     optimizer = MISGD(noise.step_groups(), lr=LR)

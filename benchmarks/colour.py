@@ -6,6 +6,7 @@ python -m benchmarks.colour --backward both      # and to the images
 """
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -28,7 +29,7 @@ def gathered(x: Tensor, table: Tensor) -> Tensor:
     share = position - low
     low = low.long()
     mixed = torch.zeros_like(position)
-    for corner in CORNERS:
+    for corner in CORNERS.to(x.device):
         r, g, b = (low + corner).unbind(-1)
         weight = torch.where(corner.bool(), share, 1 - share).prod(-1, keepdim=True)
         mixed = mixed + weight * table[0, r, g, b]
@@ -45,10 +46,10 @@ def ours(noise: ColorLUT, x: Tensor, _: Tensor) -> Tensor:
     return noise(x)
 
 
-def setup(kind: str, batch_size: int, height: int, width: int, backward: str) -> measure.Step:
-    noise = ColorLUT(Threat(8 / 255, 0.0)).randomise_(generator(0))
-    images = torch.rand(batch_size, 3, height, width, generator=generator(1)).requires_grad_(backward == "both")
-    weight = torch.rand(images.shape, generator=generator(2))
+def setup(kind: str, device: str, batch_size: int, height: int, width: int, backward: str) -> measure.Step:
+    noise = ColorLUT(Threat(8 / 255, 0.0)).randomise_(generator(0)).to(device)
+    images, weight = torch.rand(2, batch_size, 3, height, width, generator=generator(1)).to(device)
+    images = images.requires_grad_(backward == "both")
     table = noise.xform["xform_params"].requires_grad_(backward != "none")
     transform = {**LITERAL, "ours": partial(ours, noise)}[kind]
 
@@ -63,7 +64,7 @@ def setup(kind: str, batch_size: int, height: int, width: int, backward: str) ->
 LITERAL = {"literal": gathered, "grid_sample, one entry": sampled}
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.colour")
     parser.add_argument("--backward", choices=("none", "table", "both"), default="table", help="gradients to compute")
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images")
@@ -71,15 +72,17 @@ def main() -> None:
     parser.add_argument("--width", type=cli.positive_int, default=128, help="image width")
     parser.add_argument("--threads", type=cli.positive_int, default=2, help="threads")
     parser.add_argument("--repeats", type=cli.positive_int, default=5, help="timed turns")
-    args = parser.parse_args()
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    args = parser.parse_args(argv)
     job = {name: getattr(args, name) for name in ("batch_size", "height", "width", "backward")}
     measure.lines(
         "colour",
-        {kind: partial(setup, kind, **job) for kind in (*LITERAL, "ours")},
+        {kind: partial(setup, kind, args.device, **job) for kind in (*LITERAL, "ours")},
         baseline="literal",
         work=measure.Work(bytes=moved(args)),
         threads=args.threads,
         repeats=args.repeats,
+        device=args.device,
         **job,
     )
 
@@ -91,4 +94,4 @@ def moved(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

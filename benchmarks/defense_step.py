@@ -23,7 +23,7 @@ from reid.defenses.meta import INNER_ORDERS, Inner, step_gradients
 from reid.defenses.network import TrainedNetwork, Weights
 from reid.defenses.recipe import Recipe
 from reid.training import cli
-from reid.training.device import Compute
+from reid.training.device import resolve
 from reid.training.losses import hard_triplet
 from reid.training.seeds import generator
 
@@ -70,7 +70,7 @@ def literal(args: argparse.Namespace) -> measure.Step:
 
 
 def ours(args: argparse.Namespace, kind: str, precision: str = "fp32") -> measure.Step:
-    compute = Compute(torch.device(args.device), precision)
+    compute = resolve(args.device, precision)
     model = models.create(args.arch, 751, seed=0)
     model.checkpointing = "checkpointing" in kind
     network = TrainedNetwork(model, num_virtual=410).to(args.device).to(memory_format=torch.channels_last)

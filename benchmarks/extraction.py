@@ -7,6 +7,7 @@ forward pass up to the features.
 """
 
 import argparse
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from benchmarks import measure
 from reid import models
 from reid.training import cli
-from reid.training.device import Compute
+from reid.training.device import resolve
 from reid.training.seeds import generator
 
 
@@ -24,10 +25,12 @@ def setup(args: argparse.Namespace, kind: str) -> measure.Step:
     if kind != "literal":
         model = models.as_victim(model)
         images = images.contiguous(memory_format=torch.channels_last)
-    compute = Compute(torch.device(args.device), "bf16" if kind.endswith("bf16") else "fp32")
+    autocast = nullcontext
+    if kind != "literal":
+        autocast = resolve(args.device, "bf16" if kind.endswith("bf16") else "fp32").autocast
 
     def step() -> None:
-        with torch.no_grad(), compute.autocast():
+        with torch.no_grad(), autocast():
             model(images)
 
     return step

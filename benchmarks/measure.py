@@ -49,8 +49,8 @@ def rates(threads: int, device: str = "cpu") -> tuple[float, float]:
     a, b = torch.rand(2, side, side, device=device)
     source = torch.rand(2**27 if device.startswith("cuda") else 2**25, device=device)
     target = torch.empty_like(source)
-    product = min(_timed(lambda: torch.mm(a, b), device) for _ in range(8))
-    copy = min(_timed(lambda: target.copy_(source), device) for _ in range(8))
+    product = min(_timed(lambda: torch.mm(a, b), device) for _ in range(20))
+    copy = min(_timed(lambda: target.copy_(source), device) for _ in range(20))
     return 2 * side**3 / product, 2 * source.nbytes / copy
 
 

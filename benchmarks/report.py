@@ -74,7 +74,8 @@ def page(lines: Sequence[Line], notes: Notes) -> str:
     parts = ["# Measurements", notes["page"]["text"].strip()]
     for subject, own in grouped(lines, "benchmark").items():
         note = notes.get(subject, {})
-        parts += [f"## {_title(subject, notes)}", f"Floor: {note['floor']}" if "floor" in note else ""]
+        parts += [f"## {_title(subject, notes)}", note.get("text", "").strip()]
+        parts += [f"Floor: {note['floor']}"] if "floor" in note else []
         for command, kinds in grouped(own, "command").items():
             parts += [f"`{command}`: {_conditions(kinds)}.", table(kinds)]
             parts += ["\n".join(f"- {line['kind']}: {asked}" for line, asked in _best(kinds, note) if asked)]
@@ -88,9 +89,9 @@ def section(lines: Sequence[Line], notes: Notes) -> str:
     for subject, own in grouped(lines, "benchmark").items():
         best = [found for kinds in grouped(own, "command").values() for found in _best(kinds, notes.get(subject, {}))]
         for line, asked in [found for found in best if found[1]] or best[:1]:
-            options = line["command"].partition(f"benchmarks.{subject}")[2].strip()
-            title = _title(subject, notes) + (f" `{options}`" if options else "")
-            rows.append([title, line["kind"], *(_cell(line.get(c)) for c in COLUMNS), asked])
+            rows.append(
+                [_title(subject, notes) + _options(line), line["kind"], *(_cell(line.get(c)) for c in COLUMNS), asked]
+            )
     return "\n\n".join([BEGIN, "## Performance", notes["readme"]["text"].strip(), _aligned(rows), END])
 
 
@@ -140,18 +141,26 @@ def _fits(line: Line, field: str, value: Any) -> bool:
 
 def _above(lines: Iterable[Line], notes: Notes) -> str:
     """A list of the own kinds above twice their floor, with the reason of the longest beginning of the kind's name."""
-    found = []
+    found: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         if line["kind"].startswith(OWN) and (line.get("to_floor") or 0) > HIGH:
             reasons = notes.get(line["benchmark"], {}).get("reasons", {})
             known = max((k for k in reasons if line["kind"].startswith(k)), key=len, default=None)
-            reason = "no reason recorded" if known is None else reasons[known].strip()
-            found.append(f"- `{line['command']}`, {line['kind']}: {_cell(line['to_floor'])} x. {reason}")
-    return "\n".join(found) or "Nothing."
+            reason = "no reason recorded" if known is None else " ".join(reasons[known].split())
+            kind = f"{_title(line['benchmark'], notes)}, {line['kind']}"
+            found.setdefault((kind, reason), []).append(f"{_cell(line['to_floor'])} x{_options(line)}")
+    listed = (f"- {kind}, {', '.join(factors)}: {reason}" for (kind, reason), factors in found.items())
+    return "\n".join(listed) or "Nothing."
 
 
 def _title(subject: str, notes: Notes) -> str:
     return notes.get(subject, {}).get("title", subject)
+
+
+def _options(line: Line) -> str:
+    """The options of a line's command, to stand behind something else."""
+    options = line["command"].partition(f"benchmarks.{line['benchmark']}")[2].strip()
+    return f" `{options}`" if options else ""
 
 
 def _conditions(kinds: Sequence[Line]) -> str:
@@ -173,6 +182,8 @@ def _common(lines: Sequence[Line]) -> dict[str, Any]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_cell(each)}" for name, each in value.items())
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

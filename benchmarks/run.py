@@ -25,12 +25,14 @@ logger = logging.getLogger("benchmarks")
 # The options of each command of a subject, in the order of the report; the first one is the quick one.
 SUBJECTS: Mapping[str, Sequence[str]] = {
     "attack_step": ["--batch_size 16", "--batch_size 64"],
-    "defense_step": [""],
+    "defense_step": ["", "--arch resnet10 --height 80 --width 40 --batch_size 32"],
+    "memory_plan": [""],
     "colour": ["--backward table", "--backward none", "--backward both", "--backward table --threads 1"],
     "ranking": ["--size market", "--size msmt17"],
     "rerank": [""],
     "extraction": [""],
-    "loading": [""],
+    "loading": ["--pipeline training", "--pipeline attack"],
+    "scaling": ["ranking", "attack", "extraction", "ranks"],
     "demo": [""],
 }
 

@@ -6,9 +6,9 @@
 
 Every point runs in processes of its own. On a CPU it has one thread and its cost is core seconds, the processor time of
 that thread, which neighbours on a shared machine disturb least; on a GPU it is seconds. Subjects end with their laws:
-sums of terms, none negative, that fit the cost and the peak memory with the least relative error. docs/scaling.md says
-what follows for larger machines. Galleries are random features around a centre for each identity, which has IMAGES
-images and is seen by CAMERAS cameras.
+sums of terms, none negative, that fit the cost (and the ranking's peak memory) with the least relative error.
+benchmarks/memory_plan.py counts the memory of networks; docs/scaling.md says what follows for larger machines.
+Galleries are random features around a centre for each identity, which has IMAGES images and is seen by CAMERAS cameras.
 """
 
 import argparse
@@ -45,9 +45,9 @@ IMAGES, CAMERAS, QUERIES = 20, 6, 200  # images per identity, cameras, queries o
 GALLERIES = (10_000, 30_000, 100_000, 300_000)
 LENGTHS = (128, 512, 1024)
 ROWS = (13, 52)  # of a block: 13 is what a gallery of ten million leaves room for
-LARGE = ((1_000_000, 256, QUERIES), (10_000_000, 64, 26))  # images, feature length, queries: less than 3 GB
+LARGE = ((1_000_000, 256, QUERIES), (10_000_000, 64, 26))  # images, feature length, queries
 SIZES = ((128, 64), (192, 96), (256, 128), (384, 192))
-BATCHES = (4, 8, 16)
+BATCHES = (8, 12, 16)
 RANKS = (1, 2, 4)
 COST = {"cpu": "core_seconds", "cud": "seconds"}  # by the beginning of the device's name
 
@@ -86,7 +86,7 @@ def ranking(args: argparse.Namespace) -> list[Line]:
         "Q G D": lambda x: x["queries"] * x["gallery"] * x["length"],
         "Q G": lambda x: x["queries"] * x["gallery"],
         "passes G D": lambda x: (ceil(x["queries"] / x["rows"]) + 2) * x["gallery"] * x["length"],
-        "Q": lambda x: x["queries"],
+        "G": lambda x: x["gallery"],
     }
     memory: Terms = {"rows G": lambda x: x["rows"] * x["gallery"], "G": lambda x: x["gallery"], "1": lambda _: 1}
     growth = [line for line in found if line["length"] == 2048 and line["rows"] == QUERIES]
@@ -112,17 +112,17 @@ def rankings(args: argparse.Namespace, points: Sequence[tuple[int, int, int, int
 def attack(args: argparse.Namespace) -> list[Line]:
     """Attack step, type 0, fp32: against batch (images per set) and image size."""
     points = [(n, 256, 128) for n in BATCHES] + [(8, *size) for size in SIZES if size != (256, 128)]
-    return networks("attack step", attack_step.ours, attack_step.work, points, args)
+    return networks("attack step", attacker, attack_step.work, points, args)
+
+
+def attacker(options: argparse.Namespace, kind: str) -> measure.Step:
+    return attack_step.ours(options, kind.removeprefix("ours, "))
 
 
 def extract(args: argparse.Namespace) -> list[Line]:
     """Feature extraction, fp32: against image size and batch."""
     points = [(16, *size) for size in SIZES] + [(4, 256, 128)]
-
-    def setup(options: argparse.Namespace, precision: str) -> measure.Step:
-        return extraction.setup(options, f"ours, {precision}")
-
-    return networks("extraction", setup, extraction.work, points, args)
+    return networks("extraction", extraction.setup, extraction.work, points, args)
 
 
 def networks(
@@ -137,14 +137,14 @@ def networks(
         size = {"batch_size": batch, "height": height, "width": width, "arch": "resnet50"}
         options = argparse.Namespace(**size, noise_type=0, device=args.device)
         found.append(
-            show(kind, partial(setup, options, "fp32"), args, **size, gflop=round(work(options).flops / 1e9, 1))
+            show(kind, partial(setup, options, "ours, fp32"), args, **size, gflop=round(work(options).flops / 1e9, 1))
         )
     terms: Terms = {
         "n H W": lambda x: x["batch_size"] * x["height"] * x["width"],
         "n": lambda x: x["batch_size"],
         "1": lambda _: 1,
     }
-    return [law(found, COST[args.device[:3]], terms), law(found, "peak_MB", terms)]
+    return [law(found, COST[args.device[:3]], terms)]
 
 
 def law(found: Sequence[Line], of: str, terms: Terms, **facts: Any) -> Line:

@@ -77,8 +77,11 @@ class Strip:
     left_out: tuple[np.ndarray, np.ndarray]
 
 
-def strips(gallery: Gallery, pids: np.ndarray, camids: np.ndarray, columns: int) -> Iterator[Strip]:
-    """The queries (B,) of a block that have a match, those of a camera together, about as many matches each."""
+def strips(gallery: Gallery, pids: np.ndarray, camids: np.ndarray) -> Iterator[Strip]:
+    """The queries (B,) of a block that have a match, those of a camera together, about as many matches each.
+
+    They are the same on all processes, and the same as without sharding.
+    """
     listed = gallery.of_identity(pids)
     same = (gallery.camids[listed] == camids[:, None]) & (listed >= 0)
     is_match = (listed >= 0) & ~same
@@ -87,7 +90,7 @@ def strips(gallery: Gallery, pids: np.ndarray, camids: np.ndarray, columns: int)
     for camera in np.unique(camids[count > 0]):
         rows = by_count[(camids[by_count] == camera) & (count[by_count] > 0)]
         most = count[rows[-1]]
-        size = max(1, STRIP // max(columns, (most + 2) * (gallery.junk + 1)))
+        size = max(1, STRIP // max(len(gallery.pids), (most + 2) * (gallery.junk + 1)))
         for some in np.array_split(rows, -(-len(rows) // size)):
             matches = np.where(is_match[some], listed[some], np.iinfo(np.int64).max)
             matches = np.sort(matches, axis=1)[:, : count[some[-1]]]

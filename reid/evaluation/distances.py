@@ -52,7 +52,9 @@ def squared_euclidean(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Te
 
     The next block overwrites a block.
     """
-    gallery_norms = torch.cat([rows.square().sum(dim=1) for rows in gallery.split(chunk)])
+    gallery_norms = gallery.new_empty(len(gallery))
+    for rows, norms in zip(gallery.split(chunk), gallery_norms.split(chunk), strict=True):
+        torch.sum(rows.square(), dim=1, out=norms)  # small results between large temporaries would split the heap
     whole = query.new_empty(min(chunk, len(query)), len(gallery))
     for rows in query.split(chunk):
         block = torch.add(rows.square().sum(dim=1, keepdim=True), gallery_norms, out=whole[: len(rows)])

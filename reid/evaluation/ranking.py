@@ -124,7 +124,7 @@ def rank_distances(
         for block in blocks:
             ids = pids[done : done + len(block)], camids[done : done + len(block)]
             _check_block(block, len(ids[0]), gallery)
-            found = list(strips(gallery, *ids, columns=block.shape[1]))
+            found = list(strips(gallery, *ids))
             for strip in found:
                 counts = slot_counts(block, strip, gallery)
                 tally.add(done + strip.rows, *match_ranks(counts, strip, gallery))

@@ -11,6 +11,8 @@ from torch import Tensor
 from reid.errors import ReidError
 from reid.evaluation.distances import DistanceSource, ordered_keys, squared_euclidean
 
+STRIP = 32  # rows of distances whose keys are made at a time: they are twice as large
+
 
 def k_reciprocal(k1: int = 20, k2: int = 6, weight: float = 0.3) -> DistanceSource:
     """A distance source for `ranking.rank` that re-ranks: `rank(..., distances=k_reciprocal())`.
@@ -37,7 +39,7 @@ def _blocks(query: Tensor, gallery: Tensor, chunk: int, k1: int, k2: int, weight
     for block in squared_euclidean(query, gallery, chunk):
         rows = slice(start, start + len(block))
         jaccard = torch.from_numpy(jaccard_distances(query_codes[rows], gallery_codes)).to(query.device)
-        yield (1 - weight) * jaccard + weight * block / scale[rows]
+        yield jaccard.mul_(1 - weight).add_(block.mul_(weight / scale[rows]))
         start = rows.stop
 
 
@@ -54,7 +56,8 @@ def nearest(images: Tensor, count: int, chunk: int) -> tuple[np.ndarray, np.ndar
         largest[rows] = block.amax(dim=1)
         own = torch.arange(len(block), device=block.device)
         block[own, start + own] = -1
-        positions[rows] = ordered_keys(block).topk(positions.shape[1], dim=1, largest=False).values & 0xFFFFFFFF
+        for place, strip in zip(positions[rows].split(STRIP), block.split(STRIP), strict=True):
+            place[:] = ordered_keys(strip).topk(positions.shape[1], dim=1, largest=False).values & 0xFFFFFFFF
         start = rows.stop
     return positions.numpy(), largest.clamp(min=torch.finfo(torch.float32).tiny).numpy()
 
@@ -101,10 +104,10 @@ def _codes(images: Tensor, neighbours: np.ndarray, largest: np.ndarray, k1: int,
 
 def jaccard_distances(query_codes: sparse.csr_array, gallery_codes: sparse.csc_array) -> np.ndarray:
     """1 - sum of minima / sum of maxima between rows that sum to one: (B, N) and (G, N) -> float32 (B, G)."""
-    number, overlap = gallery_codes.shape[0], []
-    for start, end in zip(query_codes.indptr[:-1], query_codes.indptr[1:], strict=True):
+    distances = np.ones((query_codes.shape[0], gallery_codes.shape[0]), dtype=np.float32)
+    for row, start, end in zip(distances, query_codes.indptr[:-1], query_codes.indptr[1:], strict=True):
         shared = gallery_codes[:, query_codes.indices[start:end]]
         own = np.repeat(query_codes.data[start:end], np.diff(shared.indptr))
-        overlap.append(np.bincount(shared.indices, np.minimum(own, shared.data), minlength=number))
-    minima = np.asarray(overlap)
-    return (1 - minima / (2 - minima)).astype(np.float32)
+        minima = np.bincount(shared.indices, np.minimum(own, shared.data), minlength=len(row))
+        row -= minima / (2 - minima)
+    return distances

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from reid.evaluation.counting import Gallery, Strip
+from reid.evaluation.counting import STRIP, Gallery, Strip
 from reid.evaluation.distances import ordered_keys
 
 NEGLIGIBLE = -32.0  # natural logarithm of a probability that changes no curve: 1e-14
@@ -42,17 +42,17 @@ class Expected:
         if strip.camera not in self._tables:
             self._tables[strip.camera] = _Shares(self._gallery.images(strip.camera), self._circle, counts.device)
         shares = self._tables[strip.camera]
-        present = torch.from_numpy(strip.matches >= 0).to(counts.device)
+        present = strip.matches >= 0
+        weights = torch.from_numpy(present / present.sum(axis=1, keepdims=True))
         own = torch.from_numpy(self._gallery.groups[strip.matches[:, 0]]).to(counts.device)
         closer = counts[:, :-1, : len(shares.images)]
         closer[torch.arange(len(own), device=own.device), :, own] = 0
         for slot in range(1, closer.shape[1]):
             closer[:, slot] += closer[:, slot - 1]
         expected = closer.float() @ (1 / shares.images.clamp(min=1))
-        weights = present / present.sum(dim=1, keepdim=True).double()
-        self._sum += weights[expected == 0].sum(dtype=torch.float64).cpu()
-        chosen = present & (expected > 0) & self._within_topk(expected)
-        self._sum += shares.generating_functions(closer[chosen], weights[chosen]).cpu()
+        self._sum += weights[(expected == 0).cpu()].sum()  # the function of certainty is one
+        chosen = torch.from_numpy(present).to(counts.device) & (expected > 0) & self._within_topk(expected)
+        self._sum += shares.generating_functions(closer[chosen], weights[chosen.cpu()]).cpu()
 
     def hits(self) -> np.ndarray:
         """The sum (topk,) over queries of the probability that the match is at each place."""
@@ -80,10 +80,8 @@ class _Shares:
         first = np.cumsum([0, *counts[:-1] + 1], dtype=np.int32)[which]
         self._first, self._ids = (torch.from_numpy(array).to(device) for array in (first, ids))
         logs = (1 + torch.from_numpy(values)[:, None] * (circle - 1)).log()
-        wide = "cpu" if device.type == "mps" else device  # the only device without float64
-        self._logs = torch.cat([logs.real.clamp(min=-700), logs.imag], dim=1).to(
-            wide
-        )  # a product with a zero: exp(-700)
+        logs = torch.cat([logs.real.clamp(min=-700), logs.imag], dim=1)  # exp(-700) stands for zero
+        self._logs = logs if device.type == "mps" else logs.to(device)  # which has no float64
 
     def generating_functions(self, closer: Tensor, weights: Tensor) -> Tensor:
         """The sum of those of distributions given by `closer` (n, I), images of each identity, times `weights` (n,)."""
@@ -96,7 +94,7 @@ class _Shares:
             used = occurrences.any(dim=0)
             sums = occurrences[:, used].to(self._logs) @ self._logs[used.to(self._logs.device)]
         modulus, angle = sums.chunk(2, dim=1)
-        modulus = modulus.exp_().mul_(weights[:, None].to(sums))
+        modulus = modulus.exp_().mul_(weights.to(sums)[:, None])
         return torch.complex((modulus * angle.cos()).sum(dim=0), (modulus * angle.sin_()).sum(dim=0))
 
 
@@ -129,7 +127,10 @@ class Sampled:
         `block` (B, G) are the distances of queries (B,) to the gallery, or to this process's part of it, and `rows`
         (R,) those of them that have a match.
         """
-        pids, camids = pids[rows], camids[rows]
+        pieces = np.array_split(rows, -(-len(rows) * len(self._gallery.pids) // STRIP))
+        return np.concatenate([self._drawn(block, piece, pids[piece], camids[piece]) for piece in pieces if len(piece)])
+
+    def _drawn(self, block: Tensor, rows: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> np.ndarray:
         keys = ordered_keys(block[torch.from_numpy(rows).to(block.device)]) + self._gallery.first
         camera = np.searchsorted(self._cameras, camids)
         count = self._count[camera][:, None]

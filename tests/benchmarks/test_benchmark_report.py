@@ -67,12 +67,20 @@ class TestTable:
         plan = [{"kind": "first", "batch_size": 8, "largest": 1200}, {"kind": "second", "batch_size": 8}]
         assert cells(report.table(plan)) == [["kind", "largest"], ["first", "1,200"], ["second", ""]]
 
+    def test_spells_out_what_has_parts(self):
+        lines = [line("ours", mAP={"clean": 88.512, "attacked": 29}), line("before")]
+        assert cells(report.table(lines))[1][-1] == "clean 88.5, attacked 29"
+
 
 class TestPage:
     def test_states_floor_command_conditions_and_machine(self, lines):
         page = report.page(lines, NOTES)
         assert "## Speed\n\nFloor: the light of it.\n\n" in page
         assert f"`{COMMAND}`: batch_size 16, Abacus, 2 threads, torch 2.15.\n\n{report.table(lines)}\n" in page
+
+    def test_says_what_else_is_to_be_said_of_a_subject(self, lines):
+        notes = NOTES | {"speed": NOTES["speed"] | {"text": "Mind this.\n"}}
+        assert "## Speed\n\nMind this.\n\nFloor: " in report.page(lines, notes)
 
     def test_has_a_table_for_each_command(self, lines):
         other = [line("ours", 2.0, command="python -m benchmarks.speed")]
@@ -81,11 +89,12 @@ class TestPage:
         assert report.table(other) in page
 
     def test_names_every_own_kind_above_twice_its_floor_and_the_reason(self, lines):
-        edge, above = line("ours, edge", 1.0), line("ours, odd", 1.01, benchmark="unknown")
-        _, above_list = report.page([*lines, edge, above], NOTES).split("## Still above twice its floor\n\n")
-        assert above_list.splitlines() == [
-            f"- `{COMMAND}`, ours, slow: 8 x. It waits.",
-            f"- `{COMMAND}`, ours, odd: 2.02 x. no reason recorded",
+        edge, odd = line("ours, edge", 1.0), line("ours, odd", 1.01, benchmark="unknown")
+        other = line("ours, slow", 2.0, command="python -m benchmarks.speed")
+        _, above = report.page([*lines, edge, odd, other], NOTES).split("## Still above twice its floor\n\n")
+        assert above.splitlines() == [
+            "- Speed, ours, slow, 8 x `--batch_size 16`, 4 x: It waits.",
+            "- unknown, ours, odd, 2.02 x: no reason recorded",
         ]
 
     def test_says_so_when_nothing_is_above(self, lines):
