@@ -120,7 +120,7 @@ def main() -> None:
     }
     if args.bf16:
         kinds["ours, bf16"] = partial(ours, args, "bf16")
-    measure.lines("attack_step", kinds, baseline="literal", work=work(args), **measure.facts(args))
+    measure.lines("attack_step", kinds, baseline="literal", once=["literal"], work=work(args), **measure.facts(args))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ once. One JSON line per kind comes out of `lines`.
 """
 
 import argparse
+import contextlib
+import ctypes
+import gc
 import json
 import multiprocessing
 import os
@@ -152,10 +155,19 @@ def _serve(setup: Setup, threads: int, device: str, pipe: Connection) -> None:
     """In a process of its own: do the job once at each message, answer with seconds and MB above those of the start."""
     torch.set_num_threads(threads)
     step = setup()
+    _release()
+    before = _start_peak(device)  # once: what a step leaves allocated for the next one counts
     while pipe.recv():
-        before = _start_peak(device)
+        _start_peak(device)
         seconds = _timed(step, device)
         pipe.send((seconds, (_peak(device) - before) / MEGABYTE))
+
+
+def _release() -> None:
+    """Give the memory that the setup has freed back to the system."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _timed(step: Step, device: str) -> float:

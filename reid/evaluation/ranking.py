@@ -5,7 +5,9 @@ Nothing is sorted but the true matches: the rank of a match is the number of gal
 """
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,9 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from reid.errors import ReidError
-from reid.evaluation.counting import JUNK_PID, Gallery, match_ranks, slot_counts, strips
+from reid.evaluation.counting import JUNK_PID, Gallery, Strip, match_ranks, slot_counts, strips
 from reid.evaluation.distances import BY_NAME, DistanceSource, as_features, squared_euclidean
 from reid.evaluation.single_shot import Expected, Sampled
+from reid.evaluation.threads import in_threads
 from reid.training import distributed
 
 __all__ = ["JUNK_PID", "Ranking", "chance_average_precision", "rank", "rank_distances"]
@@ -120,16 +123,17 @@ def rank_distances(
     expected = None if cuhk03_repeats else Expected(gallery, topk)
     sampled = Sampled(gallery, camids, cuhk03_repeats, cuhk03_seed) if cuhk03_repeats else None
     tally, done = _Tally(topk), 0
-    with tqdm(total=len(pids), desc="ranking", leave=False, disable=None) as bar:
+    bar = tqdm(total=len(pids), desc="ranking", leave=False, disable=None)
+    with bar, nullcontext(map) if sharded else in_threads() as score_all:  # processes send in one order: no threads
         for block in blocks:
             ids = pids[done : done + len(block)], camids[done : done + len(block)]
             _check_block(block, len(ids[0]), gallery)
             found = list(strips(gallery, *ids))
-            for strip in found:
-                counts = slot_counts(block, strip, gallery)
-                tally.add(done + strip.rows, *match_ranks(counts, strip, gallery))
+            scored = score_all(partial(_score, block, gallery, expected), found)
+            for strip, (ranks, kept, functions) in zip(found, scored, strict=True):
+                tally.add(done + strip.rows, ranks, kept)
                 if expected is not None:
-                    expected.add(counts, strip)
+                    expected.add(functions)
             if sampled is not None and found:
                 tally.add_sampled(sampled.places(block, np.sort(np.concatenate([s.rows for s in found])), *ids))
             done += len(block)
@@ -139,6 +143,14 @@ def rank_distances(
     if expected is not None:
         tally.hits["cuhk03"] = expected.hits()
     return tally.ranking(len(pids))
+
+
+def _score(
+    block: Tensor, gallery: Gallery, expected: Expected | None, strip: Strip
+) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
+    """Ranks of the matches of a strip, sizes of its counted galleries, and its part of the expected cuhk03 curve."""
+    counts = slot_counts(block, strip, gallery)
+    return *match_ranks(counts, strip, gallery), expected.functions(counts, strip) if expected else None
 
 
 def chance_average_precision(kept: np.ndarray, matches: np.ndarray) -> np.ndarray:
