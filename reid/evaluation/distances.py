@@ -54,10 +54,10 @@ def squared_euclidean(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Te
     """
     gallery_norms = gallery.new_empty(len(gallery))
     for rows, norms in zip(gallery.split(chunk), gallery_norms.split(chunk), strict=True):
-        torch.sum(rows.square(), dim=1, out=norms)  # small results between large temporaries would split the heap
+        torch.sum(rows * rows, dim=1, out=norms)  # small results between large temporaries would split the heap
     whole = query.new_empty(min(chunk, len(query)), len(gallery))
     for rows in query.split(chunk):
-        block = torch.add(rows.square().sum(dim=1, keepdim=True), gallery_norms, out=whole[: len(rows)])
+        block = torch.add((rows * rows).sum(dim=1, keepdim=True), gallery_norms, out=whole[: len(rows)])
         with full_precision(query.device):
             block.addmm_(rows, gallery.T, alpha=-2)
         yield block.clamp_(min=0)
