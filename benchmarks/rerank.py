@@ -15,11 +15,11 @@ import torch
 
 from benchmarks import measure
 from benchmarks.ranking import SIZES, problem, product
+from reid.evaluation.ranking import block_rows
 from reid.evaluation.rerank import k_reciprocal
 from reid.training import cli
 
 K1, K2, WEIGHT = 20, 6, 0.3
-CHUNK = 512
 
 
 def literal(query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:
@@ -58,7 +58,7 @@ def mutual(order: np.ndarray, i: int, k: int) -> np.ndarray:
 
 
 def ours(query: torch.Tensor, gallery: torch.Tensor) -> None:
-    deque(k_reciprocal(K1, K2, WEIGHT)(query, gallery, CHUNK), maxlen=0)
+    deque(k_reciprocal(K1, K2, WEIGHT)(query, gallery, block_rows(len(gallery))), maxlen=0)
 
 
 def product_of_all(images: torch.Tensor) -> None:

@@ -35,7 +35,7 @@ from benchmarks import attack_step, extraction, measure
 from reid import attacks, models
 from reid.attacks import MISGD
 from reid.attacks.meta import Batch, meta_step
-from reid.evaluation.ranking import BLOCK, CHUNK, rank
+from reid.evaluation.ranking import block_rows, rank
 from reid.training import cli, distributed, job
 from reid.training.seeds import generator
 
@@ -72,7 +72,7 @@ def ranked(images: int, length: int, queries: int, rows: int, device: str) -> me
 
 def rows_of(images: int, queries: int) -> int:
     """The rows of distances that `rank` keeps at a time."""
-    return min(CHUNK, BLOCK // images, queries)
+    return min(block_rows(images), queries)
 
 
 def ranking(args: argparse.Namespace) -> list[Line]:

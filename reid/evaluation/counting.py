@@ -2,8 +2,9 @@
 
 The matches of a query, sorted by distance, cut the gallery into slots: slot s holds the images that come after s
 matches. What is kept of a query is the number of images of each group in each slot, a group being an identity in other
-cameras than the query's, or all of the query's camera. A table of equal steps of distance gives the slot of almost all
-images; those that share a step with a match are compared with it, distance first, then position in the gallery.
+cameras than the query's, or all of the query's camera. Images behind the last match are set aside first, mostly nearly
+all. A table of equal steps of distance gives the slot of almost all others; those that share a step with a match are
+compared with it, distance first, then position in the gallery.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from reid.training import distributed
 
 JUNK_PID = -1
 STEPS = 2048
-STRIP = 2**20  # gallery distances that are sorted into slots at a time: a few megabytes, so they stay in the cache
+STRIP = 2**21  # gallery distances that are sorted into slots at a time: a few megabytes, so they stay in the cache
 
 
 class Gallery:
@@ -100,35 +101,39 @@ def strips(gallery: Gallery, pids: np.ndarray, camids: np.ndarray) -> Iterator[S
 
 
 def slot_counts(block: Tensor, strip: Strip, gallery: Gallery) -> Tensor:
-    """Images (R, P + 1, groups) of each group in each slot of the queries of a strip, int32.
+    """Images (R, P, groups) of each group in each slot of the queries of a strip, int32, but those after all matches.
 
     `block` (B, G) float32 are the distances of a block of queries to the gallery, or to this process's part.
     A match belongs to the slot of the matches before it, so slots 0 .. m hold all up to and with match m.
     """
     rows = torch.from_numpy(strip.rows).to(block.device)
     matches = torch.from_numpy(strip.matches).to(block.device)
-    width, number = gallery.junk + 1, matches.shape[1]
+    number = matches.shape[1]
     targets = gallery.total(_own(block, rows, matches - gallery.first))
     targets, order = targets.masked_fill_(matches < 0, torch.inf).sort(dim=1, stable=True)
     table = _Table(targets, matches.gather(1, order))
-    index = table.rough_slots(block.index_select(0, rows), width)
-    index += _column_groups(gallery, strip.camera, block.device)
+    steps = table.steps(block.index_select(0, rows), slice(None))
     query, place = (torch.from_numpy(ids).to(block.device) for ids in strip.left_out)
     here = (place >= gallery.first) & (place < gallery.first + block.shape[1])
-    index[query[here], place[here] - gallery.first] = gallery.junk
-    counts = torch.zeros(len(rows), (number + 2) * width, dtype=torch.int32, device=block.device)
-    counts.scatter_add_(1, index, torch.ones_like(index, dtype=torch.int32))
-    query, column = (index >= (number + 1) * width).nonzero(as_tuple=True)
-    slot = table.slots(query, block[rows[query], column], column + gallery.first)
-    exact = slot * width + index[query, column] % width + query * counts.shape[1]
-    counts.view(-1).index_add_(0, exact, torch.ones_like(exact, dtype=torch.int32))
-    return gallery.total(counts.view(len(rows), number + 2, width)[:, :-1])
+    steps[query[here], place[here] - gallery.first] = torch.nan
+    found = _at_most(steps, table.last)
+    query, column = _rows_and_columns(found, steps.shape)
+    slot = table.rough_slots(query, steps.flatten().index_select(0, found))
+    unsure = (slot > number).nonzero()[:, 0]
+    some, columns = query[unsure], column[unsure]
+    slot[unsure] = table.slots(some, block[rows[some], columns], columns + gallery.first)
+    index = slot.add_(query, alpha=number + 1).mul_(gallery.junk + 1)
+    index += _column_groups(gallery, strip.camera, block.device).index_select(0, column)
+    counts = torch.zeros(len(rows), number + 1, gallery.junk + 1, dtype=torch.int32, device=block.device)
+    counts.view(-1).scatter_add_(0, index, torch.ones_like(index, dtype=torch.int32))
+    return gallery.total(counts[:, :-1])
 
 
 def match_ranks(counts: Tensor, strip: Strip, gallery: Gallery) -> tuple[np.ndarray, np.ndarray]:
     """Ranks (R, P), from 1, ascending, of the matches, 0 where none is; and sizes (R,) of the counted galleries."""
     closer = counts[:, :, : gallery.junk].sum(dim=2, dtype=torch.int32).cumsum(dim=1).cpu().numpy()
-    return np.where(strip.matches >= 0, closer[:, :-1], 0), closer[:, -1]
+    left_out = np.bincount(strip.left_out[0], minlength=len(closer))
+    return np.where(strip.matches >= 0, closer, 0), (gallery.groups != gallery.junk).sum() - left_out
 
 
 def _own(block: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -147,7 +152,7 @@ class _Table:
     """Where the matches of each query lie: their distances `targets` (R, P), ascending, inf where none is, and places.
 
     The range from the first to the last is divided into STEPS equal steps, with one more on either side. Rounding
-    cannot put two distances in the wrong order of steps, only in the same.
+    cannot put two distances in the wrong order of steps, only in the same. `last` (R, 1) is the step of the last match.
     """
 
     def __init__(self, targets: Tensor, places: Tensor) -> None:
@@ -155,22 +160,24 @@ class _Table:
         first, last = targets[:, :1], targets.masked_fill(targets.isinf(), -torch.inf).amax(dim=1, keepdim=True)
         step = last / (STEPS - 1) - first / (STEPS - 1)
         self._start, self._scale = first - step, (1 / step).clamp_(max=torch.finfo(step.dtype).max)
-        steps = self._step_of(targets.clone(), slice(None))
-        self._within = steps.new_zeros(len(targets), STEPS + 2).scatter_add_(1, steps, targets.isfinite().long())
-        self._before = self._within.cumsum(dim=1).sub_(self._within)
+        self.last = self.steps(last.clone(), slice(None))
+        steps = _whole(self.steps(targets.clone(), slice(None)))
+        self._within = torch.zeros(len(targets), STEPS + 2, dtype=torch.int32, device=targets.device)
+        self._within.scatter_add_(1, steps, targets.isfinite().int())
+        self._before = self._within.cumsum(dim=1, dtype=torch.int32).sub_(self._within)
+        self._rough = self._before.masked_fill(self._within > 0, targets.shape[1] + 1)
 
-    def _step_of(self, distances: Tensor, queries: Tensor | slice) -> Tensor:
-        """Steps from 0 to STEPS + 1, int64, in which distances of `queries` lie; `distances` are overwritten."""
-        return distances.sub_(self._start[queries]).mul_(self._scale[queries]).clamp_(0, STEPS + 1).long()
+    def steps(self, distances: Tensor, queries: Tensor | slice) -> Tensor:
+        """Steps, with fractions, in which `distances` (R, N) of `queries` lie; these are overwritten."""
+        return distances.sub_(self._start[queries]).mul_(self._scale[queries])
 
-    def rough_slots(self, distances: Tensor, width: int) -> Tensor:
-        """`width` x slots (R, G) of distances (R, G), which are overwritten; P + 1 where the step holds a match."""
-        slots = self._before.masked_fill(self._within > 0, self._targets.shape[1] + 1).mul_(width)
-        return slots.gather(1, self._step_of(distances, slice(None)))
+    def rough_slots(self, query: Tensor, steps: Tensor) -> Tensor:
+        """Slots of images at `steps` of `query`, both (n,); P + 1 where the step holds a match."""
+        return self._rough.flatten().index_select(0, _whole(steps).add_(query, alpha=STEPS + 2))
 
     def slots(self, query: Tensor, distance: Tensor, place: Tensor) -> Tensor:
         """Exact slots of images at `place` in the gallery and `distance` of `query`, all (n,), by bisection."""
-        steps = self._step_of(distance[:, None].clone(), query)[:, 0]
+        steps = _whole(self.steps(distance[:, None].clone(), query)[:, 0])
         low = self._before[query, steps]
         high = low + self._within[query, steps]
         while bool((low < high).any()):
@@ -180,3 +187,22 @@ class _Table:
             after = (low < high) & ((target < distance) | ((target == distance) & (its_place < place)))
             low, high = torch.where(after, middle + 1, low), torch.where(after, high, middle)
         return low
+
+
+def _whole(steps: Tensor) -> Tensor:
+    """Whole numbers of steps, int64, from 0 to STEPS + 1; `steps` are overwritten."""
+    return steps.clamp_(0, STEPS + 1).long()
+
+
+def _at_most(values: Tensor, limits: Tensor) -> Tensor:
+    """Positions (n,), counted row by row, of the values (R, G) that are at most the limit (R, 1) of their row."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(values.numpy() <= limits.numpy()))  # several times faster than torch's
+    return (values <= limits).flatten().nonzero()[:, 0]
+
+
+def _rows_and_columns(found: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Row and column (n,) of ascending positions (n,) in a matrix of this shape, without n divisions."""
+    ends = torch.searchsorted(found, torch.arange(shape[0] + 1, device=found.device) * shape[1])
+    row = torch.arange(shape[0], device=found.device).repeat_interleave(ends.diff(), output_size=len(found))
+    return row, torch.sub(found, row, alpha=shape[1])

@@ -22,7 +22,11 @@ from reid.evaluation.threads import in_threads
 from reid.training import distributed
 
 __all__ = ["JUNK_PID", "Ranking", "chance_average_precision", "rank", "rank_distances"]
-CHUNK, BLOCK = 512, 2**27  # rows of a block of distances, and its size, at most
+
+
+def block_rows(images: int) -> int:
+    """Queries whose distances to a gallery of so many images are in memory at a time: up to 512 MB, but at least 64."""
+    return min(1024, max(64, 2**27 // images))
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,9 @@ def rank(
     """Rank the gallery (G, D) for every query (Q, D) by `distances` and score the ranking.
 
     Features may have any float type; they are compared in float32, on the device where they are. At most
-    `chunk` rows of distances are in memory at once (None: 512, less for a gallery beyond 260,000 images). The protocol
-    and the other options are those of `rank_distances`. Where `sharded`, each process has all queries and its own part
-    of the gallery.
+    `chunk` rows of distances are in memory at once (None: 1024, fewer for a gallery beyond 131,000 images). The
+    protocol and the other options are those of `rank_distances`. Where `sharded`, each process has all queries and its
+    own part of the gallery.
     Raises ReidError for features of wrong shape or with NaN or infinite values, where `rank_distances` does, and for a
     sharded gallery whose distances need all of it (re-ranking).
     """
@@ -82,7 +86,7 @@ def rank(
         )
     largest = max(distributed.every(len(gallery))) if sharded else len(gallery)
     return rank_distances(
-        distances(query, gallery.to(query.device), chunk or min(CHUNK, max(1, BLOCK // largest))),
+        distances(query, gallery.to(query.device), chunk or block_rows(largest)),
         query_pids,
         gallery_pids,
         query_camids,
@@ -123,7 +127,7 @@ def rank_distances(
     expected = None if cuhk03_repeats else Expected(gallery, topk)
     sampled = Sampled(gallery, camids, cuhk03_repeats, cuhk03_seed) if cuhk03_repeats else None
     tally, done = _Tally(topk), 0
-    bar = tqdm(total=len(pids), desc="ranking", leave=False, disable=None)
+    bar = tqdm(total=len(pids), desc="ranking", leave=False, disable=None if distributed.is_main() else True)
     with bar, nullcontext(map) if sharded else in_threads() as score_all:  # processes send in one order: no threads
         for block in blocks:
             ids = pids[done : done + len(block)], camids[done : done + len(block)]

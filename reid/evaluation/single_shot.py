@@ -48,14 +48,15 @@ class Expected:
         present = strip.matches >= 0
         weights = torch.from_numpy(present / present.sum(axis=1, keepdims=True))
         own = torch.from_numpy(self._gallery.groups[strip.matches[:, 0]]).to(counts.device)
-        closer = counts[:, :-1, : len(shares.images)]
+        closer = counts[:, :, : len(shares.images)]
         closer[torch.arange(len(own), device=own.device), :, own] = 0
         for slot in range(1, closer.shape[1]):
             closer[:, slot] += closer[:, slot - 1]
         expected = closer.float() @ (1 / shares.images.clamp(min=1))
         certain = weights[(expected == 0).cpu()].sum()  # their function is one
         chosen = torch.from_numpy(present).to(counts.device) & (expected > 0) & self._within_topk(expected)
-        return certain + shares.generating_functions(closer[chosen], weights[chosen.cpu()]).cpu()
+        some = closer.flatten(0, 1).index_select(0, chosen.flatten().nonzero()[:, 0])
+        return certain + shares.generating_functions(some, weights[chosen.cpu()]).cpu()
 
     def add(self, functions: Tensor) -> None:
         """Add the queries of a strip."""
@@ -84,22 +85,25 @@ class _Shares:
         counts, which = np.unique(images, return_inverse=True)
         shares = [np.arange(count + 1) / max(count, 1) for count in counts]
         values, ids = np.unique(np.concatenate(shares), return_inverse=True)
-        first = np.cumsum([0, *counts[:-1] + 1], dtype=np.int32)[which]
-        self._first, self._ids = (torch.from_numpy(array).to(device) for array in (first, ids))
-        logs = (1 + torch.from_numpy(values)[:, None] * (circle - 1)).log()
-        logs = torch.cat([logs.real.clamp(min=-700), logs.imag], dim=1)  # exp(-700) stands for zero
+        first = np.cumsum([0, *counts[:-1] + 1])[which]
+        self._first, self._ids = (torch.from_numpy(x.astype(np.int32)).to(device) for x in (first, ids))
+        parts = circle - 1
+        real, imaginary = (torch.from_numpy(values)[:, None] * part for part in (parts.real, parts.imag))
+        real += 1
+        modulus = (real.square() + imaginary.square()).log_().div_(2)
+        logs = torch.cat([modulus.clamp_(min=-700), torch.atan2(imaginary, real)], dim=1)  # exp(-700) stands for zero
         self._logs = logs if device.type == "mps" else logs.to(device)  # which has no float64
 
     def generating_functions(self, closer: Tensor, weights: Tensor) -> Tensor:
         """The sum of those of distributions given by `closer` (n, I), images of each identity, times `weights` (n,)."""
-        ids = self._ids.expand(len(closer), -1).gather(1, (closer + self._first).long())
+        ids = self._ids.index_select(0, (closer + self._first).flatten()).view(closer.shape)
         if len(self._logs) > FEW * closer.shape[1]:
             sums = embedding_bag(ids.to(self._logs.device), self._logs, mode="sum")
         else:
-            occurrences = torch.zeros(len(closer), len(self._logs), device=closer.device)
-            occurrences.scatter_add_(1, ids, occurrences.new_ones(ids.shape))
-            used = occurrences.any(dim=0)
-            sums = occurrences[:, used].to(self._logs) @ self._logs[used.to(self._logs.device)]
+            size = len(ids), len(self._logs)
+            ids += torch.arange(size[0], dtype=torch.int32, device=ids.device)[:, None] * size[1]
+            occurrences = torch.bincount(ids.flatten(), minlength=size[0] * size[1]).view(size)
+            sums = occurrences.to(self._logs) @ self._logs
         modulus, angle = sums.chunk(2, dim=1)
         modulus = modulus.exp_().mul_(weights.to(sums)[:, None])
         return torch.complex((modulus * angle.cos()).sum(dim=0), (modulus * angle.sin_()).sum(dim=0))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from literal_ranking import literal_distances, literal_ranking
 
 from reid.errors import ReidError
+from reid.evaluation import distances
 from reid.evaluation.distances import cosine, ordered_keys, squared_euclidean
 from reid.evaluation.ranking import chance_average_precision, rank, rank_distances
 
@@ -259,6 +260,15 @@ def test_reduced_precision_chosen_by_the_caller_is_not_used():
     torch.testing.assert_close(
         block, torch.cdist(*[side.double() for side in features]).square().float(), atol=1e-4, rtol=1e-4
     )
+
+
+def test_distances_are_the_same_in_small_pieces(monkeypatch):
+    query, gallery, *_ = problem = random_problem()
+    monkeypatch.setattr(distances, "TILE", 70)
+    found = torch.cat([block.clone() for block in squared_euclidean(*map(torch.from_numpy, (query, gallery)), chunk=7)])
+    expected = np.square(query[:, None].astype(np.float64) - gallery).sum(axis=2)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert rank(*problem, chunk=7).mAP == pytest.approx(rank_distances([found], *problem[2:]).mAP, abs=1e-12)
 
 
 def test_cosine_ignores_the_length_of_the_features():
