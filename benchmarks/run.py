@@ -31,8 +31,8 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "colour": ["--backward table", "--backward none", "--backward both", "--backward table --threads 1"],
     "ranking": [
         "--size market --queries 337 --repeats 3",  # a tenth, since the literal kind takes minutes for each thousand
-        "--size market --kinds 'matrix product alone' 'fast-reid, Cython' ours",
-        "--size msmt17 --queries 11659 --repeats 1 --kinds 'matrix product alone' ours",
+        "--size market --kinds 'matrix product alone' 'fast-reid, Cython' ours --repeats 11",
+        "--size msmt17 --queries 11659 --repeats 3 --kinds 'matrix product alone' ours",
     ],
     "rerank": ["--queries 337 --gallery 1591", "--kinds 'matrix product alone' ours"],
     "extraction": [""],

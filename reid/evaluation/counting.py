@@ -101,10 +101,11 @@ def strips(gallery: Gallery, pids: np.ndarray, camids: np.ndarray) -> Iterator[S
 
 
 def slot_counts(block: Tensor, strip: Strip, gallery: Gallery) -> Tensor:
-    """Images (R, P, groups) of each group in each slot of the queries of a strip, int32, but those after all matches.
+    """Images (R, P + 1, groups) of each group in each slot of the queries of a strip, int32.
 
     `block` (B, G) float32 are the distances of a block of queries to the gallery, or to this process's part.
-    A match belongs to the slot of the matches before it, so slots 0 .. m hold all up to and with match m.
+    A match belongs to the slot of the matches before it, so slots 0 .. m hold all up to and with match m. Not
+    all images behind the last match are counted in slot P.
     """
     rows = torch.from_numpy(strip.rows).to(block.device)
     matches = torch.from_numpy(strip.matches).to(block.device)
@@ -126,12 +127,12 @@ def slot_counts(block: Tensor, strip: Strip, gallery: Gallery) -> Tensor:
     index += _column_groups(gallery, strip.camera, block.device).index_select(0, column)
     counts = torch.zeros(len(rows), number + 1, gallery.junk + 1, dtype=torch.int32, device=block.device)
     counts.view(-1).scatter_add_(0, index, torch.ones_like(index, dtype=torch.int32))
-    return gallery.total(counts[:, :-1])
+    return gallery.total(counts)
 
 
 def match_ranks(counts: Tensor, strip: Strip, gallery: Gallery) -> tuple[np.ndarray, np.ndarray]:
     """Ranks (R, P), from 1, ascending, of the matches, 0 where none is; and sizes (R,) of the counted galleries."""
-    closer = counts[:, :, : gallery.junk].sum(dim=2, dtype=torch.int32).cumsum(dim=1).cpu().numpy()
+    closer = counts[:, :-1, : gallery.junk].sum(dim=2, dtype=torch.int32).cumsum(dim=1).cpu().numpy()
     left_out = np.bincount(strip.left_out[0], minlength=len(closer))
     return np.where(strip.matches >= 0, closer, 0), (gallery.groups != gallery.junk).sum() - left_out
 
@@ -165,14 +166,14 @@ class _Table:
         self._within = torch.zeros(len(targets), STEPS + 2, dtype=torch.int32, device=targets.device)
         self._within.scatter_add_(1, steps, targets.isfinite().int())
         self._before = self._within.cumsum(dim=1, dtype=torch.int32).sub_(self._within)
-        self._rough = self._before.masked_fill(self._within > 0, targets.shape[1] + 1)
+        self._rough = self._before.add(self._within, alpha=targets.shape[1] + 1)
 
     def steps(self, distances: Tensor, queries: Tensor | slice) -> Tensor:
         """Steps, with fractions, in which `distances` (R, N) of `queries` lie; these are overwritten."""
         return distances.sub_(self._start[queries]).mul_(self._scale[queries])
 
     def rough_slots(self, query: Tensor, steps: Tensor) -> Tensor:
-        """Slots of images at `steps` of `query`, both (n,); P + 1 where the step holds a match."""
+        """Slots of images at `steps` of `query`, both (n,); beyond P where the step holds a match."""
         return self._rough.flatten().index_select(0, _whole(steps).add_(query, alpha=STEPS + 2))
 
     def slots(self, query: Tensor, distance: Tensor, place: Tensor) -> Tensor:

@@ -53,18 +53,24 @@ def squared_euclidean(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Te
 
     The next block overwrites a block.
     """
-    gallery_norms = gallery.new_empty(len(gallery))
-    for rows, norms in zip(gallery.split(chunk), gallery_norms.split(chunk), strict=True):
-        torch.sum(rows * rows, dim=1, out=norms)  # small results between large temporaries would split the heap
+    query_norms, gallery_norms = squared_norms(query), squared_norms(gallery)
     whole = query.new_empty(min(chunk, len(query)), len(gallery))
-    for rows in query.split(chunk):
-        block, norms = whole[: len(rows)], (rows * rows).sum(dim=1, keepdim=True)
+    for rows, norms in zip(query.split(chunk), query_norms.split(chunk), strict=True):
+        block = whole[: len(rows)]
         tiles = zip(gallery.split(TILE), gallery_norms.split(TILE), block.split(TILE, dim=1), strict=True)
-        for tile, tile_norms, columns in tiles:
-            with full_precision(query.device):
-                product = rows @ tile.T
-            torch.sub(tile_norms, product, alpha=2, out=columns).add_(norms).clamp_(min=0)
+        with full_precision(query.device):
+            for tile, tile_norms, columns in tiles:
+                torch.sub(tile_norms, rows @ tile.T, alpha=2, out=columns).add_(norms[:, None]).clamp_(min=0)
         yield block
+
+
+def squared_norms(features: Tensor) -> Tensor:
+    """|f|^2 (N,) of features (N, D)."""
+    few = 64 if features.device.type == "cpu" else 2**14  # on a CPU, so many that their squares stay in the cache
+    norms = features.new_empty(len(features))
+    for rows, part in zip(features.split(few), norms.split(few), strict=True):
+        torch.sum(rows * rows, dim=1, out=part)
+    return norms
 
 
 def cosine(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+from torch.nn import functional
 
 from reid.evaluation.counting import STRIP, Gallery, Strip
 from reid.evaluation.distances import ordered_keys
@@ -48,14 +48,15 @@ class Expected:
         present = strip.matches >= 0
         weights = torch.from_numpy(present / present.sum(axis=1, keepdims=True))
         own = torch.from_numpy(self._gallery.groups[strip.matches[:, 0]]).to(counts.device)
-        closer = counts[:, :, : len(shares.images)]
+        closer = counts[:, :-1, : len(shares.images)]
         closer[torch.arange(len(own), device=own.device), :, own] = 0
         for slot in range(1, closer.shape[1]):
             closer[:, slot] += closer[:, slot - 1]
-        expected = closer.float() @ (1 / shares.images.clamp(min=1))
+        expected = (counts.float() @ shares.per_image)[:, :-1]
         certain = weights[(expected == 0).cpu()].sum()  # their function is one
         chosen = torch.from_numpy(present).to(counts.device) & (expected > 0) & self._within_topk(expected)
-        some = closer.flatten(0, 1).index_select(0, chosen.flatten().nonzero()[:, 0])
+        query, slot = chosen.nonzero(as_tuple=True)
+        some = counts.flatten(0, 1).index_select(0, query * counts.shape[1] + slot)[:, : len(shares.images)]
         return certain + shares.generating_functions(some, weights[chosen.cpu()]).cpu()
 
     def add(self, functions: Tensor) -> None:
@@ -82,6 +83,7 @@ class _Shares:
 
     def __init__(self, images: np.ndarray, circle: Tensor, device: torch.device) -> None:
         self.images = torch.from_numpy(images).to(device)
+        self.per_image = functional.pad(1 / self.images.clamp(min=1), (0, 2))  # nothing for the two other groups
         counts, which = np.unique(images, return_inverse=True)
         shares = [np.arange(count + 1) / max(count, 1) for count in counts]
         values, ids = np.unique(np.concatenate(shares), return_inverse=True)
@@ -98,7 +100,7 @@ class _Shares:
         """The sum of those of distributions given by `closer` (n, I), images of each identity, times `weights` (n,)."""
         ids = self._ids.index_select(0, (closer + self._first).flatten()).view(closer.shape)
         if len(self._logs) > FEW * closer.shape[1]:
-            sums = embedding_bag(ids.to(self._logs.device), self._logs, mode="sum")
+            sums = functional.embedding_bag(ids.to(self._logs.device), self._logs, mode="sum")
         else:
             size = len(ids), len(self._logs)
             ids += torch.arange(size[0], dtype=torch.int32, device=ids.device)[:, None] * size[1]
