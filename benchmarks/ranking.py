@@ -23,7 +23,7 @@ import torch
 from benchmarks import measure
 from reid.evaluation.distances import TILE
 from reid.evaluation.ranking import block_rows, rank
-from reid.training import cli
+from reid.training import cli, device
 from reid.training.seeds import generator
 
 # queries, queries by default, gallery, length of features, identities, cameras
@@ -144,6 +144,8 @@ def peer_module(package: str, pattern: str) -> types.ModuleType | None:
 
 def setup(kind: str, size: str, num_query: int, noise: float) -> measure.Step:
     job = KINDS[kind]
+    if kind.startswith("ours"):
+        device.resolve("cpu")  # as the scripts begin: freed memory is kept
     if kind in PEERS:
         job = partial(job, getattr(peer_module(*PEERS[kind][:2]), PEERS[kind][2]))
     return partial(job, *problem(size, num_query, noise))

@@ -10,8 +10,8 @@ from torch import Tensor
 from reid.defenses.batches import Batch
 from reid.defenses.inner import adam_pullback, adam_step
 from reid.defenses.network import Weights
-from reid.defenses.second import FastSecondDerivative
 from reid.errors import UsageError
+from reid.models.second import FastSecondDerivative
 from reid.training import distributed
 
 DEFENSES = ("none", "adversarial", "mixed", "meta")

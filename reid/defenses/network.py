@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from reid.defenses.second import FastSecondDerivative
 from reid.models.network import EMBEDDING, ReidModel
 
 Weights = dict[str, Tensor]
@@ -15,7 +14,7 @@ class TrainedNetwork(nn.Module):
 
     def __init__(self, model: ReidModel, num_virtual: int = 0, seed: int = 0) -> None:
         super().__init__()
-        self.model, self.checkpointing = model, model.checkpointing
+        self.model = model
         self.virtual_head: nn.Linear | None = None
         if num_virtual:
             self.virtual_head = nn.Linear(EMBEDDING, num_virtual)
@@ -48,10 +47,8 @@ class TrainedNetwork(nn.Module):
         """The forward pass as a pure function of `weights`.
 
         Batch normalisation uses the statistics of the batch at hand. Its running statistics, which inference uses,
-        follow the source set alone: a pass over virtual images leaves them as they are. A pass that will be derived
-        twice is not checkpointed: the first derivative would keep all that it computes again.
+        follow the source set alone: a pass over virtual images leaves them as they are.
         """
-        self.model.checkpointing = self.checkpointing and not FastSecondDerivative.active
         state = weights
         if virtual:
             state = weights | {name: value.clone() for name, value in self.named_buffers()}

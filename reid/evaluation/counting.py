@@ -197,9 +197,15 @@ def _whole(steps: Tensor) -> Tensor:
 
 def _at_most(values: Tensor, limits: Tensor) -> Tensor:
     """Positions (n,), counted row by row, of the values (R, G) that are at most the limit (R, 1) of their row."""
-    if values.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(values.numpy() <= limits.numpy()))  # several times faster than torch's
-    return (values <= limits).flatten().nonzero()[:, 0]
+    if values.device.type != "cpu":
+        return (values <= limits).flatten().nonzero()[:, 0]
+    mask = np.zeros(-(-values.numel() // 8) * 8, dtype=bool)
+    np.less_equal(values.numpy(), limits.numpy(), out=mask[: values.numel()].reshape(values.shape))
+    if np.count_nonzero(mask) > len(mask) // 10:
+        return torch.from_numpy(np.flatnonzero(mask))  # several times faster than torch's
+    eights = np.flatnonzero(mask.view(np.uint64))  # where few are found: first the groups of eight that hold any
+    found = np.flatnonzero(mask.view(np.uint64)[eights].view(bool))
+    return torch.from_numpy((eights[found >> 3] << 3) + (found & 7))
 
 
 def _rows_and_columns(found: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:

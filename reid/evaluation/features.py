@@ -57,8 +57,8 @@ def extract(
     Raises ReidError when more was spent than the attack's threat allows.
     """
     spent: dict[str, float] = {}
-    rows = []
     own = batches_here(len(store), batch_size)
+    rows, done = torch.empty(0, 0), 0
     with torch.no_grad():
         for _, pixels in progress(store.batches(own), len(own), "features"):
             images = to_images(pixels, compute.device)
@@ -67,9 +67,12 @@ def extract(
                 spent = largest(spent, on_batch)
             with compute.autocast():
                 features = victim(images)
-            rows.append(features.float().cpu())
+            if not done:  # all at once: a list of batches would need its memory twice when it is joined
+                rows = torch.empty(sum(map(len, own)), features.shape[1])
+            rows[done : done + len(features)] = features
+            done += len(features)
     for elsewhere in distributed.every(spent):
         spent = largest(spent, elsewhere)
     if attack is not None and (excess := beyond(spent, attack.threat)):
         raise ReidError(f"the attack left its budget: {'; '.join(excess)}; no score was computed")
-    return distributed.gather_blocks(rows, torch.device("cpu")) if whole else torch.cat(rows), spent
+    return distributed.gather_blocks([rows] if done else [], rows.device) if whole else rows, spent

@@ -55,8 +55,8 @@ class Expected:
         expected = (counts.float() @ shares.per_image)[:, :-1]
         certain = weights[(expected == 0).cpu()].sum()  # their function is one
         chosen = torch.from_numpy(present).to(counts.device) & (expected > 0) & self._within_topk(expected)
-        query, slot = chosen.nonzero(as_tuple=True)
-        some = counts.flatten(0, 1).index_select(0, query * counts.shape[1] + slot)[:, : len(shares.images)]
+        query, match = chosen.nonzero(as_tuple=True)
+        some = counts.flatten(0, 1).index_select(0, query * counts.shape[1] + match)[:, : len(shares.images)]
         return certain + shares.generating_functions(some, weights[chosen.cpu()]).cpu()
 
     def add(self, functions: Tensor) -> None:

@@ -51,7 +51,7 @@ class ReidModel(nn.Module):
     state dict has the keys of the released models. resMeta, the released defended model, is the resnet50
     without the ReLU of the stem, without the unused `base.fc`, and with another name for the head.
 
-    `checkpointing` trades time for memory: the blocks' activations are computed twice instead of kept.
+    `checkpointing` trades time for memory: the blocks' activations are computed again instead of kept.
     """
 
     def __init__(self, arch: str, num_classes: int) -> None:
@@ -83,12 +83,9 @@ class ReidModel(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Features (N, feature_dim) alone."""
-        base = self.base
-        x = base.bn1(base.conv1(self.normalise(images)))
-        if self.stem_relu:
-            x = base.relu(x)
-        x = base.maxpool(x)
-        for block in (*base.layer1, *base.layer2, *base.layer3, *base.layer4):
+        base, x = self.base, self.normalise(images)
+        stem = nn.Sequential(base.conv1, base.bn1, *([base.relu] if self.stem_relu else []), base.maxpool)
+        for block in (stem, *base.layer1, *base.layer2, *base.layer3, *base.layer4):
             x = checkpointed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
         return x.float().mean(dim=(2, 3))  # float32 from here on, whatever autocast chose for the convolutions
 

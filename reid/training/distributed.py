@@ -58,7 +58,7 @@ def gather(rows: Tensor) -> Tensor:
 def gather_blocks(blocks: Sequence[Tensor], device: torch.device) -> Tensor:
     """The rows of all processes, in order of rank, from any number of float32 blocks (N, D) on `device` of each."""
     if size() == 1:
-        return torch.cat(list(blocks))
+        return blocks[0] if len(blocks) == 1 else torch.cat(list(blocks))
     shapes = every((sum(map(len, blocks)), blocks[0].shape[1] if blocks else 0))
     rows = torch.zeros(sum(n for n, _ in shapes), max(d for _, d in shapes), device=device)
     if blocks:

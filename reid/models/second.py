@@ -9,7 +9,7 @@ Both are written with the built-in kernels of the first derivative alone.
 """
 
 import inspect
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,16 +26,6 @@ _conv_backward = torch.ops.aten.convolution_backward
 class FastSecondDerivative(TorchFunctionMode):
     """Inside this context, two-dimensional convolution without bias, and batch normalisation in training mode, have the
     same values and a fast second derivative."""
-
-    active = False
-
-    def __enter__(self) -> Self:
-        FastSecondDerivative.active = True
-        return super().__enter__()
-
-    def __exit__(self, *exception: Any) -> None:
-        FastSecondDerivative.active = False
-        super().__exit__(*exception)
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from reid.defenses.second import FastSecondDerivative
+from reid.models.second import FastSecondDerivative
 
 
 def layer_and_input(shape, seed=0, dtype=torch.float64):
