@@ -26,7 +26,7 @@ SIZE = ["--height", "80", "--width", "40"]
 def main() -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.precision")
     parser.add_argument("--demo", type=Path, default=Path("runs/demo"), metavar="DIR", help="folder of a finished demo")
-    parser.add_argument("--seeds", type=cli.positive_int, default=3, help="attacks per precision")
+    parser.add_argument("--seeds", type=cli.natural_int, default=3, help="attacks per precision; 0: none")
     cli.add_data_options(parser)
     args = parser.parse_args()
     args.height, args.width = 80, 40
@@ -51,10 +51,10 @@ def main() -> None:
         line = {
             "benchmark": "precision",
             "kind": precision,
-            "mAP_clean": round(100 * protocol.score().ranking.mAP, 2),
+            "mAP_clean": round(100 * protocol.score().ranking.mAP, 3),
             "mAP_attacked": [round(100 * value, 2) for value in attacked],
-            "mean": round(100 * mean(attacked), 2),
-            "std": round(100 * stdev(attacked), 2),
+            "mean": round(100 * mean(attacked), 2) if attacked else None,
+            "std": round(100 * stdev(attacked), 2) if len(attacked) > 1 else None,
             "lowest_cosine_to_fp32": round(torch.cosine_similarity(torch.cat(protocol.clean), exact).min().item(), 6),
             **measure.machine(2),
         }

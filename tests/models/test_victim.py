@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from reid.models import as_victim
+from reid.training.device import Compute
 
 
 def test_it_gives_the_features_that_the_model_gives_in_eval_mode(small, images):
@@ -25,6 +26,17 @@ def test_gradients_reach_the_images(small, images):
     images.requires_grad_(True)
     as_victim(small)(images).square().sum().backward()
     assert images.grad.abs().sum() > 0
+
+
+def test_bfloat16_features_are_float32_and_point_where_those_of_float32_do(small, images):
+    victim = as_victim(small)
+    with torch.no_grad():
+        exact = victim(images)
+        with Compute(torch.device("cpu"), "bf16").autocast():
+            rounded = victim(images)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    assert torch.cosine_similarity(rounded, exact).min() >= 0.9995
 
 
 def test_the_model_it_was_made_from_can_go_on_training(small, images):
