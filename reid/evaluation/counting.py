@@ -122,7 +122,7 @@ def slot_counts(block: Tensor, strip: Strip, gallery: Gallery) -> Tensor:
     slot = table.rough_slots(query, steps.flatten().index_select(0, found))
     unsure = (slot > number).nonzero()[:, 0]
     some, columns = query[unsure], column[unsure]
-    slot[unsure] = table.slots(some, block[rows[some], columns], columns + gallery.first)
+    slot[unsure] = table.slots(some, block[rows[some], columns], columns + gallery.first).long()
     index = slot.add_(query, alpha=number + 1).mul_(gallery.junk + 1)
     index += _column_groups(gallery, strip.camera, block.device).index_select(0, column)
     counts = torch.zeros(len(rows), number + 1, gallery.junk + 1, dtype=torch.int32, device=block.device)
@@ -174,7 +174,7 @@ class _Table:
 
     def rough_slots(self, query: Tensor, steps: Tensor) -> Tensor:
         """Slots of images at `steps` of `query`, both (n,); beyond P where the step holds a match."""
-        return self._rough.flatten().index_select(0, _whole(steps).add_(query, alpha=STEPS + 2))
+        return self._rough.flatten().index_select(0, _whole(steps).add_(query, alpha=STEPS + 2)).long()
 
     def slots(self, query: Tensor, distance: Tensor, place: Tensor) -> Tensor:
         """Exact slots of images at `place` in the gallery and `distance` of `query`, all (n,), by bisection."""

@@ -118,7 +118,7 @@ def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_in
     parser.add_argument(
         "--checkpointing",
         action="store_true",
-        help="compute activations twice instead of keeping them: slower, in less memory, the same result",
+        help="compute activations again instead of keeping them: slower, in less memory; the same but for rounding",
     )
 
 
