@@ -50,12 +50,12 @@ class Expected:
         own = torch.from_numpy(self._gallery.groups[strip.matches[:, 0]]).to(counts.device)
         closer = counts[:, :-1, : len(shares.images)]
         closer[torch.arange(len(own), device=own.device), :, own] = 0
-        for slot in range(1, closer.shape[1]):
-            closer[:, slot] += closer[:, slot - 1]
-        expected = (counts.float() @ shares.per_image)[:, :-1]
+        expected = (counts.float() @ shares.per_image).cumsum(dim=1)[:, :-1]
         certain = weights[(expected == 0).cpu()].sum()  # their function is one
         chosen = torch.from_numpy(present).to(counts.device) & (expected > 0) & self._within_topk(expected)
         query, match = chosen.nonzero(as_tuple=True)
+        for slot in range(1, int(match.max()) + 1 if len(match) else 0):
+            closer[:, slot] += closer[:, slot - 1]
         some = counts.flatten(0, 1).index_select(0, query * counts.shape[1] + match)[:, : len(shares.images)]
         return certain + shares.generating_functions(some, weights[chosen.cpu()]).cpu()
 
