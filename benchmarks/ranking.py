@@ -116,7 +116,7 @@ def literal_cmc(
 
 def product(query: torch.Tensor, gallery: torch.Tensor, *_: np.ndarray) -> None:
     """All inner products, in pieces as large as ours, nothing kept."""
-    for rows in query.split(block_rows(len(gallery))):
+    for rows in query.split(block_rows(len(query), len(gallery))):
         for tile in gallery.split(TILE):
             torch.mm(rows, tile.T)
 

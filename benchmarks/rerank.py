@@ -58,7 +58,7 @@ def mutual(order: np.ndarray, i: int, k: int) -> np.ndarray:
 
 
 def ours(query: torch.Tensor, gallery: torch.Tensor) -> None:
-    deque(k_reciprocal(K1, K2, WEIGHT)(query, gallery, block_rows(len(gallery))), maxlen=0)
+    deque(k_reciprocal(K1, K2, WEIGHT)(query, gallery, block_rows(len(query), len(gallery))), maxlen=0)
 
 
 def product_of_all(images: torch.Tensor) -> None:

@@ -72,7 +72,7 @@ def ranked(images: int, length: int, queries: int, rows: int, device: str) -> me
 
 def rows_of(images: int, queries: int) -> int:
     """The rows of distances that `rank` keeps at a time."""
-    return min(block_rows(images), queries)
+    return block_rows(queries, images)
 
 
 def ranking(args: argparse.Namespace) -> list[Line]:

@@ -18,7 +18,7 @@ from reid.training import distributed
 
 JUNK_PID = -1
 STEPS = 2048
-STRIP = 2**21  # gallery distances that are sorted into slots at a time: a few megabytes, so they stay in the cache
+STRIP = 3 * 2**20  # gallery distances that are sorted into slots at a time: a few megabytes, so they stay in the cache
 
 
 class Gallery:
@@ -101,7 +101,7 @@ def strips(gallery: Gallery, pids: np.ndarray, camids: np.ndarray) -> Iterator[S
 
 
 def slot_counts(block: Tensor, strip: Strip, gallery: Gallery) -> Tensor:
-    """Images (R, P + 1, groups) of each group in each slot of the queries of a strip, int32.
+    """Images (R, P + 1, groups) of each group in each slot of the queries of a strip, whole numbers as floats.
 
     `block` (B, G) float32 are the distances of a block of queries to the gallery, or to this process's part.
     A match belongs to the slot of the matches before it, so slots 0 .. m hold all up to and with match m. Not
@@ -125,14 +125,15 @@ def slot_counts(block: Tensor, strip: Strip, gallery: Gallery) -> Tensor:
     slot[unsure] = table.slots(some, block[rows[some], columns], columns + gallery.first).long()
     index = slot.add_(query, alpha=number + 1).mul_(gallery.junk + 1)
     index += _column_groups(gallery, strip.camera, block.device).index_select(0, column)
-    counts = torch.zeros(len(rows), number + 1, gallery.junk + 1, dtype=torch.int32, device=block.device)
-    counts.view(-1).scatter_add_(0, index, torch.ones_like(index, dtype=torch.int32))
+    exact = torch.float32 if len(gallery.pids) < 2**24 else torch.float64  # floats, because they go into a product
+    counts = torch.zeros(len(rows), number + 1, gallery.junk + 1, dtype=exact, device=block.device)
+    counts.view(-1).scatter_add_(0, index, torch.ones_like(index, dtype=exact))
     return gallery.total(counts)
 
 
 def match_ranks(counts: Tensor, strip: Strip, gallery: Gallery) -> tuple[np.ndarray, np.ndarray]:
     """Ranks (R, P), from 1, ascending, of the matches, 0 where none is; and sizes (R,) of the counted galleries."""
-    closer = counts[:, :-1, : gallery.junk].sum(dim=2, dtype=torch.int32).cumsum(dim=1).cpu().numpy()
+    closer = counts[:, :-1, : gallery.junk].sum(dim=2).long().cumsum(dim=1).cpu().numpy()
     left_out = np.bincount(strip.left_out[0], minlength=len(closer))
     return np.where(strip.matches >= 0, closer, 0), (gallery.groups != gallery.junk).sum() - left_out
 
@@ -165,8 +166,7 @@ class _Table:
         steps = _whole(self.steps(targets.clone(), slice(None)))
         self._within = torch.zeros(len(targets), STEPS + 2, dtype=torch.int32, device=targets.device)
         self._within.scatter_add_(1, steps, targets.isfinite().int())
-        self._before = self._within.cumsum(dim=1, dtype=torch.int32).sub_(self._within)
-        self._rough = self._before.add(self._within, alpha=targets.shape[1] + 1)
+        self._rough = self._within.cumsum(dim=1, dtype=torch.int32).add_(self._within, alpha=targets.shape[1])
 
     def steps(self, distances: Tensor, queries: Tensor | slice) -> Tensor:
         """Steps, with fractions, in which `distances` (R, N) of `queries` lie; these are overwritten."""
@@ -179,8 +179,9 @@ class _Table:
     def slots(self, query: Tensor, distance: Tensor, place: Tensor) -> Tensor:
         """Exact slots of images at `place` in the gallery and `distance` of `query`, all (n,), by bisection."""
         steps = _whole(self.steps(distance[:, None].clone(), query)[:, 0])
-        low = self._before[query, steps]
-        high = low + self._within[query, steps]
+        within = self._within[query, steps]
+        low = self._rough[query, steps] - within * (self._targets.shape[1] + 1)
+        high = low + within
         while bool((low < high).any()):
             middle = (low + high) // 2
             target = self._targets[query, middle.clamp(max=self._targets.shape[1] - 1)]
@@ -203,7 +204,7 @@ def _at_most(values: Tensor, limits: Tensor) -> Tensor:
     np.less_equal(values.numpy(), limits.numpy(), out=mask[: values.numel()].reshape(values.shape))
     if np.count_nonzero(mask) > len(mask) // 10:
         return torch.from_numpy(np.flatnonzero(mask))  # several times faster than torch's
-    eights = np.flatnonzero(mask.view(np.uint64))  # where few are found: first the groups of eight that hold any
+    eights = np.flatnonzero(mask.view(np.uint64) != 0)  # where few are found: first the groups of eight that hold any
     found = np.flatnonzero(mask.view(np.uint64)[eights].view(bool))
     return torch.from_numpy((eights[found >> 3] << 3) + (found & 7))
 

@@ -60,7 +60,8 @@ def squared_euclidean(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Te
         tiles = zip(gallery.split(TILE), gallery_norms.split(TILE), block.split(TILE, dim=1), strict=True)
         with full_precision(query.device):
             for tile, tile_norms, columns in tiles:
-                torch.sub(tile_norms, rows @ tile.T, alpha=2, out=columns).add_(norms[:, None]).clamp_(min=0)
+                distances = torch.sub(tile_norms, rows @ tile.T, alpha=2).add_(norms[:, None])
+                torch.clamp(distances, min=0, out=columns)
         yield block
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from reid.errors import ReidError
 from reid.evaluation.counting import JUNK_PID, Gallery, Strip, match_ranks, slot_counts, strips
-from reid.evaluation.distances import BY_NAME, DistanceSource, as_features, squared_euclidean
+from reid.evaluation.distances import BY_NAME, DistanceSource, as_features, full_precision, squared_euclidean
 from reid.evaluation.single_shot import Expected, Sampled
 from reid.evaluation.threads import in_threads
 from reid.training import distributed
@@ -24,9 +24,13 @@ from reid.training import distributed
 __all__ = ["JUNK_PID", "Ranking", "chance_average_precision", "rank", "rank_distances"]
 
 
-def block_rows(images: int) -> int:
-    """Queries whose distances to a gallery of so many images are in memory at a time: up to 512 MB, but at least 64."""
-    return min(1024, max(64, 2**27 // images))
+def block_rows(queries: int, images: int) -> int:
+    """Queries whose distances to a gallery of so many images are in memory at a time: up to 512 MB, but at least 64.
+
+    All blocks are of about the same size, and of at most 1280 queries.
+    """
+    most = min(1280, max(64, 2**27 // images))
+    return -(-queries // -(-queries // most))
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def rank(
     """Rank the gallery (G, D) for every query (Q, D) by `distances` and score the ranking.
 
     Features may have any float type; they are compared in float32, on the device where they are. At most
-    `chunk` rows of distances are in memory at once (None: 1024, fewer for a gallery beyond 131,000 images). The
+    `chunk` rows of distances are in memory at once (None: 1280, fewer for a gallery beyond 100,000 images). The
     protocol and the other options are those of `rank_distances`. Where `sharded`, each process has all queries and its
     own part of the gallery.
     Raises ReidError for features of wrong shape or with NaN or infinite values, where `rank_distances` does, and for a
@@ -86,7 +90,7 @@ def rank(
         )
     largest = max(distributed.every(len(gallery))) if sharded else len(gallery)
     return rank_distances(
-        distances(query, gallery.to(query.device), chunk or block_rows(largest)),
+        distances(query, gallery.to(query.device), chunk or block_rows(len(query), largest)),
         query_pids,
         gallery_pids,
         query_camids,
@@ -132,14 +136,16 @@ def rank_distances(
         for block in blocks:
             ids = pids[done : done + len(block)], camids[done : done + len(block)]
             _check_block(block, len(ids[0]), gallery)
-            found = list(strips(gallery, *ids))
-            scored = score_all(partial(_score, block, gallery, expected), found)
-            for strip, (ranks, kept, functions) in zip(found, scored, strict=True):
-                tally.add(done + strip.rows, ranks, kept)
-                if expected is not None:
-                    expected.add(functions)
-            if sampled is not None and found:
-                tally.add_sampled(sampled.places(block, np.sort(np.concatenate([s.rows for s in found])), *ids))
+            score = partial(_score, block, gallery, expected)
+            rows = []
+            with full_precision(block.device):
+                for strip, ranks, kept, functions in score_all(score, strips(gallery, *ids)):
+                    rows.append(strip.rows)
+                    tally.add(done + strip.rows, ranks, kept)
+                    if expected is not None:
+                        expected.add(functions)
+            if sampled is not None and rows:
+                tally.add_sampled(sampled.places(block, np.sort(np.concatenate(rows)), *ids))
             done += len(block)
             bar.update(len(block))
     if done != len(pids):
@@ -151,10 +157,10 @@ def rank_distances(
 
 def _score(
     block: Tensor, gallery: Gallery, expected: Expected | None, strip: Strip
-) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
-    """Ranks of the matches of a strip, sizes of its counted galleries, and its part of the expected cuhk03 curve."""
+) -> tuple[Strip, np.ndarray, np.ndarray, Tensor | None]:
+    """The strip, ranks of its matches, sizes of its counted galleries, and its part of the expected cuhk03 curve."""
     counts = slot_counts(block, strip, gallery)
-    return *match_ranks(counts, strip, gallery), expected.functions(counts, strip) if expected else None
+    return strip, *match_ranks(counts, strip, gallery), expected.functions(counts, strip) if expected else None
 
 
 def chance_average_precision(kept: np.ndarray, matches: np.ndarray) -> np.ndarray:
