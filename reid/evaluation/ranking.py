@@ -142,7 +142,7 @@ def rank_distances(
                 for strip, ranks, kept, functions in score_all(score, strips(gallery, *ids)):
                     rows.append(strip.rows)
                     tally.add(done + strip.rows, ranks, kept)
-                    if expected is not None:
+                    if expected is not None and functions is not None:
                         expected.add(functions)
             if sampled is not None and rows:
                 tally.add_sampled(sampled.places(block, np.sort(np.concatenate(rows)), *ids))
