@@ -51,6 +51,11 @@ anew() {  # anew VICTIM
   evaluate "$1" synth-a --attack $TYPE0 --adaptive --adaptive-iters 12 --adaptive-epochs 5
 }
 
+curve() {  # curve NAME=CHECKPOINT=RESULTS...
+  "$PYTHON" -m reid.report.curve -d synth-a --data $DATA $SIZE --steps 5 --eps 0 2 4 8 --out $OUT/curve.png --reuse \
+    --model "$@"
+}
+
 # Small networks gain little from a second thread, so two lanes share the cores.
 first_lane() {
   step "drawing people: synth-a and synth-virtual (rendered)" >&3
@@ -82,6 +87,7 @@ second_lane() {
   step "learning type 0 anew on A" >&3
   anew A
   "$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA $SIZE --out $OUT/attack.png
+  curve undefended=$OUT/A/model_best.pth=$OUT/results/A
 }
 
 echo "two lanes at once; what they print goes to $OUT/first.log and $OUT/second.log"
@@ -100,7 +106,6 @@ LANES=
 step "learning type 0 anew on D"
 anew D
 step "drawing the pictures, writing the summary"
-"$PYTHON" -m reid.report.curve -d synth-a --data $DATA $SIZE --steps 5 --eps 0 2 4 8 --out $OUT/curve.png \
-  --model undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
+curve undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
 [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
 "$PYTHON" -m reid.report.demo $OUT --seed "$SEED" --seconds "$(cat $OUT/seconds)"

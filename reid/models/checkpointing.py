@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from reid.models.second import FastSecondDerivative
+from reid.models.derivatives import FastDerivatives
 
 Found = tuple[Tensor | None, ...]
 
@@ -49,7 +49,8 @@ class _Again:
 
     def gradients(self, dy: Tensor, inputs: Sequence[Tensor], needed: Sequence[bool], graph: bool = False) -> Found:
         """Gradients of <dy, output> with respect to the inputs that are `needed`, as leaves, and None for others."""
-        output = self.output(inputs, {name: value.clone() for name, value in self.statistics.items()})
+        with FastDerivatives(second=graph):
+            output = self.output(inputs, {name: value.clone() for name, value in self.statistics.items()})
         wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
         found = iter(torch.autograd.grad(output, wanted, dy, create_graph=graph))
         return tuple(next(found) if need else None for need in needed)
@@ -82,7 +83,7 @@ class _BlockBackward(torch.autograd.Function):
         """Gradients with respect to dy and the inputs of the sum of <vector, gradient>."""
         needed = (True, *ctx.needed)
         dy, *inputs = leaves = _leaves(ctx.saved_tensors, needed)
-        with torch.enable_grad(), FastSecondDerivative():
+        with torch.enable_grad():
             gradients = ctx.again.gradients(dy, inputs, ctx.needed, graph=True)
         pairs = [(g, v) for g, v in zip(gradients, vectors, strict=True) if g is not None and v is not None]
         wanted = [value for value, need in zip(leaves, needed, strict=True) if need]

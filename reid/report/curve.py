@@ -4,7 +4,7 @@
         --model undefended=market.pth=attack/best_perturbation4.pth \\
                 defended=defenseModel/market/model_best.pth=relearnt/best_perturbation4.pth
 
-Writes the plotted numbers beside the picture, as JSON.
+Writes the plotted numbers beside the picture, as JSON. To add a model to a picture, draw all again with --reuse.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from reid.attacks import format_budget
 from reid.attacks.image_pgd import FeaturePGD
 from reid.errors import UsageError
 from reid.evaluation.adaptive import worst_relearnt
-from reid.evaluation.protocol import Protocol, test_samples
+from reid.evaluation.protocol import Protocol, fingerprint, test_samples
 from reid.files import sha256, write_atomically
 from reid.training import cli
 from reid.training.device import resolve
@@ -68,6 +68,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=cli.positive_int, default=15, help="steps of PGD on each image")
     parser.add_argument("--out", type=Path, default=Path("curve.png"), metavar="PNG", help="the picture to write")
+    parser.add_argument(
+        "--reuse",
+        action="store_true",
+        help="take the curves of models that are in the numbers beside --out instead of measuring them again",
+    )
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
     cli.add_data_options(parser)
     cli.add_compute_options(parser, precision="fp32")
@@ -90,13 +95,9 @@ def level(text: str) -> float:
     return value
 
 
-def curves(entries: Mapping[str, tuple[Protocol, Path]], levels: Sequence[float], steps: int) -> dict[str, Any]:
-    """mAP (fractions) at each budget of `levels` (in 1/255) of named models, each with the attacker file learnt on it.
-
-    That perturbation is projected into each budget; one learnt within that budget may be stronger. Returns eps, steps,
-    chance, and for each model noise_type, universal and pgd. Raises UsageError for a budget beyond that of a file.
-    """
-    for _, path in entries.values():
+def check_budgets(attackers: Sequence[Path], levels: Sequence[float]) -> None:
+    """Raises UsageError for a budget of `levels` (in 1/255) beyond that with which an attacker file was learnt."""
+    for path in attackers:
         threat = attacks.load(path).threat
         learnt = max(threat.eps_color, threat.eps_delta)
         if max(levels) / 255 > learnt + 1e-9:
@@ -104,35 +105,47 @@ def curves(entries: Mapping[str, tuple[Protocol, Path]], levels: Sequence[float]
                 f"--eps {max(levels):g} is beyond what {path} was learnt with, {format_budget(learnt)} per component; "
                 "learn it with a larger budget, or draw smaller ones"
             )
-    drawn: dict[str, Any] = {}
-    chance = 0.0
-    bar = tqdm(total=len(entries) * len(levels), desc="budgets", leave=False, disable=None)
-    for name, (protocol, path) in entries.items():
-        drawn[name] = {"noise_type": attacks.load(path).noise_type, UNIVERSAL: [], PGD: []}
-        for eps in levels:
-            noise = attacks.load(path, eps / 255).to(protocol.compute.device)
-            for key, attack in ((UNIVERSAL, noise), (PGD, FeaturePGD(protocol.victim, eps / 255, steps))):
-                ranking = protocol.score(attack if eps else None).ranking
-                drawn[name][key].append(ranking.mAP)
-                chance = ranking.chance_mAP
-            bar.update()
-    bar.close()
-    return {"eps": list(levels), "steps": steps, "chance": chance, "models": drawn}
+
+
+def curves(protocol: Protocol, path: Path, levels: Sequence[float], steps: int) -> dict[str, Any]:
+    """mAP (fractions) at each budget of `levels` (in 1/255) of a model, with the attacker file that was learnt on it.
+
+    That perturbation is projected into each budget; one learnt within that budget may be stronger. Returns noise_type,
+    universal, pgd, and chance.
+    """
+    clean = protocol.score().ranking
+    drawn: dict[str, Any] = {"noise_type": attacks.load(path).noise_type, UNIVERSAL: [], PGD: []}
+    for eps in tqdm(levels, desc="budgets", leave=False, disable=None):
+        noise = attacks.load(path, eps / 255).to(protocol.compute.device)
+        for key, attack in ((UNIVERSAL, noise), (PGD, FeaturePGD(protocol.victim, eps / 255, steps))):
+            drawn[key].append(protocol.score(attack).ranking.mAP if eps else clean.mAP)
+    return drawn | {"chance": clean.chance_mAP}
+
+
+def earlier_curves(numbers: Path, settings: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The curves in a file of numbers, by the hashes of checkpoint and attacker; none where the settings differ."""
+    try:
+        data = json.loads(numbers.read_text())
+        if any(data[name] != value for name, value in settings.items()):
+            return {}
+        return {(each["checkpoint_sha256"], each["attacker_sha256"]): each for each in data["models"].values()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
 
 
 def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
-    """Draw what `curves` gave as a PNG: colour = model, solid = universal, dashed = PGD, dotted = chance."""
+    """Draw a PNG of eps, steps, and models, each as `curves` gave it; dashed = PGD, dotted = chance."""
     figure = Figure(figsize=(7.2, 4.8), dpi=130, layout="constrained")
     axes = figure.add_subplot()
     legend = []
     for (name, model), colour in zip(data["models"].items(), cycle(COLOURS)):
         for key, (dashes, marker, _) in STYLES.items():
             axes.plot(data["eps"], [100 * value for value in model[key]], dashes, marker=marker, color=colour, lw=2)
+        axes.axhline(100 * model["chance"], linestyle=":", color="grey")
         legend.append(Line2D([], [], color=colour, lw=6, label=name))
     for dashes, marker, words in STYLES.values():
         label = words.format(steps=data["steps"])
         legend.append(Line2D([], [], color="black", linestyle=dashes, marker=marker, label=label))
-    axes.axhline(100 * data["chance"], linestyle=":", color="grey")
     legend.append(Line2D([], [], color="grey", linestyle=":", label="chance: a random ranking"))
     axes.legend(handles=legend, loc="best", fontsize=9, handlelength=3.5, framealpha=0.9, edgecolor="none")
     axes.set_title(title, loc="left", fontsize=11)
@@ -157,17 +170,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len({each.name for each in args.model}) < len(args.model):
         raise UsageError("two of --model have the same name; give each another")
     compute = resolve(args.device, args.precision)
+    levels, attackers = sorted(set(args.eps)), [each.attacker_file() for each in args.model]
+    check_budgets(attackers, levels)
     samples = test_samples(dataset := datasets.create(args.dataset, args.data, split=args.split))
-    entries = {}
-    for each in args.model:
-        victim = models.load_victim(each.checkpoint, size=(args.height, args.width)).to(compute.device)
-        protocol = Protocol.of(victim, samples, args, compute, batch_size=args.batch_size)
-        entries[each.name] = (protocol, each.attacker_file())
-    data = curves(entries, sorted(set(args.eps)), args.steps)
-    for name, checkpoint, _ in args.model:
-        hashes = {"checkpoint_sha256": sha256(checkpoint), "attacker_sha256": sha256(entries[name][1])}
-        data["models"][name] |= hashes
+    settings = {
+        "eps": levels,
+        "steps": args.steps,
+        "images": fingerprint(*samples),
+        "height": args.height,
+        "width": args.width,
+        "precision": compute.precision,
+    }
     numbers = args.out.with_suffix(".json")
+    known = earlier_curves(numbers, settings) if args.reuse else {}
+    data: dict[str, Any] = settings | {"models": {}}
+    for each, attacker in zip(args.model, attackers, strict=True):
+        hashes = sha256(each.checkpoint), sha256(attacker)
+        drawn = known.get(hashes)
+        if drawn is None:
+            victim = models.load_victim(each.checkpoint, size=(args.height, args.width)).to(compute.device)
+            protocol = Protocol.of(victim, samples, args, compute, batch_size=args.batch_size)
+            drawn = curves(protocol, attacker, levels, args.steps)
+        data["models"][each.name] = drawn | dict(zip(("checkpoint_sha256", "attacker_sha256"), hashes, strict=True))
     write_atomically(numbers, lambda temporary: temporary.write_text(json.dumps(data, indent=2) + "\n"))
     draw(data, args.out, f"mAP against the budget, {dataset.name}, perturbed: query")
     logger.info("the picture is %s, its numbers are in %s", args.out, numbers)

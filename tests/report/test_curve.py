@@ -68,20 +68,16 @@ def entry(root, name="undefended", checkpoint="model.pth", attacker="attacker.pt
 
 
 def test_each_number_is_what_evaluation_measures(workplace):
-    both = {
-        "one": (measuring(workplace), workplace / "attacker.pth"),
-        "two": (measuring(workplace, "second.pth"), workplace / "delta.pth"),
-    }
-    data = curve.curves(both, [0, 4, 8], steps=2)
-    assert (data["eps"], data["steps"]) == ([0, 4, 8], 2)
-    assert {name: model["noise_type"] for name, model in data["models"].items()} == {"one": 0, "two": 2}
-    for name, (measured, path) in both.items():
+    for checkpoint, attacker, noise_type in (("model.pth", "attacker.pth", 0), ("second.pth", "delta.pth", 2)):
+        measured, path = measuring(workplace, checkpoint), workplace / attacker
+        data = curve.curves(measured, path, [0, 4, 8], steps=2)
+        assert data["noise_type"] == noise_type
         clean = measured.score().ranking
         assert data["chance"] == clean.chance_mAP
         universal = [measured.score(attacks.load(path, eps / 255)).ranking.mAP for eps in (4, 8)]
         pgd = [measured.score(FeaturePGD(measured.victim, eps / 255, 2)).ranking.mAP for eps in (4, 8)]
-        assert data["models"][name]["universal"] == [clean.mAP, *universal]
-        assert data["models"][name]["pgd"] == [clean.mAP, *pgd]
+        assert data["universal"] == [clean.mAP, *universal]
+        assert data["pgd"] == [clean.mAP, *pgd]
         assert pgd[1] < clean.mAP
 
 
@@ -96,6 +92,48 @@ def test_the_command_writes_the_picture_and_its_numbers(workplace, tmp_path):
     assert data["models"]["defended"]["attacker_sha256"] == sha256(workplace / "delta.pth")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.format == "PNG"
+
+
+class TestReuse:
+    """Models of an earlier picture are not measured again, where all that their numbers depend on is the same."""
+
+    @pytest.fixture
+    def measured(self, monkeypatch):
+        """The checkpoints that are measured, in order."""
+        files, load = [], models.load_victim
+        monkeypatch.setattr(
+            curve.models, "load_victim", lambda file, **how: (files.append(file.name), load(file, **how))[1]
+        )
+        return files
+
+    def draw(self, workplace, tmp_path, *entries, **others):
+        curve.main([*options(workplace, *entries, out=tmp_path / "a.png", **others), "--eps", "0", "8", "--reuse"])
+        return json.loads((tmp_path / "a.json").read_text())
+
+    def test_a_model_is_added_to_a_picture(self, workplace, tmp_path, measured):
+        first, second = entry(workplace), entry(workplace, "defended", "second.pth", "delta.pth")
+        alone = self.draw(workplace, tmp_path, first)
+        both = self.draw(workplace, tmp_path, first, second)
+        assert measured == ["model.pth", "second.pth"]
+        assert both["models"]["undefended"] == alone["models"]["undefended"]
+        assert list(both["models"]) == ["undefended", "defended"]
+
+    @pytest.mark.parametrize("change", [{"steps": 1}, {"height": 48}])
+    def test_other_settings_measure_all_again(self, workplace, tmp_path, measured, change):
+        self.draw(workplace, tmp_path, entry(workplace))
+        self.draw(workplace, tmp_path, entry(workplace), **change)
+        assert measured == ["model.pth", "model.pth"]
+
+    def test_another_attacker_is_measured(self, workplace, tmp_path, measured):
+        self.draw(workplace, tmp_path, entry(workplace))
+        self.draw(workplace, tmp_path, entry(workplace, attacker="delta.pth"))
+        assert measured == ["model.pth", "model.pth"]
+
+    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"models": []}'])
+    def test_numbers_that_cannot_be_read_are_measured_again(self, workplace, tmp_path, measured, content):
+        (tmp_path / "a.json").write_text(content)
+        self.draw(workplace, tmp_path, entry(workplace))
+        assert measured == ["model.pth"]
 
 
 def test_a_results_folder_stands_for_the_worst_perturbation_that_was_learnt_on_the_model(workplace, tmp_path):
@@ -114,8 +152,9 @@ def test_a_results_folder_stands_for_the_worst_perturbation_that_was_learnt_on_t
 
 
 def made_up(noise_type=0, **models):
-    drawn = {name: {"noise_type": noise_type, "universal": u, "pgd": p} for name, (u, p) in models.items()}
-    return {"eps": [0, 4, 8], "steps": 15, "chance": 0.03, "models": drawn}
+    kinds = {"noise_type": noise_type, "chance": 0.03}
+    drawn = {name: kinds | {"universal": u, "pgd": p} for name, (u, p) in models.items()}
+    return {"eps": [0, 4, 8], "steps": 15, "models": drawn}
 
 
 def pixels(path, colour):

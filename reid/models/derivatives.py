@@ -1,8 +1,10 @@
-"""Convolution and batch normalisation whose second derivatives are fast: those of torch dominate a second-order step.
+"""Convolution and batch normalisation whose derivatives are faster than torch's.
 
-Both are written with the built-in kernels of the first derivative alone.
-- Convolution y = x * w is bilinear. With a and c the gradients with respect to dx and dw, those with respect to dy are
-  a * w + x * c, and those with respect to x and w are the backward kernel's at input a and weight c.
+All are written with built-in operators, those of the second derivative with the kernels of the first alone.
+- Convolution y = x * w, on a CPU: the gradient with respect to w is a product of dy and patches of x. The library's
+  kernel takes up to twice as long. (Zen 3, oneDNN 3.13; `python -m benchmarks.weight_gradient`.)
+- Its second derivative: it is bilinear. With a and c the gradients with respect to dx and dw, those with respect to dy
+  are a * w + x * c, and those with respect to x and w are the first derivative's at input a and weight c.
 - Batch normalisation, with M values per channel, x^ = r (x - mean) the normalised input and
   P(v) = v - sum(v) / M - x^ sum(v x^) / M, has the backward pass dx = weight r P(dy), where P is symmetric. Its second
   derivative takes two calls of the backward kernel, one for r P(dy) and one for r P(a).
@@ -14,28 +16,33 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import batch_norm
+from torch.nn.functional import batch_norm, pad
 from torch.overrides import TorchFunctionMode
 
 SIGNATURE = inspect.signature(batch_norm)
+PATCHES = 2**21  # values that are copied for one product: a few megabytes
 ARGUMENTS = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
 _norm_backward = torch.ops.aten.native_batch_norm_backward
 _conv_backward = torch.ops.aten.convolution_backward
 
 
-class FastSecondDerivative(TorchFunctionMode):
-    """Inside this context, two-dimensional convolution without bias, and batch normalisation in training mode, have the
-    same values and a fast second derivative."""
+class FastDerivatives(TorchFunctionMode):
+    """Inside this context, two-dimensional convolution without bias has the same values and a faster derivative on a
+    CPU. With `second`, it and batch normalisation in training mode have a faster second derivative, on every device."""
+
+    def __init__(self, second: bool = False) -> None:
+        super().__init__()
+        self._second = second
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        if func is batch_norm:
+        if func is batch_norm and self._second:
             bound = SIGNATURE.bind(*args, **kwargs).arguments
             if bound.pop("training", False):
                 return _BatchNorm.apply(*(bound[name] for name in ARGUMENTS))
         if func is torch.conv2d and not kwargs and len(args) == 7:
             x, weight, bias, stride, padding, dilation, groups = args
-            if bias is None and not isinstance(padding, str):
+            if bias is None and not isinstance(padding, str) and (self._second or x.device.type == "cpu"):
                 if torch.is_autocast_enabled(x.device.type):
                     dtype = torch.get_autocast_dtype(x.device.type)
                     x, weight = x.to(dtype), weight.to(dtype)
@@ -63,8 +70,7 @@ class _ConvolutionBackward(torch.autograd.Function):
         ctx.save_for_backward(dy, x, weight)
         ctx.set_materialize_grads(False)
         ctx.how = how
-        dx, dweight, _ = _conv_backward(dy, x, weight, None, *how, [to_input, True, False])
-        return dx, dweight
+        return _input_gradient(dy, x, weight, how) if to_input else None, _weight_gradient(dy, x, weight, how)
 
     @staticmethod
     @once_differentiable
@@ -75,9 +81,36 @@ class _ConvolutionBackward(torch.autograd.Function):
         if c is not None:
             other = torch.convolution(x, c, None, *ctx.how)
             on_dy = other if on_dy is None else on_dy.add_(other)
-        mask = [c is not None and ctx.needs_input_grad[1], a is not None, False]
-        on_x, on_weight, _ = _conv_backward(dy, x if a is None else a, weight if c is None else c, None, *ctx.how, mask)
+        on_x = _input_gradient(dy, x, c, ctx.how) if c is not None and ctx.needs_input_grad[1] else None
+        on_weight = None if a is None else _weight_gradient(dy, a, weight, ctx.how)
         return on_dy, on_x, on_weight, None, None
+
+
+def _input_gradient(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor:
+    """dx of <dy, x * weight>; of x only the shape matters."""
+    return _conv_backward(dy, x, weight, None, *how, [True, False, False])[0]
+
+
+def _weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor:
+    """dweight (O, C, h, w) of <dy, x * weight>; of the weight only the shape matters."""
+    stride, padding, dilation, *_, groups = how
+    channels, (height, width) = x.shape[1], weight.shape[2:]
+    few = channels < 32 or (height * width == 1 and min(channels, dy.shape[1]) < 128)  # the library is faster with them
+    other = dy.device.type != "cpu" or dy.dtype not in (torch.float32, torch.float64)
+    if few or other or groups > 1 or tuple(dilation) != (1, 1):
+        return _conv_backward(dy, x, weight, None, *how, [False, True, False])[1]
+    padded = pad(x, (padding[1], padding[1], padding[0], padding[0])).contiguous(memory_format=torch.channels_last)
+    places = dy.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+    image, _, row, column = padded.stride()
+    patches = padded.as_strided(  # (N, rows, columns, h, w, C), none of them copied yet
+        (*places.shape[:3], height, width, channels), (image, row * stride[0], column * stride[1], row, column, 1)
+    )
+    size = height * width * channels
+    images = max(1, PATCHES // (places.shape[1] * places.shape[2] * size))
+    total = dy.new_zeros(dy.shape[1], size)
+    for outputs, inputs in zip(places.split(images), patches.split(images), strict=True):
+        total.addmm_(outputs.reshape(-1, dy.shape[1]).T, inputs.reshape(-1, size))
+    return total.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _BatchNorm(torch.autograd.Function):
