@@ -70,7 +70,7 @@ class _ConvolutionBackward(torch.autograd.Function):
         ctx.save_for_backward(dy, x, weight)
         ctx.set_materialize_grads(False)
         ctx.how = how
-        return _input_gradient(dy, x, weight, how) if to_input else None, _weight_gradient(dy, x, weight, how)
+        return _input_gradient(dy, x, weight, how) if to_input else None, weight_gradient(dy, x, weight, how)
 
     @staticmethod
     @once_differentiable
@@ -82,7 +82,7 @@ class _ConvolutionBackward(torch.autograd.Function):
             other = torch.convolution(x, c, None, *ctx.how)
             on_dy = other if on_dy is None else on_dy.add_(other)
         on_x = _input_gradient(dy, x, c, ctx.how) if c is not None and ctx.needs_input_grad[1] else None
-        on_weight = None if a is None else _weight_gradient(dy, a, weight, ctx.how)
+        on_weight = None if a is None else weight_gradient(dy, a, weight, ctx.how)
         return on_dy, on_x, on_weight, None, None
 
 
@@ -91,7 +91,7 @@ def _input_gradient(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor
     return _conv_backward(dy, x, weight, None, *how, [True, False, False])[0]
 
 
-def _weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor:
+def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor:
     """dweight (O, C, h, w) of <dy, x * weight>; of the weight only the shape matters."""
     stride, padding, dilation, *_, groups = how
     channels, (height, width) = x.shape[1], weight.shape[2:]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import colour
+from benchmarks import colour, weight_gradient
 from benchmarks.memory_plan import LiveBytes
 from reid.attacks.perturbations import ColorLUT
 from reid.attacks.threat import Threat
@@ -37,3 +37,10 @@ def test_live_bytes_are_those_of_storages_until_they_are_freed():
         assert held.live == 400  # the view still holds it
         del view
         assert (held.live, held.peak) == (0, 800)
+
+
+def test_the_gradients_of_weights_that_are_compared_are_the_same():
+    dy, x = torch.randn(2, 4, 128, 3, 2, generator=torch.Generator().manual_seed(0))
+    given = dy, x, torch.zeros(128, 128, 3, 3), ((1, 1), (1, 1), (1, 1), False, [0, 0], 1)
+    expected, found = (job(*given) for job in weight_gradient.KINDS.values())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
