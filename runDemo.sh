@@ -58,17 +58,20 @@ curve() {  # curve NAME=CHECKPOINT=RESULTS...
 
 # Small networks gain little from a second thread, so two lanes share the cores.
 first_lane() {
-  step "drawing people: synth-a and synth-virtual (rendered)" >&3
+  step "drawing people: synth-a, then synth-virtual (rendered)" >&3
   draw synth-a
-  draw synth-virtual
+  draw synth-virtual &
   step "training victim A (resnet10 on synth-a)" >&3
   train A synth-a resnet10 7
+  wait $!
   step "learning the universal perturbation of type 0 against A, meta-tested on synth-virtual" >&3
   attack 0
   step "training D: A, fine-tuned to withstand attacks: on both sets, against the frozen type 0, an online one, and PGD" >&3
   "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --data $DATA $SIZE --seed "$SEED" \
     $BATCHES --defense mixed --attacker frozen online pgd --pgd-steps 3 --noise_path1 $TYPE0 --lr 1e-3 --epochs 6 \
     --iters-per-epoch 25 --eval-every 2 --logs_dir $OUT/D --resume-from auto
+  step "learning type 0 anew on D" >&3
+  OMP_NUM_THREADS=$CORES anew D  # the second lane is about to end
 }
 
 second_lane() {
@@ -91,10 +94,10 @@ second_lane() {
 }
 
 echo "two lanes at once; what they print goes to $OUT/first.log and $OUT/second.log"
-HALF=$(( ($(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1) / 2 ))
+CORES=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
 set -m
 for LANE in first second; do
-  (set -euo pipefail; OMP_NUM_THREADS=$HALF ${LANE}_lane) 3>&1 >> "$OUT/$LANE.log" 2>&1 < /dev/null &
+  (set -euo pipefail; OMP_NUM_THREADS=$(( (CORES + 1) / 2 )) ${LANE}_lane) 3>&1 >> "$OUT/$LANE.log" 2>&1 < /dev/null &
   LANES="$LANES $!"
 done
 set +m
@@ -103,8 +106,6 @@ for LANE in $LANES; do
 done
 LANES=
 
-step "learning type 0 anew on D"
-anew D
 step "drawing the pictures, writing the summary"
 curve undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
 [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
