@@ -30,6 +30,7 @@ LR = 0.8 / 255
 
 
 def literal(args: argparse.Namespace) -> measure.Step:
+    measure.use_torchs_operators()
     model = models.create(args.arch, 751, seed=0).eval().to(args.device)
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     parameters = dict(noise.named_parameters())

@@ -44,6 +44,7 @@ def batches(args: argparse.Namespace) -> list[Batch]:
 
 
 def literal(args: argparse.Namespace) -> measure.Step:
+    measure.use_torchs_operators()
     network = TrainedNetwork(models.create(args.arch, 751, seed=0), num_virtual=410).to(args.device)
     sets = batches(args)
 

@@ -22,11 +22,12 @@ from reid.training.seeds import generator
 def setup(args: argparse.Namespace, kind: str) -> measure.Step:
     model = models.create(args.arch, 751, seed=0).eval().to(args.device)
     images = torch.rand(args.batch_size, 3, args.height, args.width, generator=generator(0)).to(args.device)
-    if kind != "literal":
+    autocast = nullcontext
+    if kind == "literal":
+        measure.use_torchs_operators()
+    else:
         model = models.as_victim(model)
         images = images.contiguous(memory_format=torch.channels_last)
-    autocast = nullcontext
-    if kind != "literal":
         autocast = resolve(args.device, "bf16" if kind.endswith("bf16") else "fp32").autocast
 
     def step() -> None:

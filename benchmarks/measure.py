@@ -16,6 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from reid.models import network
 from reid.training import cli
 
 Step = Callable[[], Any]
@@ -120,6 +122,11 @@ def counted(step: Step) -> float:
     with FlopCounterMode(display=False) as counter:
         step()
     return float(counter.get_total_flops())
+
+
+def use_torchs_operators() -> None:
+    """For literal kinds: networks of this process run without the faster operators."""
+    network.FastOperators = nullcontext  # type: ignore[misc, assignment]
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:

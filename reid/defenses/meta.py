@@ -1,6 +1,7 @@
 """The gradient of a defence step: on the source set, and on the virtual set with or without a look ahead."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from reid.defenses.batches import Batch
 from reid.defenses.inner import adam_pullback, adam_step
 from reid.defenses.network import Weights
 from reid.errors import UsageError
-from reid.models.derivatives import FastDerivatives
+from reid.models.operators import FastOperators
 from reid.training import distributed
 
 DEFENSES = ("none", "adversarial", "mixed", "meta")
@@ -55,15 +56,14 @@ def step_gradients(
     they get the whole gradient of the weights, and each that of its own images.
     """
     second = inner is not None and inner.order == "second" and virtual is not None
-    with FastDerivatives(second):
+    with FastOperators(second=True) if second else nullcontext():
         loss_tr = loss_of(weights, source)
     g_tr, on_source = _gradients(loss_tr, weights, source, create_graph=second)
     total = _of_all({name: gradient.detach() for name, gradient in g_tr.items()})
     if virtual is None:
         return Step({"loss_tr": loss_tr.detach()}, total, on_source)
     moved = weights if inner is None else adam_step(weights, total, inner.lr, inner.weight_decay)
-    with FastDerivatives():
-        loss_te = loss_of(moved, virtual)
+    loss_te = loss_of(moved, virtual)
     g_te, on_virtual = _gradients(loss_te, moved, virtual)
     parts = [total, _of_all(g_te)]
     if inner is not None:

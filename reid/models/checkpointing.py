@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from reid.models.derivatives import FastDerivatives
+from reid.models.operators import FastOperators
 
 Found = tuple[Tensor | None, ...]
 
@@ -49,7 +49,7 @@ class _Again:
 
     def gradients(self, dy: Tensor, inputs: Sequence[Tensor], needed: Sequence[bool], graph: bool = False) -> Found:
         """Gradients of <dy, output> with respect to the inputs that are `needed`, as leaves, and None for others."""
-        with FastDerivatives(second=graph):
+        with FastOperators(second=graph):
             output = self.output(inputs, {name: value.clone() for name, value in self.statistics.items()})
         wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
         found = iter(torch.autograd.grad(output, wanted, dy, create_graph=graph))

@@ -3,6 +3,7 @@
 import difflib
 import logging
 import pickle
+from contextlib import nullcontext
 from http.client import HTTPException
 
 import torch
@@ -12,6 +13,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from reid.errors import UsageError
 from reid.models.checkpointing import checkpointed
+from reid.models.operators import FastOperators
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +87,9 @@ class ReidModel(nn.Module):
         """Features (N, feature_dim) alone."""
         base, x = self.base, self.normalise(images)
         stem = nn.Sequential(base.conv1, base.bn1, *([base.relu] if self.stem_relu else []), base.maxpool)
-        for block in (stem, *base.layer1, *base.layer2, *base.layer3, *base.layer4):
-            x = checkpointed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
+        with FastOperators() if images.device.type == "cpu" else nullcontext():
+            for block in (stem, *base.layer1, *base.layer2, *base.layer3, *base.layer4):
+                x = checkpointed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
         return x.float().mean(dim=(2, 3))  # float32 from here on, whatever autocast chose for the convolutions
 
     def embedding(self, features: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from reid import ReidError, attacks, models
 from reid.attacks import Threat, controls
 from reid.defenses import BEST_FILE, Look, Recipe, Selection, Trainer, train
 from reid.defenses.attackers import Online, PerImage, Pool
-from reid.models.derivatives import FastDerivatives
 from reid.training.device import Compute
 from reid.training.seeds import seed_everything
 from reid.training.snapshot import STATE_FILE, Run
@@ -133,8 +132,7 @@ class TestUndefended:
             for group, factor in zip(optimizer.param_groups, (1, 3), strict=True):
                 group["lr"] = factor * recipe.lr_at(step)
             optimizer.zero_grad()
-            with FastDerivatives():  # the same kernels: Adam makes much of the rounding of a gradient near zero
-                loss = recipe.loss_of(*model(images), labels)[0]
+            loss = recipe.loss_of(*model(images), labels)[0]
             loss.backward()
             optimizer.step()
         for name, value in trainer.network.model.state_dict().items():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from reid.models import derivatives as module
-from reid.models.derivatives import FastDerivatives
+from reid.models import convolution as module
+from reid.models.operators import FastOperators
 
 
 def layer_and_input(shape, seed=0, dtype=torch.float64):
@@ -31,7 +31,7 @@ def derivatives(layer, x, seed=1):
 @pytest.mark.parametrize("shape", [(6, 5, 4, 3), (2, 3, 1, 2), (8, 7)])
 def test_values_and_both_derivatives_are_those_of_torch(shape):
     expected = derivatives(*layer_and_input(shape))
-    with FastDerivatives(second=True):
+    with FastOperators(second=True):
         found = derivatives(*layer_and_input(shape))
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -41,7 +41,7 @@ def test_the_second_derivative_agrees_with_finite_differences():
     layer, x = layer_and_input((3, 2, 2, 2))
 
     def function(x, weight, bias):
-        with FastDerivatives(second=True):
+        with FastOperators(second=True):
             return nn.functional.batch_norm(x, None, None, weight, bias, training=True)
 
     assert torch.autograd.gradgradcheck(function, (x, layer.weight, layer.bias))
@@ -52,7 +52,7 @@ def test_a_weight_of_zero_has_a_second_derivative():
     with torch.no_grad():
         layer.weight.zero_()
     expected = derivatives(layer, x)
-    with FastDerivatives(second=True):
+    with FastOperators(second=True):
         found = derivatives(layer, x)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -62,7 +62,7 @@ def test_running_statistics_follow_as_usual():
     plain, x = layer_and_input((6, 5, 4, 3))
     fast, _ = layer_and_input((6, 5, 4, 3))
     plain(x)
-    with FastDerivatives(second=True):
+    with FastOperators(second=True):
         fast(x)
     assert torch.equal(plain.running_mean, fast.running_mean)
     assert torch.equal(plain.running_var, fast.running_var)
@@ -72,7 +72,7 @@ def test_running_statistics_follow_as_usual():
 def test_a_network_in_eval_mode_is_left_alone():
     layer, x = layer_and_input((6, 5, 4, 3))
     layer.eval()
-    with FastDerivatives(second=True):
+    with FastOperators(second=True):
         assert torch.equal(
             layer(x), torch.batch_norm(x, *layer.parameters(), *list(layer.buffers())[:2], False, 0.1, 1e-5, False)
         )
@@ -81,7 +81,7 @@ def test_a_network_in_eval_mode_is_left_alone():
 def test_the_context_is_what_makes_the_difference():
     layer, x = layer_and_input((6, 5, 4, 3))
     assert "NativeBatchNorm" in type(layer(x).grad_fn).__name__ or "CudnnBatchNorm" in type(layer(x).grad_fn).__name__
-    with FastDerivatives(second=True):
+    with FastOperators(second=True):
         assert type(layer(x).grad_fn).__name__ == "_BatchNormBackward"
 
 
@@ -102,7 +102,7 @@ class TestConvolution:
             return [y, *first, *torch.autograd.grad(mixed, [x, layer.weight])]
 
         expected = found()
-        with FastDerivatives(second=True):
+        with FastOperators(second=True):
             fast = found()
             assert type(layer(x).grad_fn).__name__ == "_ConvolutionBackward"
         for a, b in zip(fast, expected, strict=True):
@@ -126,7 +126,7 @@ class TestConvolution:
             return torch.autograd.grad(layer(x).tanh().square().sum(), [x, layer.weight])
 
         expected = gradients()
-        with FastDerivatives():
+        with FastOperators():
             found = gradients()
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
@@ -136,7 +136,7 @@ class TestConvolution:
         x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
         results = []
         for _ in range(2):
-            with FastDerivatives(second=True):
+            with FastOperators(second=True):
                 (first,) = torch.autograd.grad(layer(x).pow(3).sum(), layer.weight, create_graph=True)
                 results.append(torch.autograd.grad(first.square().sum(), layer.weight)[0])
         (first,) = torch.autograd.grad(layer(x).pow(3).sum(), layer.weight, create_graph=True)
@@ -158,7 +158,7 @@ def test_under_autocast_it_is_as_close_to_float32_as_torch_is():
     exact = second()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         usual = second()
-        with FastDerivatives(second=True):
+        with FastOperators(second=True):
             fast = second()
     assert (fast - exact).norm() < 1.5 * (usual - exact).norm()
     assert (fast - exact).norm() < 0.1 * exact.norm()
