@@ -113,15 +113,24 @@ class PerImage(Attacker):
         self.model, self.eps, self.steps = model, eps, steps
 
     def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
-        budgets = self.eps * shares(images, random, part)
-        training = self.model.training
-        self.model.eval()
-        perturbed = push_away(self.model.features, images, budgets, self.steps, random)
-        self.model.train(training)
-        return perturbed
+        return push_away(self._features, images, self.eps * shares(images, random, part), self.steps, random)
 
     def attacks(self) -> list[Attack]:
-        return [FeaturePGD(self.model.features, self.eps, self.steps)]
+        return [FeaturePGD(self._features, self.eps, self.steps)]
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Features in eval mode, of weights that take no gradient: it would be a third of the backward pass."""
+        learnt = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        training = self.model.training
+        try:
+            self.model.eval()
+            for parameter in learnt:
+                parameter.requires_grad_(False)
+            return self.model.features(images)
+        finally:
+            self.model.train(training)
+            for parameter in learnt:
+                parameter.requires_grad_()
 
 
 class Mixture(Attacker):

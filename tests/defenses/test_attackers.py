@@ -9,6 +9,7 @@ from reid import UsageError, attacks
 from reid.attacks import Threat, controls
 from reid.attacks.image_pgd import FeaturePGD
 from reid.defenses.attackers import Attacker, Online, PerImage, Pool, read_noises, shares
+from reid.models import convolution
 from reid.training.losses import hard_triplet
 
 EPS = 8 / 255
@@ -165,10 +166,19 @@ class TestPerImage:
     def test_leaves_the_model_as_it_was(self, tiny, clean, training):
         tiny.train(training)
         before = {name: value.clone() for name, value in tiny.state_dict().items()}
+        learnt = [p.requires_grad for p in tiny.parameters()]
         PerImage(tiny, EPS, steps=2).perturb(clean, generator())
         assert all(module.training == training for module in tiny.modules())
+        assert [p.requires_grad for p in tiny.parameters()] == learnt
+        assert not all(learnt)  # one that is frozen stays so
         assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
         assert all(p.grad is None for p in tiny.parameters())
+
+    def test_computes_no_gradient_of_the_weights(self, tiny, clean, monkeypatch):
+        monkeypatch.setattr(convolution, "weight_gradient", None)
+        PerImage(tiny, EPS, steps=2).perturb(clean, generator())
+        with pytest.raises(TypeError):
+            tiny(clean)[1].sum().backward()
 
     def test_attacks_the_model_in_the_mode_of_inference(self, tiny, clean):
         """Dropout and the other images of the batch have no say: half a batch gives half of the images."""
