@@ -135,7 +135,7 @@ def earlier_curves(numbers: Path, settings: Mapping[str, Any]) -> dict[tuple[str
 
 def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
     """Draw a PNG of eps, steps, and models, each as `curves` gave it; dashed = PGD, dotted = chance."""
-    figure = Figure(figsize=(7.2, 4.8), dpi=130, layout="constrained")
+    figure = Figure(figsize=(9.6, 4.8), dpi=130, layout="constrained")
     axes = figure.add_subplot()
     legend = []
     for (name, model), colour in zip(data["models"].items(), cycle(COLOURS)):
@@ -147,7 +147,7 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
         label = words.format(steps=data["steps"])
         legend.append(Line2D([], [], color="black", linestyle=dashes, marker=marker, label=label))
     legend.append(Line2D([], [], color="grey", linestyle=":", label="chance: a random ranking"))
-    axes.legend(handles=legend, loc="best", fontsize=9, handlelength=3.5, framealpha=0.9, edgecolor="none")
+    figure.legend(handles=legend, loc="outside right upper", fontsize=9, handlelength=3.5, edgecolor="none")
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("L-inf budget per component (1/255)")
     axes.set_ylabel("mAP (%)")

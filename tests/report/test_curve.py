@@ -191,7 +191,7 @@ def test_the_words_in_the_picture(tmp_path, monkeypatch):
         curve.draw(made_up(noise_type, **lines), tmp_path / "words.png", "title")
     (axes,) = figures[0].axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("L-inf budget per component (1/255)", "mAP (%)")
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+    assert [text.get_text() for legend in figures[0].legends for text in legend.get_texts()] == [
         "undefended",
         "defended",
         "universal, learnt on this model\nat its full budget, then clipped",
