@@ -60,10 +60,10 @@ curve() {  # curve NAME=CHECKPOINT=RESULTS...
 first_lane() {
   step "drawing people: synth-a, then synth-virtual (rendered)" >&3
   draw synth-a
-  draw synth-virtual &
+  draw synth-virtual > $OUT/draw.log 2>&1 &
   step "training victim A (resnet10 on synth-a)" >&3
   train A synth-a resnet10 7
-  wait $!
+  wait $! || { echo "error: drawing synth-virtual failed:"; tail -n 2 $OUT/draw.log; exit 1; }
   step "learning the universal perturbation of type 0 against A, meta-tested on synth-virtual" >&3
   attack 0
   step "training D: A, fine-tuned to withstand attacks: on both sets, against the frozen type 0, an online one, and PGD" >&3

@@ -30,7 +30,6 @@ LR = 0.8 / 255
 
 
 def literal(args: argparse.Namespace) -> measure.Step:
-    measure.use_torchs_operators()
     model = models.create(args.arch, 751, seed=0).eval().to(args.device)
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     parameters = dict(noise.named_parameters())
@@ -47,6 +46,7 @@ def literal(args: argparse.Namespace) -> measure.Step:
             clean = model(x)[0]
         return literal_objective(clean, model(perturb(x))[0], pids)
 
+    @measure.torchs_operators()
     def step() -> None:
         model.zero_grad()
         project(noise)

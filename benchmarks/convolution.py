@@ -29,7 +29,7 @@ def layers(args: argparse.Namespace) -> list[Layer]:
 
     def keep(layer: nn.Conv2d, inputs: tuple[Tensor], y: Tensor) -> None:
         how = (layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups)
-        found.append((torch.randn_like(y), inputs[0], layer.weight, how))
+        found.append((torch.randn_like(y), inputs[0], layer.weight.detach(), how))
 
     model = models.create(args.arch, 751, seed=0).to(args.device, memory_format=torch.channels_last)
     for layer in model.modules():

@@ -44,7 +44,6 @@ def batches(args: argparse.Namespace) -> list[Batch]:
 
 
 def literal(args: argparse.Namespace) -> measure.Step:
-    measure.use_torchs_operators()
     network = TrainedNetwork(models.create(args.arch, 751, seed=0), num_virtual=410).to(args.device)
     sets = batches(args)
 
@@ -53,6 +52,7 @@ def literal(args: argparse.Namespace) -> measure.Step:
         features, logits = functional_call(network, weights, (images, batch.virtual))
         return hard_triplet(features, batch.labels)[0] + cross_entropy(logits, batch.labels)
 
+    @measure.torchs_operators()
     def step() -> None:
         network.zero_grad()
         weights = network.weights()

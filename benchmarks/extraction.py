@@ -7,7 +7,8 @@ forward pass up to the features.
 """
 
 import argparse
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -22,16 +23,14 @@ from reid.training.seeds import generator
 def setup(args: argparse.Namespace, kind: str) -> measure.Step:
     model = models.create(args.arch, 751, seed=0).eval().to(args.device)
     images = torch.rand(args.batch_size, 3, args.height, args.width, generator=generator(0)).to(args.device)
-    autocast = nullcontext
-    if kind == "literal":
-        measure.use_torchs_operators()
-    else:
+    context: Callable[[], AbstractContextManager] = measure.torchs_operators
+    if kind != "literal":
         model = models.as_victim(model)
         images = images.contiguous(memory_format=torch.channels_last)
-        autocast = resolve(args.device, "bf16" if kind.endswith("bf16") else "fp32").autocast
+        context = resolve(args.device, "bf16" if kind.endswith("bf16") else "fp32").autocast
 
     def step() -> None:
-        with torch.no_grad(), autocast():
+        with torch.no_grad(), context():
             model(images)
 
     return step

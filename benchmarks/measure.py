@@ -15,7 +15,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -25,8 +25,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from reid.errors import UsageError
 from reid.models import network
 from reid.training import cli
+from reid.training.device import resolve
 
 Step = Callable[[], Any]
 Setup = Callable[[], Step]
@@ -118,15 +120,24 @@ def lines(
 
 
 def counted(step: Step) -> float:
-    """The floating-point operations of the products and convolutions in a step, a multiply-add counted as two."""
-    with FlopCounterMode(display=False) as counter:
+    """The floating-point operations of the products and convolutions in a step, a multiply-add counted as two.
+
+    Networks run with torch's operators: the counter knows them all, and counts products with padding too.
+    """
+    with torchs_operators(), FlopCounterMode(display=False) as counter:
         step()
     return float(counter.get_total_flops())
 
 
-def use_torchs_operators() -> None:
-    """For literal kinds: networks of this process run without the faster operators."""
+@contextlib.contextmanager
+def torchs_operators() -> Iterator[None]:
+    """Inside, networks run without the faster operators: for literal kinds, and to count what any version computes."""
+    fast = network.FastOperators
     network.FastOperators = nullcontext  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        network.FastOperators = fast  # type: ignore[misc]
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
@@ -135,8 +146,16 @@ def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     parser.add_argument("--width", type=cli.positive_int, default=128, help="image width")
     parser.add_argument("--threads", type=cli.positive_int, default=os.cpu_count(), help="threads")
     parser.add_argument("--repeats", type=cli.positive_int, default=repeats, help="timed steps of each kind")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", type=usable, default="cpu", help="cpu or cuda")
     parser.add_argument("--bf16", action="store_true", help="measure bfloat16 too, for hardware that computes in it")
+
+
+def usable(device: str) -> str:
+    """An argparse type: a device that is there."""
+    try:
+        return str(resolve(device).device)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def facts(args: argparse.Namespace) -> dict[str, Any]:

@@ -70,17 +70,12 @@ def ranked(images: int, length: int, queries: int, rows: int, device: str) -> me
     return lambda: rank(*given, chunk=rows)
 
 
-def rows_of(images: int, queries: int) -> int:
-    """The rows of distances that `rank` keeps at a time."""
-    return block_rows(queries, images)
-
-
 def ranking(args: argparse.Namespace) -> list[Line]:
     """Against the gallery, the feature length, and the rows of a block."""
-    points = [(n, 2048, QUERIES, rows_of(n, QUERIES)) for n in GALLERIES]
+    points = [(n, 2048, QUERIES, block_rows(QUERIES, n)) for n in GALLERIES]
     points += [(100_000, length, QUERIES, QUERIES) for length in LENGTHS]
     points += [(100_000, 2048, QUERIES, rows) for rows in ROWS]
-    points += [(n, length, queries, rows_of(n, queries)) for n, length, queries in LARGE]
+    points += [(n, length, queries, block_rows(queries, n)) for n, length, queries in LARGE]
     found = rankings(args, points)
     passes: Terms = {
         "Q G D": lambda x: x["queries"] * x["gallery"] * x["length"],
@@ -97,7 +92,7 @@ def ranking(args: argparse.Namespace) -> list[Line]:
 
 def million(args: argparse.Namespace) -> list[Line]:
     """A million images at full length, to compare with what the laws of `ranking` say."""
-    rankings(args, [(1_000_000, 2048, QUERIES, rows_of(1_000_000, QUERIES))])
+    rankings(args, [(1_000_000, 2048, QUERIES, block_rows(QUERIES, 1_000_000))])
     return []
 
 

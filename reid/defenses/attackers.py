@@ -1,10 +1,11 @@
 """The attacker inside training: makes the perturbed half of each batch, in pixel space, at random budgets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from reid import attacks
 from reid.attacks import MISGD, Attack, Perturbation, format_budget
@@ -113,24 +114,43 @@ class PerImage(Attacker):
         self.model, self.eps, self.steps = model, eps, steps
 
     def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
-        return push_away(self._features, images, self.eps * shares(images, random, part), self.steps, random)
+        budgets = self.eps * shares(images, random, part)
+        with inference(self.model):
+            return push_away(self.model.features, images, budgets, self.steps, random)
 
     def attacks(self) -> list[Attack]:
-        return [FeaturePGD(self._features, self.eps, self.steps)]
+        return [ModelPGD(self.model, self.eps, self.steps)]
 
-    def _features(self, images: Tensor) -> Tensor:
-        """Features in eval mode, of weights that take no gradient: it would be a third of the backward pass."""
-        learnt = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        training = self.model.training
-        try:
-            self.model.eval()
-            for parameter in learnt:
-                parameter.requires_grad_(False)
-            return self.model.features(images)
-        finally:
-            self.model.train(training)
-            for parameter in learnt:
-                parameter.requires_grad_()
+
+class ModelPGD(FeaturePGD):
+    """PGD on a model as it is when the attack runs, though its training goes on."""
+
+    def __init__(self, model: ReidModel, eps: float, steps: int) -> None:
+        super().__init__(model.features, eps, steps)
+        self.model = model
+
+    def attack(self, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+        with inference(self.model):
+            return super().attack(images)
+
+
+@contextmanager
+def inference(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode and its weights take no gradient, which would be a third of a backward pass.
+
+    It lasts until the backward pass is done: where activations are computed again, it still counts.
+    """
+    training = model.training
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in learnt:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        model.train(training)
+        for parameter in learnt:
+            parameter.requires_grad_()
 
 
 class Mixture(Attacker):

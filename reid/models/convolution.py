@@ -92,7 +92,7 @@ def output(x: Tensor, weight: Tensor, bias: Tensor | None, how: tuple) -> Tensor
     if bias is not None:
         y += bias
     source, kernel = _places_first(x), _taps_first(weight)
-    for tap, there, here in _taps(kernel, source, y, how):
+    for tap, there, here in _taps(weight, source.shape, y.shape, how):
         part = source[here]
         y[there] += (part.flatten(0, 2) @ kernel[tap].T).unflatten(0, part.shape[:3])
     return _channels_last(y)
@@ -103,7 +103,7 @@ def input_gradient(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor:
     if _own(dy, how) and _few(dy.shape[2:]):
         dx = dy.new_zeros(*x.shape[2:], *x.shape[:2])
         source, kernel = _places_first(dy), _taps_first(weight)
-        for tap, there, here in _taps(kernel, dx, source, how):
+        for tap, there, here in _taps(weight, dx.shape, source.shape, how):
             part = source[there]
             dx[here] += (part.flatten(0, 2) @ kernel[tap]).unflatten(0, part.shape[:3])
         return _channels_last(dx)
@@ -121,7 +121,7 @@ def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor
     if _own(dy, how) and _few(dy.shape[2:]):
         total = dy.new_zeros(channels[1], *weight.shape[2:], channels[0])
         outputs, inputs = _places_first(dy), _places_first(x)
-        for (row, column), there, here in _taps(_taps_first(weight), inputs, outputs, how):
+        for (row, column), there, here in _taps(weight, inputs.shape, outputs.shape, how):
             torch.mm(outputs[there].flatten(0, 2).T, inputs[here].flatten(0, 2), out=total[:, row, column])
         return total.permute(0, 3, 1, 2)
     if _own(dy, how) and channels[0] >= 32 and (size > 1 or min(channels) >= 128):  # else the library is faster
@@ -141,18 +141,15 @@ def _few(places: Sequence[int]) -> bool:
 
 
 def _taps(
-    kernel: Tensor, inputs: Tensor, outputs: Tensor, how: tuple
+    weight: Tensor, inputs: Sequence[int], outputs: Sequence[int], how: tuple
 ) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
     """Each tap that meets the map, the places of the output where it does, and those of the input that it meets.
 
-    The first two dimensions of all tensors are rows and columns.
+    `inputs` and `outputs` begin with rows and columns.
     """
     stride, padding, *_ = how
     spans = [
-        [
-            (tap, *_span(tap - padding[d], inputs.shape[d], outputs.shape[d], stride[d]))
-            for tap in range(kernel.shape[d])
-        ]
+        [(tap, *_span(tap - padding[d], inputs[d], outputs[d], stride[d])) for tap in range(weight.shape[2 + d])]
         for d in (0, 1)
     ]
     for (row, rows, from_rows), (column, columns, from_columns) in product(*spans):
@@ -190,7 +187,8 @@ def _image_gradient(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor
 def _product_of_patches(dy: Tensor, x: Tensor, weight: Tensor, how: tuple) -> Tensor:
     stride, padding, *_ = how
     height, width = weight.shape[2:]
-    padded = pad(x, (padding[1], padding[1], padding[0], padding[0])).contiguous(memory_format=torch.channels_last)
+    around = (padding[1], padding[1], padding[0], padding[0])
+    padded = (pad(x, around) if any(around) else x).contiguous(memory_format=torch.channels_last)
     places = dy.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
     image, _, row, column = padded.stride()
     patches = padded.as_strided(  # (N, rows, columns, h, w, C), none of them copied yet

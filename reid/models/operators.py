@@ -18,6 +18,7 @@ class FastOperators(TorchFunctionMode):
     """Inside this context convolutions on a CPU have the same values, to rounding, from faster kernels.
 
     With `second`, convolution and batch normalisation in training mode have a faster second derivative on every device.
+    Third derivatives, and the transforms of torch.func, need torch's own operators.
     """
 
     def __init__(self, second: bool = False) -> None:
@@ -32,8 +33,9 @@ class FastOperators(TorchFunctionMode):
                 return batch_normalisation(*(bound[name] for name in ARGUMENTS))
         if func is torch.conv2d and not kwargs and len(args) == 7:
             x, weight, bias, stride, padding, dilation, groups = args
-            if not isinstance(padding, str) and (self._second or x.device.type == "cpu"):
-                if torch.is_autocast_enabled(x.device.type):
+            wanted = (self._second or x.device.type == "cpu") and not torch.jit.is_tracing()
+            if wanted and x.ndim == 4 and all(isinstance(pair, tuple) for pair in (stride, padding, dilation)):
+                if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
                     dtype = torch.get_autocast_dtype(x.device.type)
                     x, weight, bias = (None if value is None else value.to(dtype) for value in (x, weight, bias))
                 return convolution(x, weight, bias, stride, padding, dilation, groups)

@@ -71,7 +71,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--reuse",
         action="store_true",
-        help="take the curves of models that are in the numbers beside --out instead of measuring them again",
+        help="take the curves of models that are in the numbers beside --out, for images of the same names, instead of "
+        "measuring them again; numbers of other models stay there",
     )
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
     cli.add_data_options(parser)
@@ -122,13 +123,18 @@ def curves(protocol: Protocol, path: Path, levels: Sequence[float], steps: int) 
     return drawn | {"chance": clean.chance_mAP}
 
 
-def earlier_curves(numbers: Path, settings: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """The curves in a file of numbers, by the hashes of checkpoint and attacker; none where the settings differ."""
+def earlier_curves(numbers: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The models in a file of numbers, by name; none where the settings differ, or a number is missing."""
     try:
         data = json.loads(numbers.read_text())
         if any(data[name] != value for name, value in settings.items()):
             return {}
-        return {(each["checkpoint_sha256"], each["attacker_sha256"]): each for each in data["models"].values()}
+        for model in data["models"].values():
+            values = [model["noise_type"], model["chance"], *model[UNIVERSAL], *model[PGD]]
+            lengths = {len(settings["eps"]), len(model[UNIVERSAL]), len(model[PGD])}
+            if len(lengths) > 1 or not all(isinstance(value, int | float) for value in values):
+                return {}
+        return data["models"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
 
@@ -176,6 +182,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = {
         "eps": levels,
         "steps": args.steps,
+        "dataset": dataset.name,
+        "data": str(Path(args.data).resolve()),
+        "split": args.split,
         "images": fingerprint(*samples),
         "height": args.height,
         "width": args.width,
@@ -185,14 +194,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = earlier_curves(numbers, settings) if args.reuse else {}
     data: dict[str, Any] = settings | {"models": {}}
     for each, attacker in zip(args.model, attackers, strict=True):
-        hashes = sha256(each.checkpoint), sha256(attacker)
-        drawn = known.get(hashes)
+        hashes = {"checkpoint_sha256": sha256(each.checkpoint), "attacker_sha256": sha256(attacker)}
+        drawn = next((model for model in known.values() if hashes.items() <= model.items()), None)
         if drawn is None:
             victim = models.load_victim(each.checkpoint, size=(args.height, args.width)).to(compute.device)
             protocol = Protocol.of(victim, samples, args, compute, batch_size=args.batch_size)
             drawn = curves(protocol, attacker, levels, args.steps)
-        data["models"][each.name] = drawn | dict(zip(("checkpoint_sha256", "attacker_sha256"), hashes, strict=True))
-    write_atomically(numbers, lambda temporary: temporary.write_text(json.dumps(data, indent=2) + "\n"))
+        data["models"][each.name] = drawn | hashes
+    kept = data | {"models": data["models"] | {n: m for n, m in known.items() if n not in data["models"]}}
+    write_atomically(numbers, lambda temporary: temporary.write_text(json.dumps(kept, indent=2) + "\n"))
     draw(data, args.out, f"mAP against the budget, {dataset.name}, perturbed: query")
     logger.info("the picture is %s, its numbers are in %s", args.out, numbers)
 

@@ -180,6 +180,19 @@ class TestPerImage:
         with pytest.raises(TypeError):
             tiny(clean)[1].sum().backward()
 
+    def test_is_the_same_where_activations_are_computed_again(self, tiny, clean):
+        for _ in range(3):  # running statistics unlike those of the batch
+            tiny(0.3 * clean)
+        plain, again = [], []
+        for checkpointing, found in ((False, plain), (True, again)):
+            tiny.checkpointing = checkpointing
+            attacker = PerImage(tiny.train(), EPS, steps=3)
+            (attack,) = attacker.attacks()
+            found += [attacker.perturb(clean, generator()), attack.attack(clean)[0]]
+        assert not torch.equal(plain[0], clean)
+        for a, b in zip(plain, again, strict=True):
+            assert ((a - b).abs() > 1e-6).float().mean() < 0.001
+
     def test_attacks_the_model_in_the_mode_of_inference(self, tiny, clean):
         """Dropout and the other images of the batch have no say: half a batch gives half of the images."""
         training, inference = (PerImage(tiny.train(mode), EPS, 2).perturb(clean, generator()) for mode in (True, False))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from reid import models
 from reid.models import convolution as module
 from reid.models.operators import FastOperators
 
@@ -118,6 +119,7 @@ class TestConvolution:
         self, monkeypatch, channels, kernel, stride, padding, layout, patches
     ):
         monkeypatch.setattr(module, "PATCHES", patches)
+        monkeypatch.setattr(module, "FEW_PLACES", 0)
         random = torch.Generator().manual_seed(0)
         layer = nn.Conv2d(channels, 128, kernel, stride, padding, bias=False)
         x = torch.randn(5, channels, 9, 6, generator=random).contiguous(memory_format=layout).requires_grad_()
@@ -130,6 +132,29 @@ class TestConvolution:
             found = gradients()
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda x, w: torch.conv2d(x[0], w, None, (1, 1), (0, 0), (1, 1), 1),
+            lambda x, w: torch.conv2d(x, w, None, 2, 1, 1, 1),
+            lambda x, w: torch.conv2d(x, w, None, (1, 1), "same", (1, 1), 1),
+            lambda x, w: torch.conv2d(x, w, stride=2),
+        ],
+    )
+    def test_other_ways_to_call_it_are_left_to_torch(self, call):
+        x, weight = torch.rand(2, 3, 5, 5), torch.rand(4, 3, 3, 3)
+        with FastOperators():
+            found = call(x, weight)
+        assert torch.equal(found, call(x, weight))
+
+    @pytest.mark.filterwarnings("ignore::FutureWarning")
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_a_network_can_be_traced_and_saved(self, tmp_path):
+        model, images = models.create("resnet10", 4, seed=0).eval(), torch.rand(2, 3, 64, 32)
+        torch.jit.trace(model, images).save(str(tmp_path / "traced.pt"))
+        for found, expected in zip(torch.jit.load(str(tmp_path / "traced.pt"))(images), model(images), strict=True):
+            torch.testing.assert_close(found, expected)
 
     def test_an_input_that_needs_no_gradient_gets_none(self):
         layer = nn.Conv2d(3, 4, 3, bias=False).double()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -127,6 +128,28 @@ class TestReuse:
     def test_another_attacker_is_measured(self, workplace, tmp_path, measured):
         self.draw(workplace, tmp_path, entry(workplace))
         self.draw(workplace, tmp_path, entry(workplace, attacker="delta.pth"))
+        assert measured == ["model.pth", "model.pth"]
+
+    def test_numbers_of_a_model_that_is_not_drawn_stay(self, workplace, tmp_path, measured):
+        first, second = entry(workplace), entry(workplace, "defended", "second.pth", "delta.pth")
+        both = self.draw(workplace, tmp_path, first, second)
+        alone = self.draw(workplace, tmp_path, first)
+        assert alone == both
+        assert self.draw(workplace, tmp_path, first, second) == both
+        assert measured == ["model.pth", "second.pth"]
+
+    def test_images_elsewhere_are_measured(self, workplace, tmp_path, measured):
+        self.draw(workplace, tmp_path, entry(workplace))
+        shutil.copytree(workplace / "data", tmp_path / "others")
+        self.draw(workplace, tmp_path, entry(workplace), data=tmp_path / "others")
+        assert measured == ["model.pth", "model.pth"]
+
+    @pytest.mark.parametrize("change", [{"pgd": None}, {"pgd": [0.5]}, {"universal": ["x", 0.1]}, {"chance": None}])
+    def test_damaged_numbers_are_measured_again(self, workplace, tmp_path, measured, change):
+        whole = self.draw(workplace, tmp_path, entry(workplace))
+        damaged = {"undefended": whole["models"]["undefended"] | change}
+        (tmp_path / "a.json").write_text(json.dumps(whole | {"models": damaged}))
+        assert self.draw(workplace, tmp_path, entry(workplace)) == whole
         assert measured == ["model.pth", "model.pth"]
 
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"models": []}'])
