@@ -20,7 +20,7 @@ def push_away(
     projected after each (Madry et al., 2018).
     """
     lower, upper = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
-    start = torch.rand(images.shape[1:], generator=random).to(images.device)
+    start = torch.rand(images.shape[1:], generator=random).to(images.device, non_blocking=True)
     perturbed = lower + start * (upper - lower)
     with torch.no_grad():
         clean = victim(images).float()

@@ -78,9 +78,9 @@ class CleanBatches:
         plan = self._epochs[epoch]
         own = self._store.batches([distributed.share(indices) for indices in plan])
         for indices, (_, pixels) in zip(plan, own, strict=True):
-            pids = self._pids[torch.as_tensor(indices)].to(self._compute.device)
-            features = self._features[[self._row[index] for index in indices]]
-            yield Batch(to_images(pixels, self._compute.device), pids, features)
+            rows = torch.tensor([self._row[index] for index in indices]).to(self._compute.device, non_blocking=True)
+            pids = self._pids[torch.as_tensor(indices)]
+            yield Batch(to_images(pixels, self._compute.device), pids, self._features[rows])
 
     def _clean(self, pixels: Tensor) -> Tensor:
         with self._compute.autocast():

@@ -24,6 +24,7 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, pertur
 class Batch:
     """P x K images (N, 3, H, W) in [0, 1], their identities (N,), and the victim's clean features (N, D).
 
+    The identities are best on the CPU, whatever the device of the rest: the objective looks at them.
     Of several processes each has its share of the images, and the identities and features of all.
     """
 

@@ -16,13 +16,15 @@ def pull_farthest(
     batch. The perturbed feature is pulled toward the former and pushed away from the latter: `weight` times a
     triplet loss with Euclidean distances, averaged over the batch.
 
-    features, perturbed_features (N, D); pids (N,). Returns a scalar >= 0. No gradient flows into `features`.
+    features, perturbed_features (N, D); pids (N,), best on the CPU: a GPU need not be waited for to look at them.
+    Returns a scalar >= 0. No gradient flows into `features`.
     Raises UsageError when the batch has fewer than two identities.
     """
     same = pids[:, None] == pids[None, :]
     if same.all():
         raise UsageError("the attack objective needs two identities in a batch; use larger batches")
     features = features.detach().float()
+    same = same.to(features.device, non_blocking=True)
     distances = torch.cdist(features, features)
     farthest_negative = features[distances.masked_fill(same, -1).argmax(1)]
     farthest_positive = features[distances.masked_fill(~same, -1).argmax(1)]

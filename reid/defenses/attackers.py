@@ -168,7 +168,7 @@ class Mixture(Attacker):
         for member, mine in zip(self.members, order.tensor_split(len(self.members)), strict=True):
             if len(mine):
                 own = Part((here[mine] >= 0).nonzero()[:, 0], len(mine))
-                places.append(here[mine][own.rows].to(images.device))
+                places.append(here[mine][own.rows].to(images.device, non_blocking=True))
                 made.append(member.perturb(images[places[-1]], random, own))
         return torch.cat(made)[torch.cat(places).argsort()]
 
@@ -217,4 +217,4 @@ def shares(images: Tensor, random: Generator, part: Part | None = None) -> Tenso
     """Shares of the budget (N, 1, 1, 1), one for each image, in [0, 1) with density 2s: the clean half of a batch has
     share zero already, so larger ones are drawn more often."""
     rows, total = part or Part.of(images)
-    return torch.rand((total, 1, 1, 1), generator=random)[rows].sqrt().to(images.device)
+    return torch.rand((total, 1, 1, 1), generator=random)[rows].sqrt().to(images.device, non_blocking=True)

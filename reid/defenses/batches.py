@@ -110,4 +110,4 @@ class TrainingSet:
             random = generator(self.seed, epoch, iteration)
             drawn = augment.draw(len(plan[iteration]), pixels.shape[2:], random)
             images = augment.usual(pixels, distributed.share(drawn), device)
-            yield plan[iteration], images, self._labels[torch.as_tensor(indices)].to(device)
+            yield plan[iteration], images, self._labels[torch.as_tensor(indices)].to(device, non_blocking=True)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from reid.attacks import Attack
@@ -24,6 +25,7 @@ from reid.training import distributed
 from reid.training.device import Compute
 
 logger = logging.getLogger(__name__)
+BLOCKS = 3 * 2**30  # bytes: what ranking takes beyond the features, with room to spare
 
 
 class ImageOptions(typing.Protocol):
@@ -62,8 +64,8 @@ class Protocol:
         self.victim, self.query, self.gallery = victim, query, gallery
         self.compute, self.batch_size, self.rank_options = compute, batch_size, rank_options
         batches = -(-len(gallery) // batch_size)
-        pairwise = rank_options.get("distances", squared_euclidean) in BY_NAME.values()  # re-ranking needs all images
-        self._sharded = 1 < distributed.size() <= batches and pairwise
+        self._pairwise = rank_options.get("distances", squared_euclidean) in BY_NAME.values()
+        self._sharded = 1 < distributed.size() <= batches and self._pairwise  # re-ranking needs all images
 
     @classmethod
     def of(
@@ -102,7 +104,22 @@ class Protocol:
         if self._sharded:
             here = batches_here(len(samples), self.batch_size)
             samples = samples[here[0].start : here[-1].stop]
-        return rank(query, gallery, *_ids(self.query.samples, samples), sharded=self._sharded, **self.rank_options)
+        device = self._ranks_on(query, gallery)
+        return rank(
+            query.to(device),
+            gallery.to(device),
+            *_ids(self.query.samples, samples),
+            sharded=self._sharded,
+            **self.rank_options,
+        )
+
+    def _ranks_on(self, query: Tensor, gallery: Tensor) -> torch.device:
+        """The network's device where there is room for all that ranking needs, else the CPU; alike on all processes."""
+        device = self.compute.device
+        fits = self._pairwise and device.type != "mps"  # re-ranking is written for the CPU; MPS has no float64
+        if device.type == "cuda":
+            fits &= 2 * (query.nbytes + gallery.nbytes) + BLOCKS <= torch.cuda.mem_get_info(device)[0]
+        return device if all(distributed.every(fits)) else torch.device("cpu")
 
     def _features(self, store: ImageStore, attack: Attack | None = None) -> tuple[Tensor, dict[str, float]]:
         whole = store is self.query or not self._sharded

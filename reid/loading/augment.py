@@ -56,7 +56,7 @@ def erase_(images: Tensor, rectangles: Tensor) -> Tensor:
 
     `rectangles` (N, 4) are the columns top, left, bottom, right, the last two exclusive; all 0 leaves an image alone.
     """
-    mean = images.new_tensor(IMAGENET_MEAN)[:, None, None]
+    mean = torch.tensor(IMAGENET_MEAN).to(images, non_blocking=True)[:, None, None]
     for image, (top, left, bottom, right) in zip(images, rectangles.tolist(), strict=True):
         if bottom > top:
             image[:, top:bottom, left:right] = mean

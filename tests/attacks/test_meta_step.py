@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from accelerator import DEVICE, accelerator
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
@@ -208,6 +209,16 @@ class TestEveryMode:
         optimizer.load_state_dict(saved["optimizer"])
         run(second, optimizer, victim, mode, range(2, 4))
         assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), second.parameters(), strict=True))
+
+    def test_never_waits_for_an_accelerator(self, mode, noise_type):
+        batches = [batch(ConvVictim().eval(), seed) for seed in range(1 if mode == "none" else 2)]
+        with accelerator() as device:
+            victim, noise = ConvVictim().eval().requires_grad_(False).to(DEVICE), attack(noise_type)[0].to(DEVICE)
+            there = [Batch(each.images.to(DEVICE), each.pids, each.clean_features.to(DEVICE)) for each in batches]
+            optimizer = attacks.MISGD(noise.parameters(), lr=LR)
+            device.waits.clear()
+            meta_step(noise, victim, *there, *[None] * (mode == "none"), optimizer, mode)
+            assert device.waits == []
 
 
 class ConvVictim(nn.Module):

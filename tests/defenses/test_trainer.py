@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerator import DEVICE, accelerator
 
 from reid import ReidError, attacks, models
 from reid.attacks import Threat, controls
 from reid.defenses import BEST_FILE, Look, Recipe, Selection, Trainer, train
-from reid.defenses.attackers import Online, PerImage, Pool
+from reid.defenses.attackers import Mixture, Online, PerImage, Pool
 from reid.training.device import Compute
 from reid.training.seeds import seed_everything
 from reid.training.snapshot import STATE_FILE, Run
@@ -35,13 +36,13 @@ def online():
 def build(tiny_once, training_set):
     """`build(kind, attacker)`: a trainer of 2 epochs of 2 steps, of a fresh copy of the tiny network."""
 
-    def trainer(kind, attacker=None, model=tiny_once, **changes):
+    def trainer(kind, attacker=None, model=tiny_once, compute=CPU, **changes):
         defense, _, order = kind.partition(" ")
         return Trainer(
             copy.deepcopy(model),
             training_set("real", seed=0),
             Recipe(**({"epochs": 2, "iters_per_epoch": 2, "lr": 1e-3, "schedule": "late", "new_layers": 3} | changes)),
-            CPU,
+            compute,
             0,
             virtual=training_set("virtual", seed=1) if defense in ("mixed", "meta") else None,
             attacker=attacker,
@@ -196,6 +197,18 @@ class TestAttackers:
         trainer._epoch(0, NOWHERE)
         assert trainer.network.model.base.bn1.num_batches_tracked == 2
         assert trainer.network.training
+
+    @pytest.mark.parametrize("kind", KINDS[1:])
+    def test_of_all_kinds_leave_an_accelerator_one_wait_in_a_step(self, build, kind):
+        with accelerator() as device:
+            trainer = build(kind, compute=Compute(DEVICE, "fp32"))
+            (frozen,), learnt = pool().noises, attacks.create(0, EPS, EPS, 32, 16)
+            members = [Pool([frozen.to(DEVICE)]), Online(learnt.to(DEVICE), 0), PerImage(trainer.network.model, EPS, 2)]
+            trainer.attacker = Mixture(members)
+            trainer._epoch(0, NOWHERE)
+            device.waits.clear()
+            trainer._epoch(1, NOWHERE)
+            assert len(device.waits) == trainer.recipe.iters_per_epoch
 
 
 class TestSelection:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerator import DEVICE
 from PIL import Image
 
 from reid import attacks
@@ -14,9 +15,10 @@ from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.features import beyond, extract, largest
 from reid.evaluation.protocol import Protocol, fingerprint, validation_samples
 from reid.evaluation.protocol import test_samples as evaluation_samples
+from reid.evaluation.rerank import k_reciprocal
 from reid.evaluation.suite import control_attackers
 from reid.loading import ImageStore
-from reid.training.device import resolve
+from reid.training.device import Compute, resolve
 
 CPU = resolve("cpu", "fp32")
 
@@ -130,3 +132,20 @@ def test_controls_spend_the_whole_budget_at_random():
     assert totals[0] == pytest.approx(8, abs=1e-3)
     assert totals[1] == pytest.approx(8, abs=1e-3)
     assert totals[2] > totals[1]
+
+
+@pytest.mark.parametrize(("free", "device"), [(2**40, "cuda"), (0, "cpu")])
+def test_ranks_on_a_gpu_that_has_room(protocol, monkeypatch, free, device):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 2**40))
+    protocol.compute = Compute(torch.device("cuda"), "fp32")
+    assert protocol._ranks_on(torch.rand(4, 3), torch.rand(8, 3)).type == device
+
+
+def test_ranks_on_the_cpu_what_is_written_for_it(samples):
+    query, gallery = (ImageStore(some, 8, 4) for some in (samples[:3], samples[3:]))
+    reranked = Protocol(victim, query, gallery, Compute(DEVICE, "fp32"), distances=k_reciprocal())
+    assert reranked._ranks_on(torch.rand(4, 3), torch.rand(8, 3)).type == "cpu"
+    assert (
+        Protocol(victim, query, gallery, Compute(DEVICE, "fp32"))._ranks_on(torch.rand(4, 3), torch.rand(8, 3))
+        == DEVICE
+    )

@@ -1,15 +1,17 @@
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+from accelerator import DEVICE, accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from literal_ranking import literal_distances, literal_ranking
 
 from reid.errors import ReidError
-from reid.evaluation import distances
+from reid.evaluation import distances, ranking
 from reid.evaluation.distances import cosine, ordered_keys, squared_euclidean
 from reid.evaluation.ranking import chance_average_precision, rank, rank_distances
 
@@ -32,6 +34,18 @@ def test_golden_scores_are_reproduced(golden, golden_inputs):
 def test_golden_cuhk03_curve_is_reproduced_on_average(golden, golden_inputs, repeats):
     ranking = rank(*golden_inputs, cuhk03_repeats=repeats)
     np.testing.assert_allclose(ranking.cmc["cuhk03"], golden["cmc_cuhk03_mean_of_100_runs"], atol=0.02)
+
+
+@pytest.mark.parametrize("repeats", [0, 3])
+def test_an_accelerator_gives_the_same(golden_inputs, repeats, monkeypatch):
+    here = rank(*golden_inputs, cuhk03_repeats=repeats)
+    monkeypatch.setattr(ranking, "in_threads", lambda: nullcontext(map))
+    with accelerator():
+        query, gallery = (torch.as_tensor(features).to(DEVICE) for features in golden_inputs[:2])
+        there = rank(query, gallery, *golden_inputs[2:], cuhk03_repeats=repeats)
+    assert (there.mAP, there.mINP, there.num_skipped) == (here.mAP, here.mINP, here.num_skipped)
+    for protocol, curve in here.cmc.items():
+        np.testing.assert_allclose(there.cmc[protocol], curve, atol=1e-12)
 
 
 # Cases known from open-reid, on distances alone: every match counts ("allshots")
