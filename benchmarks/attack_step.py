@@ -75,7 +75,7 @@ def literal_objective(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
     """The released objective, with a full sort for each extreme."""
     squares = clean.square().sum(1, keepdim=True)
     distances = (squares + squares.T - 2 * clean @ clean.T).clamp(min=1e-12).sqrt()
-    same = (pids[:, None] == pids).float()
+    same = (pids[:, None] == pids).to(distances)
     negative = (distances - 1e5 * same).sort(dim=1, descending=True).indices[:, 0]
     positive = (distances - 1e5 * (1 - same)).sort(dim=1, descending=True).indices[:, 0]
     return 10 * triplet_margin_loss(perturbed, clean[negative], clean[positive], margin=0.5)
@@ -97,7 +97,7 @@ def ours(args: argparse.Namespace, precision: str) -> measure.Step:
 def images_and_pids(args: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]:
     for seed in range(2):
         images = torch.rand(args.batch_size, 3, args.height, args.width, generator=generator(seed))
-        yield images.to(args.device), (torch.arange(args.batch_size) // 4).to(args.device)
+        yield images.to(args.device), torch.arange(args.batch_size) // 4
 
 
 def work(args: argparse.Namespace) -> measure.Work:

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--width", type=cli.positive_int, default=128, help="image width")
     parser.add_argument("--threads", type=cli.positive_int, default=2, help="threads")
     parser.add_argument("--repeats", type=cli.positive_int, default=5, help="timed turns")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", type=measure.usable, default="cpu", help="cpu or cuda")
     args = parser.parse_args(argv)
     job = {name: getattr(args, name) for name in ("batch_size", "height", "width", "backward")}
     measure.lines(

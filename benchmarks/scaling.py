@@ -251,7 +251,9 @@ def main() -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.scaling")
     parser.add_argument("subject", nargs="?", choices=SUBJECTS, help="what to measure; None: all but million")
     parser.add_argument("--repeats", type=cli.positive_int, default=2, help="timed steps of each point")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; ranks is measured on the CPU")
+    parser.add_argument(
+        "--device", type=measure.usable, default="cpu", help="cpu or cuda; ranks is measured on the CPU"
+    )
     args = parser.parse_args()
     for subject in [args.subject] if args.subject else [name for name in SUBJECTS if name != "million"]:
         for found in SUBJECTS[subject](args):
