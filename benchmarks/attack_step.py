@@ -34,7 +34,7 @@ def literal(args: argparse.Namespace) -> measure.Step:
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     parameters = dict(noise.named_parameters())
     buffers = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    sets = list(images_and_pids(args))
+    sets = [(images, pids.to(args.device)) for images, pids in images_and_pids(args)]
 
     def perturb(x: Tensor) -> Tensor:
         for name, parameter in parameters.items():
@@ -75,7 +75,7 @@ def literal_objective(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
     """The released objective, with a full sort for each extreme."""
     squares = clean.square().sum(1, keepdim=True)
     distances = (squares + squares.T - 2 * clean @ clean.T).clamp(min=1e-12).sqrt()
-    same = (pids[:, None] == pids).to(distances)
+    same = (pids[:, None] == pids).float()
     negative = (distances - 1e5 * same).sort(dim=1, descending=True).indices[:, 0]
     positive = (distances - 1e5 * (1 - same)).sort(dim=1, descending=True).indices[:, 0]
     return 10 * triplet_margin_loss(perturbed, clean[negative], clean[positive], margin=0.5)

@@ -19,7 +19,9 @@ DEVICE = torch.device("lazy")  # a type without kernels in usual builds, whose b
 CPU = torch.device("cpu")
 aten = torch.ops.aten
 INDEXED = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
-WAITS = (aten._local_scalar_dense.default, aten.nonzero.default, aten.is_nonzero.default, aten.equal.default)
+SIZED = (aten.nonzero, aten.masked_select, aten._unique2, aten.unique_dim, aten.bincount, aten.repeat_interleave)
+READ = (aten._local_scalar_dense, aten.is_nonzero, aten.equal, aten.allclose)
+NO_SCALARS = (aten.stack, aten.cat, aten.index_select, aten.gather, aten.scatter, aten.scatter_add, aten.scatter_add_)
 
 
 class OnDevice(Tensor):
@@ -76,10 +78,14 @@ def _waits(func: Any, args: tuple, kwargs: dict) -> bool:
     """Whether the CPU waits for a GPU: for a value, the size of a result, or a copy from one to the other."""
     if _is_copy(func):
         source, rest = (args[1], args[2:]) if func is aten.copy_.default else (args[0], ())
-        return source.device != _place(func, args, kwargs) and not any(rest) and not kwargs.get("non_blocking")
+        place, asynchronous = _place(func, args, kwargs), any(rest) or bool(kwargs.get("non_blocking"))
+        if asynchronous and (source.device, place) == (DEVICE, CPU):
+            raise RuntimeError(f"{func}: nobody waits for these values, and the CPU may read them too early")
+        return source.device != place and not asynchronous
     if func in INDEXED and isinstance(args[0], OnDevice):
         return any(x.dtype == torch.bool or x.device == CPU for x in args[1] if x is not None)
-    return func in WAITS and isinstance(args[0], OnDevice)
+    sized = func.overloadpacket in SIZED and kwargs.get("output_size") is None
+    return (sized or func.overloadpacket in READ) and isinstance(args[0], OnDevice)
 
 
 def _place(func: Any, args: tuple, kwargs: dict) -> torch.device:
@@ -94,7 +100,7 @@ def _place(func: Any, args: tuple, kwargs: dict) -> torch.device:
 def _check_places(func: Any, args: tuple, kwargs: dict, place: torch.device) -> None:
     leaves = tree_leaves((args[:1] + args[2:] if func in INDEXED and place == DEVICE else args, kwargs))
     for x in leaves:
-        scalar = isinstance(x, Tensor) and x.ndim == 0
+        scalar = isinstance(x, Tensor) and x.ndim == 0 and func.overloadpacket not in NO_SCALARS
         if isinstance(x, Tensor | Generator) and not scalar and x.device != place:
             raise RuntimeError(f"{func} on {place} is given a {type(x).__name__} that is on {x.device}")
 

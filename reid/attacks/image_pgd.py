@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from reid.attacks.threat import Threat, spent_by
+from reid.training.device import send
 from reid.training.seeds import generator
 
 
@@ -20,7 +21,7 @@ def push_away(
     projected after each (Madry et al., 2018).
     """
     lower, upper = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
-    start = torch.rand(images.shape[1:], generator=random).to(images.device, non_blocking=True)
+    start = send(torch.rand(images.shape[1:], generator=random), images.device)
     perturbed = lower + start * (upper - lower)
     with torch.no_grad():
         clean = victim(images).float()

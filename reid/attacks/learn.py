@@ -22,7 +22,7 @@ from reid.errors import ReidError
 from reid.loading import ImageStore, PKSampler, to_images
 from reid.models import Victim
 from reid.training import distributed
-from reid.training.device import Compute
+from reid.training.device import Compute, send
 from reid.training.loop import run_epochs
 from reid.training.progress import progress
 from reid.training.runlog import RunLog
@@ -78,7 +78,7 @@ class CleanBatches:
         plan = self._epochs[epoch]
         own = self._store.batches([distributed.share(indices) for indices in plan])
         for indices, (_, pixels) in zip(plan, own, strict=True):
-            rows = torch.tensor([self._row[index] for index in indices]).to(self._compute.device, non_blocking=True)
+            rows = send(torch.tensor([self._row[index] for index in indices]), self._compute.device)
             pids = self._pids[torch.as_tensor(indices)]
             yield Batch(to_images(pixels, self._compute.device), pids, self._features[rows])
 

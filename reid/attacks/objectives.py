@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import triplet_margin_loss
 
 from reid.errors import UsageError
+from reid.training.device import send
 
 
 def pull_farthest(
@@ -24,7 +25,7 @@ def pull_farthest(
     if same.all():
         raise UsageError("the attack objective needs two identities in a batch; use larger batches")
     features = features.detach().float()
-    same = same.to(features.device, non_blocking=True)
+    same = send(same, features.device)
     distances = torch.cdist(features, features)
     farthest_negative = features[distances.masked_fill(same, -1).argmax(1)]
     farthest_positive = features[distances.masked_fill(~same, -1).argmax(1)]

@@ -13,6 +13,7 @@ from reid.attacks.image_pgd import FeaturePGD, push_away
 from reid.errors import UsageError
 from reid.models import ReidModel
 from reid.training import distributed
+from reid.training.device import send
 from reid.training.seeds import generator
 
 ATTACKERS = ("frozen", "pool", "online", "pgd")
@@ -168,7 +169,7 @@ class Mixture(Attacker):
         for member, mine in zip(self.members, order.tensor_split(len(self.members)), strict=True):
             if len(mine):
                 own = Part((here[mine] >= 0).nonzero()[:, 0], len(mine))
-                places.append(here[mine][own.rows].to(images.device, non_blocking=True))
+                places.append(send(here[mine][own.rows], images.device))
                 made.append(member.perturb(images[places[-1]], random, own))
         return torch.cat(made)[torch.cat(places).argsort()]
 
@@ -217,4 +218,4 @@ def shares(images: Tensor, random: Generator, part: Part | None = None) -> Tenso
     """Shares of the budget (N, 1, 1, 1), one for each image, in [0, 1) with density 2s: the clean half of a batch has
     share zero already, so larger ones are drawn more often."""
     rows, total = part or Part.of(images)
-    return torch.rand((total, 1, 1, 1), generator=random)[rows].sqrt().to(images.device, non_blocking=True)
+    return send(torch.rand((total, 1, 1, 1), generator=random)[rows].sqrt(), images.device)

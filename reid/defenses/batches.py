@@ -12,6 +12,7 @@ from reid.datasets import labels as label_map
 from reid.defenses.attackers import Attacker
 from reid.loading import ImageStore, PKSampler, augment
 from reid.training import distributed
+from reid.training.device import send
 from reid.training.seeds import generator
 
 
@@ -110,4 +111,4 @@ class TrainingSet:
             random = generator(self.seed, epoch, iteration)
             drawn = augment.draw(len(plan[iteration]), pixels.shape[2:], random)
             images = augment.usual(pixels, distributed.share(drawn), device)
-            yield plan[iteration], images, self._labels[torch.as_tensor(indices)].to(device, non_blocking=True)
+            yield plan[iteration], images, send(self._labels[torch.as_tensor(indices)], device)

@@ -18,14 +18,14 @@ from reid.datasets import Dataset, Sample
 from reid.errors import DatasetError, UsageError
 from reid.evaluation.distances import BY_NAME, squared_euclidean
 from reid.evaluation.features import batches_here, extract, largest
-from reid.evaluation.ranking import Ranking, rank
+from reid.evaluation.ranking import Ranking, block_rows, rank
 from reid.loading import ImageStore
 from reid.models.network import ReidModel
 from reid.training import distributed
 from reid.training.device import Compute
 
 logger = logging.getLogger(__name__)
-BLOCKS = 3 * 2**30  # bytes: what ranking takes beyond the features, with room to spare
+BESIDE = 2**30  # bytes: what ranking on a GPU takes beyond features and distances, with room to spare
 
 
 class ImageOptions(typing.Protocol):
@@ -114,11 +114,13 @@ class Protocol:
         )
 
     def _ranks_on(self, query: Tensor, gallery: Tensor) -> torch.device:
-        """The network's device where there is room for all that ranking needs, else the CPU; alike on all processes."""
+        """The network's device where ranking takes half of its memory at most, else the CPU; alike on all processes."""
         device = self.compute.device
         fits = self._pairwise and device.type != "mps"  # re-ranking is written for the CPU; MPS has no float64
         if device.type == "cuda":
-            fits &= 2 * (query.nbytes + gallery.nbytes) + BLOCKS <= torch.cuda.mem_get_info(device)[0]
+            block = 4 * block_rows(len(query), len(gallery)) * len(gallery)
+            needed = 2 * (query.nbytes + gallery.nbytes + block) + BESIDE
+            fits &= 2 * needed <= torch.cuda.get_device_properties(device).total_memory
         return device if all(distributed.every(fits)) else torch.device("cpu")
 
     def _features(self, store: ImageStore, attack: Attack | None = None) -> tuple[Tensor, dict[str, float]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from reid.loading.store import to_images
+from reid.training.device import send
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 PADDING = 10 / 256  # of the height
@@ -56,7 +57,7 @@ def erase_(images: Tensor, rectangles: Tensor) -> Tensor:
 
     `rectangles` (N, 4) are the columns top, left, bottom, right, the last two exclusive; all 0 leaves an image alone.
     """
-    mean = torch.tensor(IMAGENET_MEAN).to(images, non_blocking=True)[:, None, None]
+    mean = send(torch.tensor(IMAGENET_MEAN, dtype=images.dtype), images.device)[:, None, None]
     for image, (top, left, bottom, right) in zip(images, rectangles.tolist(), strict=True):
         if bottom > top:
             image[:, top:bottom, left:right] = mean

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from reid.datasets import Sample
 from reid.errors import DatasetError, UsageError
 from reid.loading.disk import DiskImages
+from reid.training.device import send
 
 GIBIBYTE = 2**30
 CACHES = ("ram", "disk", "none")
@@ -128,6 +129,6 @@ def _doubled(pixels: np.ndarray) -> np.ndarray:
 
 def to_images(pixels: Tensor, device: torch.device) -> Tensor:
     """uint8 images (n, 3, H, W) as float32 in [0, 1] on `device`, channels last, which convolutions prefer."""
-    pixels = pixels.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+    pixels = send(pixels, device).contiguous(memory_format=torch.channels_last)
     white = torch.full((), 255.0, device=device)  # by a number, CUDA would multiply by a rounded 1/255
     return pixels.float().div_(white)

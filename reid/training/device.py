@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from reid.errors import UsageError
 from reid.training import distributed
@@ -31,6 +32,12 @@ class Compute:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on `device`, without a wait where that is safe: from the CPU to CUDA, which has read ordinary memory
+    when the call returns; MPS reads it later, and so does the CPU."""
+    return tensor.to(device, non_blocking=tensor.device.type == "cpu" and device.type != "mps")
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

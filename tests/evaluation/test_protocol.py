@@ -1,6 +1,7 @@
 """Running a victim: features, the budget check on the scored images, sides, validation splits, controls."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from reid.attacks import Threat
 from reid.datasets import Dataset, Release, Sample
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.features import beyond, extract, largest
-from reid.evaluation.protocol import Protocol, fingerprint, validation_samples
+from reid.evaluation.protocol import BESIDE, Protocol, fingerprint, validation_samples
 from reid.evaluation.protocol import test_samples as evaluation_samples
 from reid.evaluation.rerank import k_reciprocal
 from reid.evaluation.suite import control_attackers
 from reid.loading import ImageStore
+from reid.training import distributed
 from reid.training.device import Compute, resolve
 
 CPU = resolve("cpu", "fp32")
@@ -134,11 +136,28 @@ def test_controls_spend_the_whole_budget_at_random():
     assert totals[2] > totals[1]
 
 
-@pytest.mark.parametrize(("free", "device"), [(2**40, "cuda"), (0, "cpu")])
-def test_ranks_on_a_gpu_that_has_room(protocol, monkeypatch, free, device):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 2**40))
-    protocol.compute = Compute(torch.device("cuda"), "fp32")
-    assert protocol._ranks_on(torch.rand(4, 3), torch.rand(8, 3)).type == device
+class TestRankingOnAGPU:
+    """1000 x 3 features of the gallery and 4 x 3 of the queries, 4 x 1000 distances, twice, and what else there is."""
+
+    NEEDED = 2 * 4 * (1000 * 3 + 4 * 3 + 4 * 1000) + BESIDE
+
+    @pytest.fixture
+    def ranks_on(self, protocol, monkeypatch):
+        def device(memory):
+            card = SimpleNamespace(total_memory=memory)
+            monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+            protocol.compute = Compute(torch.device("cuda"), "fp32")
+            return protocol._ranks_on(torch.rand(4, 3), torch.rand(1000, 3)).type
+
+        return device
+
+    def test_takes_half_of_its_memory_at_most(self, ranks_on):
+        assert ranks_on(2 * self.NEEDED) == "cuda"
+        assert ranks_on(2 * self.NEEDED - 1) == "cpu"
+
+    def test_is_for_all_processes_or_none(self, ranks_on, monkeypatch):
+        monkeypatch.setattr(distributed, "every", lambda value: [value, False])
+        assert ranks_on(2 * self.NEEDED) == "cpu"
 
 
 def test_ranks_on_the_cpu_what_is_written_for_it(samples):
