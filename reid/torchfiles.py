@@ -27,11 +27,18 @@ def write_torch(path: str | Path, content: Any) -> Path:
     """Write `content` whole or not at all, and return the path; the same content gives the same bytes.
 
     Given a name instead of an open file, `torch.save` would write the temporary name into the file.
+    Raises OSError, with the path, where the disk is full.
     """
 
     def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(content, file)
+        except (OSError, RuntimeError) as error:  # torch has one of its own for whatever keeps it from writing on
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
 
     return write_atomically(path, write)
 

@@ -1,10 +1,13 @@
 """Resume states: what is found, what is refused, what a failed write leaves."""
 
+import resource
+
 import pytest
 import torch
 
 from reid.errors import CheckpointError, UsageError
 from reid.files import write_atomically
+from reid.torchfiles import write_torch
 from reid.training.snapshot import STATE_FILE, Run
 
 SETTINGS = {"lr": "0.1", "epochs": "3"}
@@ -62,3 +65,18 @@ def test_what_a_killed_write_left_behind_is_removed(tmp_path):
     left.write_text("half")
     write_atomically(tmp_path / "file", lambda temporary: temporary.write_text("whole"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("values", [100, 10**6])
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_the_old_one(tmp_path, values):
+    path = tmp_path / "state.pth"
+    write_torch(path, {"epoch": 1})
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"state\.pth"):
+            write_torch(path, {"weights": torch.zeros(values)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
