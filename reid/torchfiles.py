@@ -38,7 +38,7 @@ def write_torch(path: str | Path, content: Any) -> Path:
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
                 raise
-            raise OSError(cause.errno, cause.strerror, str(path)) from error
+            raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from error
 
     return write_atomically(path, write)
 
