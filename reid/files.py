@@ -16,6 +16,7 @@ def temporary_sibling(path: str | Path) -> Iterator[Path]:
     """Yield a fresh name beside `path`; on success it is renamed to `path`, on any error it is removed.
 
     The folder is created. A reader therefore sees the old file, or the whole new one, never a part.
+    An OSError of the system that names no file, as on a full disk, or the temporary one, names `path` instead.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +26,10 @@ def temporary_sibling(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -27,18 +27,16 @@ def write_torch(path: str | Path, content: Any) -> Path:
     """Write `content` whole or not at all, and return the path; the same content gives the same bytes.
 
     Given a name instead of an open file, `torch.save` would write the temporary name into the file.
-    Raises OSError, with the path, where the disk is full.
     """
 
     def write(temporary: Path) -> None:
-        try:
-            with open(temporary, "wb") as file:
+        with open(temporary, "wb") as file:
+            try:
                 torch.save(content, file)
-        except (OSError, RuntimeError) as error:  # torch has one of its own for whatever keeps it from writing on
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
+            except RuntimeError as error:  # torch's own, for whatever keeps it from writing on
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
                 raise
-            raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from error
 
     return write_atomically(path, write)
 

@@ -67,15 +67,22 @@ def test_what_a_killed_write_left_behind_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("values", [100, 10**6])
-def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_the_old_one(tmp_path, values):
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_torch(path, {"weights": torch.zeros(100)}),
+        lambda path: write_torch(path, {"weights": torch.zeros(10**6)}),
+        lambda path: write_atomically(path, lambda temporary: temporary.write_text("1" * 10**6)),
+    ],
+)
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_the_old_one(tmp_path, write):
     path = tmp_path / "state.pth"
     write_torch(path, {"epoch": 1})
     before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"state\.pth"):
-            write_torch(path, {"weights": torch.zeros(values)})
+        with pytest.raises(OSError, match=r"/state\.pth'$"):
+            write(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
