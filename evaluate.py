@@ -30,11 +30,11 @@ from reid.evaluation.protocol import Protocol, test_samples
 from reid.evaluation.rerank import k_reciprocal
 from reid.evaluation.results import Result
 from reid.evaluation.suite import CLEAN, Attacker, Suite, control_attackers
-from reid.files import sha256
 from reid.models import Victim
 from reid.report.table import table
-from reid.training import cli, distributed
-from reid.training.device import Compute, resolve
+from reid.runtime import cli, distributed
+from reid.runtime.device import Compute, resolve
+from reid.runtime.files import sha256
 
 logger = logging.getLogger("evaluate")
 

@@ -19,12 +19,12 @@ from reid.datasets import Dataset
 from reid.errors import UsageError
 from reid.evaluation.protocol import Protocol, log_scores, test_samples
 from reid.evaluation.results import versions
-from reid.files import sha256
 from reid.loading import ImageStore, PKSampler
 from reid.models import Victim
-from reid.training import cli
-from reid.training.device import Compute, resolve
-from reid.training.snapshot import Run
+from reid.runtime import cli
+from reid.runtime.device import Compute, resolve
+from reid.runtime.files import sha256
+from reid.runtime.snapshot import Run
 
 logger = logging.getLogger("metaAttack")
 

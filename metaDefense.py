@@ -18,18 +18,18 @@ from reid import attacks, datasets, models
 from reid.attacks import Attack, Perturbation
 from reid.attacks.perturbations import TYPE_NAMES
 from reid.datasets import Dataset
-from reid.defenses import DEFENSES, INNER_ORDERS, LOSSES, Look, Recipe, Selection, Trainer, TrainingSet
-from reid.defenses.attackers import ATTACKERS, Attacker, Mixture, Online, PerImage, Pool, read_noises
 from reid.errors import UsageError
 from reid.evaluation import distances
 from reid.evaluation.protocol import Protocol, log_scores, test_samples, validation
-from reid.files import sha256
 from reid.models.checkpoint import START_OF_RES_META
 from reid.models.layout import layout_of
 from reid.models.network import ReidModel
-from reid.training import cli, distributed
-from reid.training.device import Compute, resolve
-from reid.training.snapshot import Run
+from reid.runtime import cli, distributed
+from reid.runtime.device import Compute, resolve
+from reid.runtime.files import sha256
+from reid.runtime.snapshot import Run
+from reid.training import DEFENSES, INNER_ORDERS, LOSSES, Look, Recipe, Selection, Trainer, TrainingSet
+from reid.training.adversaries import ATTACKERS, Attacker, Mixture, Online, PerImage, Pool, read_noises
 
 logger = logging.getLogger("metaDefense")
 

@@ -29,7 +29,7 @@ trap 'exit 130' INT TERM
 step() { printf '[%3d s] %s\n' "$SECONDS" "$1"; }
 
 draw() {  # draw DATASET
-  "$PYTHON" -m reid.datasets.synthperson "$1" --root $DATA --seed "$SEED"
+  "$PYTHON" -m reid.synthperson "$1" --root $DATA --seed "$SEED"
 }
 
 train() {  # train VICTIM DATASET ARCH EPOCHS
@@ -109,4 +109,4 @@ LANES=
 step "drawing the pictures, writing the summary"
 curve undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
 [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
-"$PYTHON" -m reid.report.demo $OUT --seed "$SEED" --seconds "$(cat $OUT/seconds)"
+"$PYTHON" -m studies.demo $OUT --seed "$SEED" --seconds "$(cat $OUT/seconds)"

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reid import datasets, models
-from reid.defenses import Recipe, Selection, Trainer, TrainingSet
 from reid.evaluation.protocol import validation
-from reid.training import cli, device
-from reid.training.snapshot import Run
+from reid.runtime import cli, device
+from reid.runtime.snapshot import Run
+from reid.training import Recipe, Selection, Trainer, TrainingSet
 
 logger = logging.getLogger("trainReid")
 

@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import measure
 from reid.evaluation.ranking import rank
-from reid.training import cli
+from reid.runtime import cli
 
 LATENT, OUTFITS, IMAGES, CAMERAS = 64, 300, 20, 6
 SPREAD = {"outfit": 1.0, "identity": 0.7, "camera": 0.2, "image": 0.9}  # exact mAP near that of real models

@@ -22,9 +22,9 @@ from reid import attacks, models
 from reid.attacks import MISGD
 from reid.attacks.meta import Batch, meta_step
 from reid.attacks.perturbations import Perturbation
-from reid.training import cli
-from reid.training.device import resolve
-from reid.training.seeds import generator
+from reid.runtime import cli
+from reid.runtime.device import resolve
+from reid.runtime.seeds import generator
 
 LR = 0.8 / 255
 

@@ -16,8 +16,8 @@ from torch.nn.functional import grid_sample
 from benchmarks import measure
 from reid.attacks.perturbations import NODES, ColorLUT
 from reid.attacks.threat import Threat
-from reid.training import cli
-from reid.training.seeds import generator
+from reid.runtime import cli
+from reid.runtime.seeds import generator
 
 CORNERS = torch.cartesian_prod(*[torch.arange(2)] * 3)
 

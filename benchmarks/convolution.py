@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks import measure
 from reid import models
 from reid.models.convolution import input_gradient, output, weight_gradient
-from reid.training import cli, device
+from reid.runtime import cli, device
 
 Layer = tuple[Tensor, Tensor, Tensor, tuple]
 PASSES = ("output", "weight", "input")

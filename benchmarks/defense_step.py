@@ -17,15 +17,15 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import measure
 from reid import attacks, models
-from reid.defenses.attackers import Pool
-from reid.defenses.batches import Batch, with_perturbed_half
-from reid.defenses.meta import INNER_ORDERS, Inner, step_gradients
-from reid.defenses.network import TrainedNetwork, Weights
-from reid.defenses.recipe import Recipe
-from reid.training import cli
-from reid.training.device import resolve
+from reid.runtime import cli
+from reid.runtime.device import resolve
+from reid.runtime.seeds import generator
+from reid.training.adversaries import Pool
+from reid.training.batches import Batch, with_perturbed_half
+from reid.training.gradients import INNER_ORDERS, Inner, step_gradients
 from reid.training.losses import hard_triplet
-from reid.training.seeds import generator
+from reid.training.network import TrainedNetwork, Weights
+from reid.training.recipe import Recipe
 
 LR, DECAY = 2e-4, 5e-4
 PASSES = {"literal": 4, "ours, adversarial": 1, "ours, mixed": 2, "ours, first order": 2, "ours, second order": 4}

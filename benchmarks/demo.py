@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks import measure
 from reid.errors import ReidError
-from reid.training import cli
+from reid.runtime import cli
 
 BEFORE = "aede9e0"
 HERE = Path(__file__).parent.parent

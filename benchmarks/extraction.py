@@ -15,9 +15,9 @@ import torch
 
 from benchmarks import measure
 from reid import models
-from reid.training import cli
-from reid.training.device import resolve
-from reid.training.seeds import generator
+from reid.runtime import cli
+from reid.runtime.device import resolve
+from reid.runtime.seeds import generator
 
 
 def setup(args: argparse.Namespace, kind: str) -> measure.Step:

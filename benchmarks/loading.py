@@ -24,8 +24,8 @@ from benchmarks import measure
 from reid.datasets import Sample
 from reid.loading import ImageStore, augment, to_images
 from reid.loading.store import CACHES
-from reid.training import cli
-from reid.training.seeds import generator
+from reid.runtime import cli
+from reid.runtime.seeds import generator
 
 CPU = torch.device("cpu")
 

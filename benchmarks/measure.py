@@ -27,8 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reid.errors import UsageError
 from reid.models import network
-from reid.training import cli
-from reid.training.device import resolve
+from reid.runtime import cli
+from reid.runtime.device import resolve
 
 Step = Callable[[], Any]
 Setup = Callable[[], Step]

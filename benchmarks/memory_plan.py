@@ -29,12 +29,12 @@ from reid import attacks, models
 from reid.attacks.meta import Batch as AttackBatch
 from reid.attacks.meta import meta_step
 from reid.attacks.optimiser import MISGD
-from reid.defenses.batches import Batch
-from reid.defenses.meta import Inner, step_gradients
-from reid.defenses.network import TrainedNetwork, Weights
-from reid.defenses.recipe import Recipe
 from reid.models.victim import Victim
-from reid.training import cli
+from reid.runtime import cli
+from reid.training.batches import Batch
+from reid.training.gradients import Inner, step_gradients
+from reid.training.network import TrainedNetwork, Weights
+from reid.training.recipe import Recipe
 
 CARDS = {"24 GB": 24 * 2**30, "80 GB": 80 * 2**30}
 USABLE = 0.9

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from reid import datasets, models
-from reid.defenses import Recipe, TrainingSet
-from reid.defenses.batches import Batch, with_perturbed_half
-from reid.defenses.meta import Inner, step_gradients
-from reid.defenses.network import TrainedNetwork, Weights, is_backbone
-from reid.training import cli
+from reid.runtime import cli
+from reid.training import Recipe, TrainingSet
+from reid.training.batches import Batch, with_perturbed_half
+from reid.training.gradients import Inner, step_gradients
+from reid.training.network import TrainedNetwork, Weights, is_backbone
 
 
 def main() -> None:

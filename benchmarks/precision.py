@@ -17,8 +17,8 @@ import metaAttack
 from benchmarks import measure
 from reid import attacks, datasets, models
 from reid.evaluation.protocol import Protocol
-from reid.training import cli
-from reid.training.device import Compute
+from reid.runtime import cli
+from reid.runtime.device import Compute
 
 SIZE = ["--height", "80", "--width", "40"]
 

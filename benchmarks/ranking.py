@@ -23,8 +23,8 @@ import torch
 from benchmarks import measure
 from reid.evaluation.distances import TILE
 from reid.evaluation.ranking import block_rows, rank
-from reid.training import cli, device
-from reid.training.seeds import generator
+from reid.runtime import cli, device
+from reid.runtime.seeds import generator
 
 # queries, queries by default, gallery, length of features, identities, cameras
 SIZES = {

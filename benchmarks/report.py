@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from reid.errors import ReidError
-from reid.files import write_atomically
-from reid.training import cli
+from reid.runtime import cli
+from reid.runtime.files import write_atomically
 
 logger = logging.getLogger("benchmarks")
 

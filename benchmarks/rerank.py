@@ -17,7 +17,7 @@ from benchmarks import measure
 from benchmarks.ranking import SIZES, problem, product
 from reid.evaluation.ranking import block_rows
 from reid.evaluation.rerank import k_reciprocal
-from reid.training import cli
+from reid.runtime import cli
 
 K1, K2, WEIGHT = 20, 6, 0.3
 

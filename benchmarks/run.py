@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmarks import report
 from reid.errors import ReidError, UsageError
-from reid.files import write_atomically
-from reid.training import cli
+from reid.runtime import cli
+from reid.runtime.files import write_atomically
 
 logger = logging.getLogger("benchmarks")
 

@@ -36,8 +36,8 @@ from reid import attacks, models
 from reid.attacks import MISGD
 from reid.attacks.meta import Batch, meta_step
 from reid.evaluation.ranking import block_rows, rank
-from reid.training import cli, distributed, job
-from reid.training.seeds import generator
+from reid.runtime import cli, distributed, job
+from reid.runtime.seeds import generator
 
 Line = dict[str, Any]
 Terms = Mapping[str, Callable[[Line], float]]

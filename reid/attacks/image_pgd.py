@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from reid.attacks.threat import Threat, spent_by
-from reid.training.device import send
-from reid.training.seeds import generator
+from reid.runtime.device import send
+from reid.runtime.seeds import generator
 
 
 def push_away(

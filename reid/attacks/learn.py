@@ -21,12 +21,12 @@ from reid.attacks.perturbations import Perturbation
 from reid.errors import ReidError
 from reid.loading import ImageStore, PKSampler, to_images
 from reid.models import Victim
-from reid.training import distributed
-from reid.training.device import Compute, send
-from reid.training.loop import run_epochs
-from reid.training.progress import progress
-from reid.training.runlog import RunLog
-from reid.training.snapshot import Run
+from reid.runtime import distributed
+from reid.runtime.device import Compute, send
+from reid.runtime.loop import run_epochs
+from reid.runtime.progress import progress
+from reid.runtime.runlog import RunLog
+from reid.runtime.snapshot import Run
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from reid.attacks.objectives import pull_farthest
 from reid.attacks.perturbations import Perturbation
 from reid.errors import UsageError
-from reid.training import distributed
+from reid.runtime import distributed
 
 MODES = ("maml", "alternating", "none")
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, perturbed features, pids -> scalar

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import triplet_margin_loss
 
 from reid.errors import UsageError
-from reid.training.device import send
+from reid.runtime.device import send
 
 
 def pull_farthest(

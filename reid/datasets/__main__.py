@@ -8,7 +8,7 @@ Differences from the expected counts are a warning on stderr; an error is one li
 from collections.abc import Sequence
 
 from reid.datasets import create, names
-from reid.training import cli
+from reid.runtime import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from reid.datasets.base import SPLITS, Sample
 from reid.datasets.source import Source
 from reid.errors import DatasetError
-from reid.files import write_atomically
+from reid.runtime.files import write_atomically
 
 PARTS = ("images", "meta.json", "splits.json")
 _STAGING = ".converting"

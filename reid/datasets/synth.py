@@ -7,7 +7,7 @@ from reid.datasets.market_style import MARKET_FOLDERS, MarketStyle
 
 
 class Synth(MarketStyle):
-    """People drawn by `reid.datasets.synthperson`, in the raw layout of Market-1501.
+    """People drawn by `reid.synthperson`, in the raw layout of Market-1501.
 
     No paper and no expected counts: sizes are options of the generator. synth-a and synth-b stand
     for two real datasets with their own cameras, synth-virtual for a virtual one.
@@ -19,4 +19,4 @@ class Synth(MarketStyle):
         self.name = name
 
     def remedy(self, root: Path) -> str:
-        return f"make it with: python -m reid.datasets.synthperson {self.name} --root {root}"
+        return f"make it with: python -m reid.synthperson {self.name} --root {root}"

@@ -14,12 +14,12 @@ from reid.errors import ReidError
 from reid.evaluation.protocol import ImageOptions, fingerprint
 from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.suite import Attacker
-from reid.files import sha256
 from reid.loading import ImageStore, PKSampler
 from reid.models import Victim
-from reid.training import distributed
-from reid.training.device import Compute
-from reid.training.seeds import generator
+from reid.runtime import distributed
+from reid.runtime.device import Compute
+from reid.runtime.files import sha256
+from reid.runtime.seeds import generator
 
 logger = logging.getLogger(__name__)
 

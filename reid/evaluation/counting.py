@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.training import distributed
+from reid.runtime import distributed
 
 JUNK_PID = -1
 STEPS = 2048

@@ -9,9 +9,9 @@ from torch import Tensor
 from reid.attacks import Attack, Threat
 from reid.errors import ReidError
 from reid.loading import ImageStore, to_images
-from reid.training import distributed
-from reid.training.device import Compute
-from reid.training.progress import progress
+from reid.runtime import distributed
+from reid.runtime.device import Compute
+from reid.runtime.progress import progress
 
 TOLERANCE = 1e-6
 HALF_LEVEL = 0.5 / 255

@@ -21,8 +21,8 @@ from reid.evaluation.features import batches_here, extract, largest
 from reid.evaluation.ranking import Ranking, block_rows, rank
 from reid.loading import ImageStore
 from reid.models.network import ReidModel
-from reid.training import distributed
-from reid.training.device import Compute
+from reid.runtime import distributed
+from reid.runtime.device import Compute
 
 logger = logging.getLogger(__name__)
 BESIDE = 2**30  # bytes: what ranking on a GPU takes beyond features and distances, with room to spare

@@ -19,7 +19,7 @@ from reid.evaluation.counting import JUNK_PID, Gallery, Strip, match_ranks, slot
 from reid.evaluation.distances import BY_NAME, DistanceSource, as_features, full_precision, squared_euclidean
 from reid.evaluation.single_shot import Expected, Sampled
 from reid.evaluation.threads import in_threads
-from reid.training import distributed
+from reid.runtime import distributed
 
 __all__ = ["JUNK_PID", "Ranking", "chance_average_precision", "rank", "rank_distances"]
 

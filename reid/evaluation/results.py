@@ -17,7 +17,7 @@ import torch
 import reid
 from reid.errors import ReidError
 from reid.evaluation.ranking import Ranking
-from reid.files import write_atomically
+from reid.runtime.files import write_atomically
 
 SCHEMA_VERSION = 1
 CMC_RANKS = (1, 5, 10)

@@ -13,7 +13,7 @@ from reid.evaluation import results
 from reid.evaluation.features import beyond
 from reid.evaluation.protocol import Protocol, fingerprint
 from reid.evaluation.results import Result
-from reid.training import distributed
+from reid.runtime import distributed
 
 CLEAN = "clean"
 RANDOM_SIGN, RANDOM_LUT, RANDOM_BOTH = "random sign", "random LUT", "random both"

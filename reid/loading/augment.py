@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from reid.loading.store import to_images
-from reid.training.device import send
+from reid.runtime.device import send
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 PADDING = 10 / 256  # of the height

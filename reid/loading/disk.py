@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from reid.datasets import Sample
 from reid.errors import DatasetError
-from reid.files import temporary_sibling
+from reid.runtime.files import temporary_sibling
 
 logger = logging.getLogger(__name__)
 

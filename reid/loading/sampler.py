@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reid.errors import UsageError
-from reid.training import distributed
+from reid.runtime import distributed
 
 
 class PKSampler:

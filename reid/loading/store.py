@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from reid.datasets import Sample
 from reid.errors import DatasetError, UsageError
 from reid.loading.disk import DiskImages
-from reid.training.device import send
+from reid.runtime.device import send
 
 GIBIBYTE = 2**30
 CACHES = ("ram", "disk", "none")

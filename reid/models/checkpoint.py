@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from reid.errors import CheckpointError
 from reid.models.layout import few, layout_of
 from reid.models.network import HEAD, RES_META, RES_META_HEAD, ReidModel, create
-from reid.torchfiles import read_torch, write_torch
+from reid.runtime.torchfiles import read_torch, write_torch
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from reid import attacks, datasets, models
 from reid.errors import UsageError
 from reid.evaluation.protocol import Protocol, test_samples
-from reid.files import write_atomically
 from reid.report.pictures import attack_picture
-from reid.training import cli
-from reid.training.device import resolve
+from reid.runtime import cli
+from reid.runtime.device import resolve
+from reid.runtime.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

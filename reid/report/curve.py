@@ -25,9 +25,9 @@ from reid.attacks.image_pgd import FeaturePGD
 from reid.errors import UsageError
 from reid.evaluation.adaptive import worst_relearnt
 from reid.evaluation.protocol import Protocol, fingerprint, test_samples
-from reid.files import sha256, write_atomically
-from reid.training import cli
-from reid.training.device import resolve
+from reid.runtime import cli
+from reid.runtime.device import resolve
+from reid.runtime.files import sha256, write_atomically
 
 logger = logging.getLogger(__name__)
 

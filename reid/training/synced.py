@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reid.training import distributed
+from reid.runtime import distributed
 
 
 class SyncedBatchNorm(_BatchNorm):

@@ -6,7 +6,7 @@ import torch
 from reid import models
 from reid.attacks import Threat
 from reid.attacks.image_pgd import FeaturePGD, push_away
-from reid.training import seeds
+from reid.runtime import seeds
 
 EPS = 8 / 255
 

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import report, run
 from reid.errors import ReidError, UsageError
-from reid.training import cli
+from reid.runtime import cli
 
 COLOUR = run.commands(["colour"])
 

@@ -282,7 +282,7 @@ def test_a_missing_root_is_named(tmp_path):
 
 def test_missing_synthetic_data_names_the_command_that_makes_it(tmp_path):
     message = refusal("synth-virtual", tmp_path)
-    assert f"python -m reid.datasets.synthperson synth-virtual --root {tmp_path}" in message
+    assert f"python -m reid.synthperson synth-virtual --root {tmp_path}" in message
 
 
 def test_an_unfinished_conversion_by_other_code_is_not_overwritten(tmp_path):

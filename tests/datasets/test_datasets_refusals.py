@@ -6,7 +6,7 @@ import pytest
 from raw_layouts import RAW, Files, jpeg, listing, pack_tar, pack_zip, unpack
 
 from reid.datasets.__main__ import main
-from reid.training import cli
+from reid.runtime import cli
 
 # Of each dataset: an image that is used, a file with a name that does not fit, and what to remove for an empty split.
 PROBES = {

@@ -14,10 +14,10 @@ from reid.attacks.learn import Learner
 from reid.attacks.objectives import pull_farthest
 from reid.evaluation.adaptive import Effort, Relearning, has_converged
 from reid.evaluation.suite import Attacker, _checks
-from reid.files import sha256
 from reid.loading import ImageStore, to_images
 from reid.models import Victim
-from reid.training.device import resolve
+from reid.runtime.device import resolve
+from reid.runtime.files import sha256
 
 CPU = resolve("cpu", "fp32")
 SIZE = SimpleNamespace(height=16, width=8, workers=1, cache="ram")

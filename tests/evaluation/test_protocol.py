@@ -19,8 +19,8 @@ from reid.evaluation.protocol import test_samples as evaluation_samples
 from reid.evaluation.rerank import k_reciprocal
 from reid.evaluation.suite import control_attackers
 from reid.loading import ImageStore
-from reid.training import distributed
-from reid.training.device import Compute, resolve
+from reid.runtime import distributed
+from reid.runtime.device import Compute, resolve
 
 CPU = resolve("cpu", "fp32")
 

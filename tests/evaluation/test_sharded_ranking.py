@@ -10,8 +10,8 @@ from reid.evaluation import counting, single_shot
 from reid.evaluation.distances import cosine
 from reid.evaluation.ranking import rank
 from reid.evaluation.rerank import k_reciprocal
-from reid.training import distributed
-from tests.training.ranks import together
+from reid.runtime import distributed
+from tests.runtime.ranks import together
 
 SIZE = 2
 STRIP = 3000  # a few queries at a time

@@ -6,7 +6,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import v2
 
 from reid.loading import augment, to_images
-from reid.training.seeds import generator
+from reid.runtime.seeds import generator
 
 CPU = torch.device("cpu")
 SIZE = HEIGHT, WIDTH = 256, 128

@@ -11,7 +11,7 @@ from reid.datasets import Sample
 from reid.errors import DatasetError, UsageError
 from reid.loading import ImageStore, to_images
 from reid.loading.store import CACHES
-from reid.training import cli
+from reid.runtime import cli
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from reid.models import as_victim
-from reid.training.device import Compute
+from reid.runtime.device import Compute
 
 
 def test_it_gives_the_features_that_the_model_gives_in_eval_mode(small, images):

@@ -9,17 +9,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from test_defense_report import relearnt
 
 from reid import attacks, datasets, models
 from reid.attacks import Threat, controls
 from reid.attacks.image_pgd import FeaturePGD
 from reid.evaluation import protocol
 from reid.evaluation.results import write_result
-from reid.files import sha256
 from reid.report import curve
-from reid.training import cli
-from reid.training.device import resolve
+from reid.runtime import cli
+from reid.runtime.device import resolve
+from reid.runtime.files import sha256
+from tests.studies.test_defense_report import relearnt
 
 HEIGHT, WIDTH = 32, 16
 COMPUTE = resolve("cpu", "fp32")

@@ -15,7 +15,7 @@ from reid import attacks
 from reid.evaluation import ranking
 from reid.evaluation.results import read_results
 from reid.models import convolution
-from reid.training import device as devices
+from reid.runtime import device as devices
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from tiny_market import SIZE
 import evaluate
 import metaDefense
 from reid import attacks, datasets, models
-from reid.defenses import train
 from reid.evaluation import adaptive as evaluation
 from reid.evaluation.protocol import Protocol, validation_samples
 from reid.evaluation.results import read_results
 from reid.loading import store
-from reid.torchfiles import read_torch
-from reid.training.device import resolve
+from reid.runtime.device import resolve
+from reid.runtime.torchfiles import read_torch
+from reid.training import trainer as train
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import torch
 import metaAttack
 import metaDefense
 import trainReid
-from reid.defenses import train
 from reid.errors import UsageError
-from reid.torchfiles import read_torch
-from reid.training.snapshot import Run
+from reid.runtime.snapshot import Run
+from reid.runtime.torchfiles import read_torch
+from reid.training import trainer as train
 
 
 class Killed(BaseException):

@@ -18,7 +18,7 @@ from reid import attacks, models
 from reid.errors import ReidError
 from reid.evaluation.results import read_results
 from reid.report import __main__ as picture
-from reid.report import demo
+from studies import demo
 
 
 def test_training_leaves_a_model_that_loads_and_logs(victim):

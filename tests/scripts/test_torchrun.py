@@ -13,7 +13,7 @@ import evaluate
 import metaAttack
 import metaDefense
 import trainReid
-from reid.torchfiles import read_torch
+from reid.runtime.torchfiles import read_torch
 
 JOBS = Path(__file__).with_name("torchrun_jobs.py")
 

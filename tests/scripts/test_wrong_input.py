@@ -9,9 +9,9 @@ import metaAttack
 import metaDefense
 import trainReid
 from reid import attacks, datasets, models
-from reid.defenses import train
 from reid.report import __main__ as picture
-from reid.training import cli
+from reid.runtime import cli
+from reid.training import trainer as train
 
 
 def failure(script, options, capsys):

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
 from reid.attacks import learn
-from reid.training import cli, distributed
+from reid.runtime import cli, distributed
 
 
 def kill_in(step: int) -> None:

@@ -24,19 +24,19 @@ from reid.attacks.learn import CleanBatches, Learner, Plan
 from reid.attacks.meta import Batch as AttackBatch
 from reid.attacks.meta import meta_step
 from reid.datasets import Sample
-from reid.defenses import Look, Recipe, Trainer, TrainingSet
-from reid.defenses.attackers import Mixture, Online, PerImage, Pool
-from reid.defenses.batches import Batch, with_perturbed_half
-from reid.defenses.meta import Inner, step_gradients
 from reid.evaluation.distances import cosine
 from reid.evaluation.features import extract
 from reid.evaluation.protocol import Protocol
 from reid.evaluation.rerank import k_reciprocal
 from reid.loading import ImageStore, PKSampler
 from reid.models import convolution
-from reid.training import distributed
-from reid.training.device import Compute
-from reid.training.snapshot import Run
+from reid.runtime import distributed
+from reid.runtime.device import Compute
+from reid.runtime.snapshot import Run
+from reid.training import Look, Recipe, Trainer, TrainingSet
+from reid.training.adversaries import Mixture, Online, PerImage, Pool
+from reid.training.batches import Batch, with_perturbed_half
+from reid.training.gradients import Inner, step_gradients
 from reid.training.synced import SharedDropout, SyncedBatchNorm, synchronise
 
 EPS = 8 / 255

@@ -1,0 +1,4 @@
+"""What has nothing to do with re-identification: devices, processes, seeds, run state, logs, files, command lines.
+
+Nothing here imports the other packages of `reid`.
+"""

@@ -1,0 +1,90 @@
+"""Where and how precisely networks run. Metrics and losses stay in float32 whatever is chosen here."""
+
+import contextlib
+import ctypes
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reid.errors import UsageError
+from reid.runtime import distributed
+
+PRECISIONS = ("auto", "fp32", "bf16")
+DEVICE_TYPES = ("cpu", "cuda", "mps")
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision of network forward passes on it."""
+
+    device: torch.device
+    precision: str  # "fp32" or "bf16"
+
+    def exact(self) -> "Compute":
+        """The same device in fp32: for what measures, whatever trains."""
+        return Compute(self.device, "fp32")
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which a network runs: bfloat16 autocast, or nothing for fp32."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on `device`, without a wait where that is safe: from the CPU to CUDA, which has read ordinary memory
+    when the call returns; MPS reads it later, and so does the CPU."""
+    return tensor.to(device, non_blocking=tensor.device.type == "cpu" and device.type != "mps")
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # not public in every torch
+    return device.type == "cpu" and supported()
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse the memory of freed tensors rather than hand it back: the kernel would clear every page anew at
+    each step, a fifth of its time on a CPU. Without glibc nothing changes."""
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def resolve(device: str = "auto", precision: str = "auto") -> Compute:
+    """Turn `--device` and `--precision` into a Compute.
+
+    "auto" takes a CUDA GPU where there is one, and bfloat16 where the hardware computes in it. Of several processes on
+    a machine, each takes the GPU of its number. Products are never rounded to TF32, and cuDNN is asked for repeatable
+    kernels. Raises UsageError for a device that is not there.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
+    name = device
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and distributed.size() > 1:
+        name = f"cuda:{distributed.local_rank()}"
+    try:
+        resolved = torch.device(name)
+        if resolved.type not in DEVICE_TYPES:
+            raise ValueError(f"not one of {DEVICE_TYPES}")
+        torch.empty(1, device=resolved)
+        if resolved.type == "cuda":
+            torch.cuda.set_device(resolved)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UsageError(f"--device {device} cannot be used on this machine; try --device cpu") from error
+    if resolved.type == "cpu":
+        _keep_freed_memory()
+    if precision == "auto":
+        precision = "bf16" if _has_fast_bf16(resolved) else "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return Compute(resolved, precision)

@@ -1,0 +1,127 @@
+"""Several processes that do the job of one: torchrun starts them, each takes its share, sums go over all of them.
+
+One process is the special case of one share: nothing is sent, and every function here gives back what it got. What the
+processes exchange goes through one operation, a sum over all of them. It is its own derivative, so gradients of any
+order are those that one process would find: with a part of the loss on each process (here the whole loss over the
+number of processes), the gradient of all parts is the sum over the processes of what autograd gives on each.
+docs/distributed.md describes how to start them, and what happens when one is lost.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from reid.errors import ReidError
+from reid.runtime.job import can_resume, is_main, local_rank, rank, size, watched
+
+__all__ = [
+    "all_sum",
+    "can_resume",
+    "every",
+    "from_main",
+    "gather",
+    "gather_blocks",
+    "is_main",
+    "local_rank",
+    "rank",
+    "same_",
+    "share",
+    "size",
+    "summed",
+]
+T = TypeVar("T")
+S = TypeVar("S", bound=Sequence | Tensor)
+
+
+def share(items: S) -> S:
+    """This process's part of `items`, a run of them; equally many for each where they can be divided."""
+    return cast(S, items[rank() * len(items) // size() : (rank() + 1) * len(items) // size()])
+
+
+def all_sum(tensor: Tensor) -> Tensor:
+    """The sum over the processes, on each of them, of tensors of one shape; differentiable, any number of times."""
+    return tensor if size() == 1 else _AllSum.apply(tensor)
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows of all processes (size x N, ...), in order of rank, from N rows on each; differentiable."""
+    if size() == 1:
+        return rows
+    before, after = rank() * len(rows), (size() - 1 - rank()) * len(rows)
+    return all_sum(pad(rows, [0, 0] * (rows.ndim - 1) + [before, after]))
+
+
+def gather_blocks(blocks: Sequence[Tensor], device: torch.device) -> Tensor:
+    """The rows of all processes, in order of rank, from any number of float32 blocks (N, D) on `device` of each."""
+    if size() == 1:
+        return blocks[0] if len(blocks) == 1 else torch.cat(list(blocks))
+    shapes = every((sum(map(len, blocks)), blocks[0].shape[1] if blocks else 0))
+    rows = torch.zeros(sum(n for n, _ in shapes), max(d for _, d in shapes), device=device)
+    if blocks:
+        before = sum(n for n, _ in shapes[: rank()])
+        torch.cat(list(blocks), out=rows[before : before + shapes[rank()][0]])
+    with watched():
+        dist.all_reduce(rows)
+    return rows
+
+
+def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Each tensor summed over the processes, all in one message; differentiable."""
+    if size() == 1 or not tensors:
+        return list(tensors)
+    parts = all_sum(torch.cat([tensor.flatten() for tensor in tensors])).split([t.numel() for t in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def every(value: T) -> list[T]:
+    """The plain values of all processes, in order of rank."""
+    if size() == 1:
+        return [value]
+    values: list[Any] = [None] * size()
+    with watched():
+        dist.all_gather_object(values, value)
+    return values
+
+
+def from_main(function: Callable[[], T]) -> T:
+    """What `function()` gives on rank 0, on every process; where it raises a ReidError, all raise it."""
+    if size() == 1:
+        return function()
+    found: list[Any] = [None]
+    if is_main():
+        try:
+            found[0] = function()
+        except ReidError as error:
+            found[0] = error
+    with watched():
+        dist.broadcast_object_list(found)
+    if isinstance(found[0], ReidError):
+        raise found[0]
+    return found[0]
+
+
+def same_(module: nn.Module) -> None:
+    """Give the parameters and buffers of `module` the values that they have on rank 0, in place."""
+    if size() > 1:
+        for tensor in (*module.parameters(), *module.buffers()):
+            with watched():
+                dist.broadcast(tensor.detach(), 0)
+
+
+class _AllSum(torch.autograd.Function):
+    """y_r = sum of x over all ranks, for every rank r. The gradient of x_r is then the sum of the gradients of y."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        with watched():
+            dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _AllSum.apply(*gradients)

@@ -1,0 +1,63 @@
+"""Resume: the whole state of a run in one file per epoch, written whole, tied to the settings that made it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reid.errors import CheckpointError, UsageError
+from reid.runtime.torchfiles import read_torch, write_torch
+
+STATE_FILE = "state.pth"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run keeps its state and logs, what it goes on from, and the settings that determine its result.
+
+    `resume_from`: None (a fresh start), "auto" (the state in `logs_dir` if there is one), a folder, or a state file.
+    """
+
+    logs_dir: Path
+    resume_from: str | None
+    settings: dict[str, Any]
+
+    def save(self, epoch: int, **state: Any) -> None:
+        """Write the state after `epoch` finished epochs."""
+        content = {"epoch": epoch, "settings": self.settings, **state}
+        write_torch(self.logs_dir / STATE_FILE, content)
+
+    @property
+    def source(self) -> Path | None:
+        """The state file to go on from, or None for a fresh start."""
+        if self.resume_from is None:
+            return None
+        path = self.logs_dir if self.resume_from == "auto" else Path(self.resume_from)
+        path = path / STATE_FILE if path.is_dir() or self.resume_from == "auto" else path
+        return None if self.resume_from == "auto" and not path.is_file() else path
+
+    def load(self) -> dict[str, Any] | None:
+        """The state to go on from, or None for a fresh start.
+
+        Raises UsageError when the state was made with other settings, or a fresh start would overwrite another run;
+        CheckpointError when the file is no state.
+        """
+        path = self.source
+        if path is None:
+            if (self.logs_dir / STATE_FILE).exists():
+                raise UsageError(
+                    f"{self.logs_dir} holds a run already; go on with it (--resume-from auto), remove it, "
+                    "or choose another folder"
+                )
+            return None
+        state = read_torch(path)
+        if not isinstance(state, dict) or "epoch" not in state or not isinstance(state.get("settings"), dict):
+            raise CheckpointError(f"{path} is not the state of a run; give the --logs_dir of one, or its {STATE_FILE}")
+        then = state["settings"]
+        changes = [
+            f"{key}: {then.get(key)} there, {now} now" for key, now in self.settings.items() if then.get(key) != now
+        ]
+        if changes:
+            raise UsageError(
+                f"{path} was made with other settings ({', '.join(changes)}); use the same, or another --logs_dir"
+            )
+        return state

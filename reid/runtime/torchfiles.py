@@ -1,0 +1,80 @@
+"""Files of `torch.save`: ours are written whole, those of strangers are read without running what is in them."""
+
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reid.errors import CheckpointError
+from reid.runtime.files import write_atomically
+
+
+def _numpy_scalar_globals() -> list[Any]:
+    """What a numpy float64 in a checkpoint needs, under its numpy 1 and numpy 2 module names, and nothing else."""
+    scalar = importlib.import_module("numpy._core.multiarray").scalar
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        np.dtypes.Float64DType,
+    ]
+
+
+def write_torch(path: str | Path, content: Any) -> Path:
+    """Write `content` whole or not at all, and return the path; the same content gives the same bytes.
+
+    Given a name instead of an open file, `torch.save` would write the temporary name into the file.
+    """
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # torch's own, for whatever keeps it from writing on
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
+
+    return write_atomically(path, write)
+
+
+def read_torch(path: str | Path) -> Any:
+    """The object in a `torch.save` file (new or torch 1.x format), tensors on the CPU, no code of the file ever run.
+
+    Beyond what `weights_only=True` takes, only numpy scalars are allowed: released checkpoints hold one.
+    Raises CheckpointError with one clear line for anything else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the path of a checkpoint file in it")
+    if not path.is_file():
+        raise CheckpointError(
+            f"no such checkpoint file: {path}; check the path (relative paths start at the current folder)"
+        )
+    try:
+        with open(path, "rb") as file:
+            head = file.read(256).lstrip().lower()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+    if not head:
+        raise CheckpointError(f"{path} is empty; download or save it again")
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise CheckpointError(
+            f"{path} is a web page, not a checkpoint: the download saved an error or confirmation page; "
+            "download the file itself"
+        )
+    try:
+        with torch.serialization.safe_globals(_numpy_scalar_globals()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "unsupported global" in str(error).lower() or "unsupported class" in str(error).lower():
+            raise CheckpointError(
+                f"{path} holds more than tensors and plain values, which could run code, so it was not loaded: "
+                "ask its author for a state dict"
+            ) from error
+        raise CheckpointError(f"{path} is not a torch checkpoint, or is damaged; download or save it again") from error
+    except Exception as error:  # on damaged bytes the unpickler raises nearly anything
+        raise CheckpointError(f"{path} is truncated or damaged; download or save it again") from error

@@ -1,0 +1,112 @@
+"""The gradient of a defence step: on the source set, and on the virtual set with or without a look ahead."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reid.errors import UsageError
+from reid.models.operators import FastOperators
+from reid.runtime import distributed
+from reid.training.batches import Batch
+from reid.training.inner import adam_pullback, adam_step
+from reid.training.network import Weights
+
+DEFENSES = ("none", "adversarial", "mixed", "meta")
+INNER_ORDERS = ("second", "first")
+Loss = Callable[[Weights, Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """The inner step: learning rate of each weight, weight decay, and the order of the derivative through it."""
+
+    lr: Mapping[str, float]
+    weight_decay: float
+    order: str = "second"
+
+    def __post_init__(self) -> None:
+        if self.order not in INNER_ORDERS:
+            raise UsageError(f"inner order {self.order!r} is not one of {', '.join(INNER_ORDERS)}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Losses, detached; gradients of their sum with respect to the weights; and with respect to each batch's
+    perturbed images, which an online attacker climbs."""
+
+    losses: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    image_gradients: list[Tensor]
+
+
+def step_gradients(
+    loss_of: Loss, weights: Weights, source: Batch, virtual: Batch | None = None, inner: Inner | None = None
+) -> Step:
+    """The gradient of L(w; source) + L(w'; virtual) at the live weights w, which do not move.
+
+    Without `inner`, w' = w: adversarial training on both sets (or, without `virtual`, on the source alone). With it,
+    w' = adam_step(w, gradient of L(w; source)), a function of w (MAML; Finn et al., 2017): the gradient goes through
+    the identity path w' = w + ..., and for order "second" through the inner gradient too, as a Hessian-vector product.
+    Order "first" takes the inner gradient as a constant.
+    `loss_of(weights, batch)` is a pure function of the weights; one that a loss does not use has no gradient.
+    Of several processes each has its share of the images, and `loss_of` gives all of them the loss of the whole batch;
+    they get the whole gradient of the weights, and each that of its own images.
+    """
+    second = inner is not None and inner.order == "second" and virtual is not None
+    with FastOperators(second=True) if second else nullcontext():
+        loss_tr = loss_of(weights, source)
+    g_tr, on_source = _gradients(loss_tr, weights, source, create_graph=second)
+    total = _of_all({name: gradient.detach() for name, gradient in g_tr.items()})
+    if virtual is None:
+        return Step({"loss_tr": loss_tr.detach()}, total, on_source)
+    moved = weights if inner is None else adam_step(weights, total, inner.lr, inner.weight_decay)
+    loss_te = loss_of(moved, virtual)
+    g_te, on_virtual = _gradients(loss_te, moved, virtual)
+    parts = [total, _of_all(g_te)]
+    if inner is not None:
+        parts[1], back = adam_pullback(weights, total, inner.lr, inner.weight_decay, parts[1])
+        if second:
+            parts.append(_of_all(_product(g_tr, weights, back)))
+    losses = {"loss_tr": loss_tr.detach(), "loss_te": loss_te.detach()}
+    return Step(losses, _added(parts), on_source + on_virtual)
+
+
+def _gradients(
+    loss: Tensor, weights: Weights, batch: Batch, create_graph: bool = False
+) -> tuple[Weights, list[Tensor]]:
+    """This process's part of the gradient of a loss: with respect to the weights that it uses, and to the images."""
+    images = [x for x in (batch.perturbed,) if x is not None and x.requires_grad]
+    found: Sequence[Tensor | None] = torch.autograd.grad(
+        loss / distributed.size(), [*weights.values(), *images], create_graph=create_graph, allow_unused=True
+    )
+    by_name = {name: g for name, g in zip(weights, found, strict=False) if g is not None}
+    return by_name, [g.detach() for g in found[len(weights) :] if g is not None]
+
+
+def _product(gradients: Weights, weights: Weights, vector: Weights) -> Weights:
+    """This process's part of Hessian x vector: the derivative of <gradients, vector> with respect to the weights."""
+    names = [name for name in vector if gradients[name].requires_grad]
+    found = torch.autograd.grad(
+        [gradients[name] for name in names],
+        list(weights.values()),
+        [vector[name] for name in names],
+        allow_unused=True,
+    )
+    return {name: g for name, g in zip(weights, found, strict=True) if g is not None}
+
+
+def _of_all(gradients: Weights) -> Weights:
+    """The sums over the processes."""
+    return dict(zip(gradients, distributed.summed([*gradients.values()]), strict=True))
+
+
+def _added(parts: Sequence[Weights]) -> Weights:
+    """The sum, name by name, in place of the first part; what a part lacks is zero there."""
+    total = dict(parts[0])
+    for part in parts[1:]:
+        for name, gradient in part.items():
+            total[name] = total[name].add_(gradient) if name in total else gradient
+    return total

@@ -1,0 +1,117 @@
+"""The end of the demo: summary.json and the printed tables, from the results of its evaluations."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reid.errors import ReidError
+from reid.evaluation.adaptive import PGD, RELEARNT
+from reid.evaluation.results import Result, read_results
+from reid.evaluation.suite import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
+from reid.runtime import cli
+from reid.runtime.files import sha256, write_atomically
+from reid.training import BEST_FILE
+from studies.defense import kind, lowest
+
+VICTIMS = ("A", "B")
+UNDEFENDED, DEFENDED = "A", "D"  # D is fine-tuned from A
+LEARNT_ON_A = {noise_type: f"attack/{noise_type}/best_perturbation3.pth" for noise_type in ("0", "1", "2")}
+CONTROLS = {"random_sign": RANDOM_SIGN, "random_lut": RANDOM_LUT, "both": RANDOM_BOTH}
+
+
+def summarise(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
+    """The numbers of `folder`/results/{A,B,D}, mAP as fractions; see README.md for the layout.
+
+    Only results of the models and attackers that are in `folder` now count. Raises ReidError when some are missing.
+    """
+    files = {sha256(folder / path): noise_type for noise_type, path in LEARNT_ON_A.items()}
+    victims, withstood = {}, {}
+    for name in (*VICTIMS, DEFENDED):
+        model = sha256(folder / name / BEST_FILE)
+        found = [
+            result
+            for result in read_results(folder / "results" / name)
+            if (result.victim["sha256"], result.seed) == (model, seed)
+        ]
+        scores = lowest(found, lambda result: files.get(result.attacker["sha256"]) or kind(result))
+        try:
+            if name in VICTIMS:
+                victims[name] = _victim(found[0], scores)
+            if name in (UNDEFENDED, DEFENDED):
+                withstood[name] = _withstood(scores)
+        except (KeyError, IndexError) as error:
+            raise ReidError(f"{folder}/results/{name} lacks results of the demo; run bash runDemo.sh") from error
+    defended = withstood[DEFENDED] | {"undefended": withstood[UNDEFENDED]}
+    return {"victims": victims, "defended": defended, "seed": seed, "seconds": seconds}
+
+
+def _victim(result: Result, scores: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "arch": result.victim["arch"],
+        "dataset": result.dataset["name"],
+        "clean": scores[CLEAN],
+        "attacked": {noise_type: scores[noise_type] for noise_type in LEARNT_ON_A},
+        "controls": {key: scores[name] for key, name in CONTROLS.items()},
+        "chance": result.metrics["chance_mAP"],
+    }
+
+
+def _withstood(scores: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "clean": scores[CLEAN],
+        "frozen": scores["0"],
+        "relearnt": scores[RELEARNT],
+        "pgd": scores[PGD],
+        "controls": {key: scores[name] for key, name in CONTROLS.items()},
+    }
+
+
+def comparison(victims: dict[str, dict[str, Any]]) -> str:
+    """A small table: mAP in percent, one column per victim."""
+    attacks = {"0": "type 0, colour + delta", "1": "type 1, colour", "2": "type 2, delta"}
+    lines = [("mAP in %", [f"{name}: {victim['arch']} on {victim['dataset']}" for name, victim in victims.items()])]
+    for label, value in (
+        ("clean", lambda victim: victim["clean"]),
+        *((label, lambda victim, key=key: victim["attacked"][key]) for key, label in attacks.items()),
+        *((label, lambda victim, key=key: victim["controls"][key]) for key, label in CONTROLS.items()),
+        ("chance", lambda victim: victim["chance"]),
+    ):
+        lines.append((label, [f"{100 * value(victim):.1f}" for victim in victims.values()]))
+    return "\n".join(f"{label:<24}" + "".join(f"{cell:>24}" for cell in cells) for label, cells in lines)
+
+
+def defence(defended: dict[str, Any]) -> str:
+    """A small table: mAP in percent of the undefended and the defended model, one column per attack."""
+    lines = [("mAP in %", ["clean", "frozen", "re-learnt", "PGD", *CONTROLS.values()])]
+    for label, scores in (
+        (f"undefended ({UNDEFENDED})", defended["undefended"]),
+        (f"defended ({DEFENDED})", defended),
+    ):
+        values = [scores[key] for key in ("clean", "frozen", "relearnt", "pgd")]
+        values += [scores["controls"][key] for key in CONTROLS]
+        lines.append((label, [f"{100 * value:.1f}" for value in values]))
+    table = "\n".join(f"{label:<16}" + "".join(f"{cell:>13}" for cell in cells) for label, cells in lines)
+    return (
+        f"{table}\n"
+        f"frozen: type 0, learnt on {UNDEFENDED}; re-learnt: type 0, learnt on that very model, the worst restart;\n"
+        "PGD: another perturbation for each image"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.OneLineParser(__doc__, prog="python -m studies.demo")
+    parser.add_argument("folder", type=Path, help="folder of the demo, with results/A, results/B and results/D in it")
+    parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed that the demo ran with")
+    parser.add_argument("--seconds", type=cli.natural_float, default=0.0, help="how long the demo ran")
+    args = parser.parse_args(argv)
+    summary = summarise(args.folder, args.seed, args.seconds)
+    path = args.folder / "summary.json"
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(summary, indent=2) + "\n"))
+    print(comparison(summary["victims"]))
+    print(f"\n{defence(summary['defended'])}")
+    print(f"\nthe same as numbers: {path}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
