@@ -1,0 +1,33 @@
+"""Settings that an attack or a defence declares itself: fields of its dataclass, which become command-line options."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def option(default: Any, help: str, *, type: Callable[[str], Any] = str, choices: Sequence[str] | None = None) -> Any:
+    """A field of a dataclass that is also an option: `type` and `choices` are argparse's."""
+    return dataclasses.field(default=default, metadata={"help": help, "type": type, "choices": choices})
+
+
+def declared(owner: type) -> dict[str, dataclasses.Field]:
+    """The options of a dataclass, by field name."""
+    return {field.name: field for field in dataclasses.fields(owner) if "help" in field.metadata}
+
+
+def add_options(parser: argparse._ActionsContainer, owner: type) -> None:
+    """Add an option --like-this for each declared field `like_this` that the parser does not have yet."""
+    for name, field in declared(owner).items():
+        spelling = f"--{name.replace('_', '-')}"
+        if spelling not in parser._option_string_actions:
+            kinds = {key: field.metadata[key] for key in ("help", "type", "choices")}
+            parser.add_argument(spelling, default=field.default, **kinds)
+
+
+def build(owner: Callable[..., T], values: dict[str, Any], **fixed: Any) -> T:
+    """An `owner` with its declared fields from `values`, such as vars() of parsed options, and the others `fixed`."""
+    taken = {name: values[name] for name in declared(owner) if name in values}  # type: ignore[arg-type]
+    return owner(**taken, **fixed)

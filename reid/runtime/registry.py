@@ -1,0 +1,75 @@
+"""Registries: what can be chosen by name, and how a user's own file adds to it.
+
+A registry is a table with one line per name: where the thing is, and what it does in one sentence. A thing is imported
+when it is asked for, so that listing the names costs nothing.
+"""
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from reid.errors import UsageError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Things of one `kind`, in words, by name, in the order of the table: name -> ("module:attribute", summary)."""
+
+    def __init__(self, kind: str, table: Mapping[str, tuple[str, str]]) -> None:
+        self.kind = kind
+        self._places: dict[str, str | T] = {name: place for name, (place, _) in table.items()}
+        self._summaries = {name: summary for name, (_, summary) in table.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __getitem__(self, name: str) -> T:
+        """The thing of this name. Raises UsageError, with the nearest known name, where there is none."""
+        if name not in self._places:
+            near = difflib.get_close_matches(name, list(self), n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(f"no {self.kind} is called {name!r}; {hint}known: {', '.join(self)}")
+        place = self._places[name]
+        if isinstance(place, str):
+            module, _, attribute = place.partition(":")
+            self._places[name] = place = cast(T, getattr(importlib.import_module(module), attribute))
+        return place
+
+    def summary(self, name: str) -> str:
+        """What the thing of this name does, in one sentence."""
+        return self._summaries[name]
+
+    def register(self, name: str, summary: str) -> Callable[[T], T]:
+        """A decorator that adds what it decorates. Raises UsageError for a name that is taken."""
+
+        def add(thing: T) -> T:
+            if name in self._places:
+                raise UsageError(f"a {self.kind} called {name!r} is there already; give yours another name")
+            self._places[name], self._summaries[name] = thing, summary
+            return thing
+
+        return add
+
+
+def load_plugin(path: str | Path) -> None:
+    """Run a user's Python file, which registers what is in it. Raises UsageError where it cannot be run."""
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"--plugin {path}: no such file; give a Python file that registers what is in it")
+    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {path} is not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a user's file raises
+        raise UsageError(f"--plugin {path} failed: {type(error).__name__}: {error}; mend the file") from error
