@@ -33,27 +33,14 @@ DISTANCES = ("euclidean", "cosine")
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv)
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
-<<<<<<< HEAD
     parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume (default: by its keys)")
-=======
-    parser.add_argument(
-        "-a", "--arch", choices=models.names(), help="architecture of --resume (default: told by the file)"
-    )
->>>>>>> h3
     parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model, released or ours")
     parser.add_argument("--attack", nargs="+", default=[], metavar="FILE", help="perturbation files, released or ours")
     parser.add_argument("--side", choices=SIDES, default="query", help="whose images are attacked")
     parser.add_argument(
         "--eps",
         type=cli.budget,
-<<<<<<< HEAD
         help="budget per component, such as 8/255 (default: that of each file of --attack, else 8/255)",
-=======
-        help="budget per component, such as 8/255 (default: as in each attacker file, else 8/255)",
-    )
-    parser.add_argument(
-        "--dist_metric", choices=distance.BY_NAME, default="euclidean", help="distance between features"
->>>>>>> h3
     )
     parser.add_argument("--dist_metric", choices=DISTANCES, default="euclidean", help="distance between features")
     parser.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)")
@@ -61,11 +48,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--cuhk03-repeats",
         type=cli.positive_int,
         metavar="N",
-<<<<<<< HEAD
         help="add the cuhk03 curve, averaged over N random galleries per query (default: it is left out)",
-=======
-        help="average the cuhk03 curve over N random galleries per query (default: its exact expectation)",
->>>>>>> h3
     )
     adaptive = parser.add_argument_group("attacks that know the model")
     adaptive.add_argument(
@@ -90,17 +73,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     adaptive.add_argument(
         "--pgd-steps", type=cli.positive_int, default=15, help="steps of attacks on each image that do not say steps="
     )
-<<<<<<< HEAD
-=======
-    adaptive.add_argument("--learn-on", metavar="NAME", help="dataset to learn on (default: training images of -d)")
-    adaptive.add_argument("--restarts", type=cli.positive_int, default=3, help="starting points; the worst counts")
-    adaptive.add_argument("--adaptive-epochs", type=cli.positive_int, default=10, help="epochs at most per restart")
-    adaptive.add_argument(
-        "--adaptive-iters", type=cli.positive_int, help="steps per epoch (default: images / batch size)"
-    )
-    adaptive.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
-    adaptive.add_argument("--pgd-steps", type=cli.positive_int, default=15, help="steps of PGD on each image")
->>>>>>> h3
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="folder for the JSON files"
@@ -110,13 +82,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_seed_option(parser)
     cli.add_compute_options(parser, precision="fp32")
     args = parser.parse_args(argv)
-<<<<<<< HEAD
     if args.rerank and args.dist_metric != "euclidean":
         raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
     args.command = shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)])
-=======
-    args.height, args.width = cli.image_size(args.height, args.width)
->>>>>>> h3
     return args
 
 

@@ -17,13 +17,6 @@ from reid.attacks import RECIPES
 from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
 from reid.runtime import cli
-<<<<<<< HEAD
-=======
-from reid.runtime.budgets import format_budget
-from reid.runtime.device import Compute, resolve
-from reid.runtime.files import sha256
-from reid.runtime.snapshot import Run
->>>>>>> h3
 
 logger = logging.getLogger("metaAttack")
 
@@ -37,7 +30,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     types = ", ".join(f"{number}: {words}" for number, words in TYPE_NAMES.items())
     parser.add_argument("-s", "--source", required=True, help=f"dataset to meta-train on: {known}")
     parser.add_argument("-t", "--target", help="another dataset to report on, with the model of --resumeTgt")
-<<<<<<< HEAD
     parser.add_argument("-m", "--mte", help="virtual dataset to meta-test on, for recipes that look ahead")
     parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume (default: by its keys)")
     parser.add_argument("--resume", required=True, metavar="FILE", help="the model under attack, trained on the source")
@@ -60,22 +52,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch and set, P x K")
     parser.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
     parser.add_argument("--epoch", "--epochs", type=cli.positive_int, default=5, help="epochs")
-=======
-    parser.add_argument("-m", "--mte", help="virtual dataset to meta-test on; --meta none can do without")
-    parser.add_argument(
-        "-a", "--arch", choices=models.names(), help="architecture of --resume (default: told by the file)"
-    )
-    parser.add_argument("--resume", required=True, metavar="FILE", help="the model under attack, trained on the source")
-    parser.add_argument("--resumeTgt", metavar="FILE", help="a model trained on the target, to report transfer")
-    parser.add_argument("--noise_type", type=int, choices=TYPE_NAMES, default=0, help=f"{TYPE_NAMES}".strip("{}"))
-    parser.add_argument("--lp", type=cli.positive_budget, default=8 / 255, help="L-inf budget per component")
-    parser.add_argument("--meta", choices=meta.MODES, default="maml", help="see docs/attacks.md")
-    parser.add_argument("--noise_resume", type=Path, help="folder for the perturbations (default: under attackModel/)")
-    parser.add_argument("--logs_dir", type=Path, help="for the state and the logs (default: as --noise_resume)")
-    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch and set, P x K")
-    parser.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
-    parser.add_argument("--epochs", "--epoch", dest="epoch", type=cli.positive_int, default=5, help="epochs")
->>>>>>> h3
     parser.add_argument(
         "--iters-per-epoch", type=cli.positive_int, help="steps per epoch (default: all source identities once)"
     )
@@ -88,7 +64,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_compute_options(parser, precision="auto")
     cli.add_resume_option(parser)
     args = parser.parse_args(argv)
-    args.height, args.width = cli.image_size(args.height, args.width)
     if (args.target is None) != (args.resumeTgt is None):
         raise UsageError("-t and --resumeTgt go together: the target dataset and a model trained on it; give both")
     if args.noise_resume is None:
@@ -120,7 +95,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.target:
         target = datasets.create(args.target, args.data, split=args.split)
         test_samples(target)
-<<<<<<< HEAD
         transfer = models.load_victim(args.resumeTgt, size=(images.height, images.width))
         reported.append((target, transfer.to(compute.device)))
     sets = [source, *([datasets.create(args.mte, args.data, split=args.split)] if args.mte else [])]
@@ -138,16 +112,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     path = learn(
         Learner(noise, victim, batches[0], batches[1] if args.mte else None, recipe, duration, compute, args.print_freq),
-=======
-        reported.append((target, models.load_victim(args.resumeTgt, size=size).to(compute.device)))
-    eps = args.lp
-    noise = attacks.create(args.noise_type, eps, eps, args.height, args.width).to(compute.device)
-    plan, meta_train, meta_test = batches(args, source, victim, compute)
-    settings = cli.settings(vars(args) | {"lp": format_budget(args.lp)}, ignore=NOT_SETTINGS)
-    settings |= {"precision": compute.precision, "victim_sha256": sha256(args.resume)}
-    path = learn.learn(
-        learn.Learner(noise, victim, meta_train, meta_test, plan, compute, args.print_freq),
->>>>>>> h3
         args.noise_resume,
         Run(args.logs_dir or args.noise_resume, args.resume_from, settings),
         provenance=settings | versions(),

@@ -6,11 +6,7 @@ from typing import Any
 from reid.errors import UsageError
 from reid.runtime.budgets import format_budget, parse_budget
 
-<<<<<<< HEAD
 __all__ = ["SIDES", "Threat", "format_budget", "parse_budget"]
-=======
-__all__ = ["SIDES", "Attack", "Threat", "format_budget", "parse_budget", "spent_by"]
->>>>>>> h3
 
 SIDES = ("query", "gallery", "both")
 
