@@ -1,0 +1,43 @@
+"""What a list of samples really is: a hash of names, identities, cameras and the bytes of the files."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+from reid.datasets.base import Sample
+from reid.errors import DatasetError
+
+_BATCH = 1024  # files that are queued at a time
+_digests: dict[tuple[str, int, int], str] = {}  # (path, size, time of last change) -> SHA-256 of the file
+
+
+def contents_sha256(samples: Sequence[Sample], workers: int = 2) -> str:
+    """Hexadecimal SHA-256 of the samples in their order: base name, pid, camid and bytes of each file.
+
+    The folder does not count, the pixels do: equal names with other images give another hash. `workers` threads read
+    the files. A file is read again in the same process only after its size or time of change differs.
+    Raises DatasetError for a file that cannot be read.
+    """
+    whole = hashlib.sha256()
+    remaining = iter(samples)
+    with ThreadPoolExecutor(workers) as pool:
+        while batch := list(islice(remaining, _BATCH)):
+            for sample, digest in zip(batch, pool.map(_digest, [sample.path for sample in batch]), strict=True):
+                line = [os.path.basename(sample.path), int(sample.pid), int(sample.camid), digest]
+                whole.update(json.dumps(line).encode() + b"\n")
+    return whole.hexdigest()
+
+
+def _digest(path: str) -> str:
+    try:
+        status = os.stat(path)
+        key = (path, status.st_size, status.st_mtime_ns)
+        if key not in _digests:
+            with open(path, "rb") as file:
+                _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror}; put the image back or make it readable") from error
+    return _digests[key]
