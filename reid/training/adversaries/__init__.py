@@ -1,7 +1,7 @@
 """Adversaries: what perturbs half of each training batch. Adding one is a file and a line in the table.
 
     chosen = AdversaryOptions(attacker=("online", "pgd"))
-    adversary = chosen.adversary(model, chosen.perturbations(device), height=256, width=128, device=device, seed=0)
+    adversary = chosen.adversary(model, chosen.perturbations(device), (256, 128), device)
 
 The command line calls them attackers, as the released one does.
 """
@@ -9,7 +9,7 @@ The command line calls them attackers, as the released one does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reid.errors import UsageError
@@ -57,7 +57,7 @@ class AdversaryOptions:
         0, "of frozen and online: 0 colour and delta, 1 colour, 2 delta", type=int, choices=(0, 1, 2)
     )
     max_eps: float = option(
-        8 / 255, "largest L-inf budget per component, such as 8/255", type=cli.grey_level_budget, metavar="BUDGET"
+        8 / 255, "largest L-inf budget per component, such as 8/255", type=cli.positive_budget, metavar="BUDGET"
     )
     pgd_steps: int = option(4, "steps of --attacker pgd", type=cli.positive_int)
 
@@ -76,23 +76,25 @@ class AdversaryOptions:
         noise_type = self.noise_type if "frozen" in self.attacker else None
         return [noise.to(device) for noise in read_perturbations(self.noise_path1, self.max_eps, noise_type)]
 
+    def without_files(self) -> AdversaryOptions:
+        """The same without the adversaries that are files."""
+        return replace(self, attacker=tuple(name for name in self.attacker if name not in FROM_FILES))
+
     def adversary(
         self,
         model: ReidModel,
         perturbations: Sequence[Perturbation],
-        *,
-        height: int,
-        width: int,
+        size: tuple[int, int],
         device: torch.device,
-        seed: int,
+        seed: int = 0,
     ) -> Adversary:
-        """The adversary of `model`, which is the model in training; several names share each batch."""
+        """The adversary of `model`, the one in training, on images of `size` (height, width)."""
         from reid.training.adversaries.base import Setting
         from reid.training.adversaries.mixture import Mixture
 
         members = []
         for place, name in enumerate(self.attacker):
             own_seed = seed * len(self.attacker) + place
-            setting = Setting(self, model, perturbations, height, width, device, own_seed)
+            setting = Setting(self, model, perturbations, size, device, own_seed)
             members.append(ADVERSARIES[name].of(setting))
         return members[0] if len(members) == 1 else Mixture(members)

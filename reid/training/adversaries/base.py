@@ -16,13 +16,12 @@ from reid.training.adversaries import AdversaryOptions
 
 @dataclass(frozen=True)
 class Setting:
-    """What an adversary is made from: options, the model in training, the perturbations in files, image size, seed."""
+    """What an adversary is made from: options, the model in training, the perturbations in files, size, seed."""
 
     options: AdversaryOptions
     model: ReidModel
     perturbations: Sequence[Perturbation]
-    height: int
-    width: int
+    size: tuple[int, int]  # height and width of the images
     device: torch.device
     seed: int
 

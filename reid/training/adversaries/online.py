@@ -26,7 +26,7 @@ class Online(Adversary):
     @classmethod
     def of(cls, setting: Setting) -> Self:
         options = setting.options
-        noise = create(options.noise_type, options.max_eps, options.max_eps, setting.height, setting.width)
+        noise = create(options.noise_type, options.max_eps, options.max_eps, *setting.size)
         return cls(noise.to(setting.device), setting.seed)
 
     def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
