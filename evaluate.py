@@ -14,7 +14,7 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reid import datasets, models
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.rerank import k_reciprocal
     from reid.evaluation.retrieval import Retrieval, test_samples
-    from reid.evaluation.rows import CLEAN_ROW, control_rows, file_rows, image_rows, threats_of
+    from reid.evaluation.rows import CLEAN_ROW, Row, control_rows, file_rows, image_rows, threats_of
     from reid.loading import Images
     from reid.report.table import summary
     from reid.runtime import device, distributed
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     retrieval = Retrieval(
         victim,
-        *map(images.store, test_samples(dataset)),
+        images.stores(test_samples(dataset)),
         compute,
         args.batch_size,
         distances=k_reciprocal() if args.rerank else BY_NAME[args.dist_metric],
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         command=args.command,
         folder=args.results,
     )
-    relearnt = []
+    relearnt: Iterable[Row] = ()
     if recipes := args.recipe or suite.recipes:
         source = training_source(args.learn_on or args.dataset, args.data, args.split)
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None

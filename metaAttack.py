@@ -110,16 +110,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         "victim_sha256": victim.sha256,
         "learnt_from": ", ".join(contents_sha256(samples, args.workers) for _, samples in parts),
     }
+    virtual = batches[1] if args.mte else None
     path = learn(
-        Learner(noise, victim, batches[0], batches[1] if args.mte else None, recipe, duration, compute, args.print_freq),
+        Learner(
+            noise, victim, batches[0], batches[1] if args.mte else None, recipe, duration, compute, args.print_freq
+        ),
         args.noise_resume,
         Run(args.logs_dir or args.noise_resume, args.resume_from, settings),
         provenance=settings | versions(),
     )
-    del batches  # their images and features make room for those of the report
+    del batches, virtual  # their images and features make room for those of the report
     for dataset, attacked in reported:
-        stores = map(images.store, test_samples(dataset))
-        log_scores(dataset.name, Retrieval(attacked, *stores, compute.exact(), args.batch_size), {"attacked": noise})
+        stores = images.stores(test_samples(dataset))
+        log_scores(dataset.name, Retrieval(attacked, stores, compute.exact(), args.batch_size), {"attacked": noise})
     logger.info("the perturbation is %s", path)
 
 

@@ -77,9 +77,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif defense.needs_adversary:
         chosen.require_files()
 
+    from reid.evaluation.protocol import Protocol, log_scores, test_samples, validation
+
     from reid import models
     from reid.evaluation import distances
-    from reid.evaluation.protocol import Protocol, log_scores, test_samples, validation
     from reid.loading import Images
     from reid.models.checkpoint import trained_size
     from reid.runtime import device, distributed

@@ -37,10 +37,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
 
+    from reid.evaluation.protocol import validation
+
     from reid import models
     from reid.datasets.contents import contents_sha256
     from reid.defenses.none import NoDefense
-    from reid.evaluation.protocol import validation
     from reid.loading import Images
     from reid.runtime import device, distributed
     from reid.runtime.snapshot import Run

@@ -12,6 +12,8 @@ import argparse
 from functools import partial
 
 import torch
+from reid.training.gradients import INNER_ORDERS, Inner, step_gradients
+from reid.training.recipe import Recipe
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
@@ -23,10 +25,8 @@ from reid.runtime.seeds import generator
 from reid.training.adversaries import Pool
 from reid.training.batches import Batch, with_perturbed_half
 from reid.training.batchnorm import differentiate_twice
-from reid.training.gradients import INNER_ORDERS, Inner, step_gradients
 from reid.training.losses import hard_triplet
 from reid.training.network import TrainedNetwork, Weights
-from reid.training.recipe import Recipe
 
 LR, DECAY = 2e-4, 5e-4
 PASSES = {"literal": 4, "ours, adversarial": 1, "ours, mixed": 2, "ours, first order": 2, "ours, second order": 4}

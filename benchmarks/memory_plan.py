@@ -19,6 +19,11 @@ from functools import partial
 from typing import Any
 
 import torch
+from reid.attacks.universal.step import Batch as AttackBatch
+from reid.attacks.universal.step import meta_step
+from reid.attacks.universal.optimiser import MISGD
+from reid.training.gradients import Inner, step_gradients
+from reid.training.recipe import Recipe
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,16 +31,11 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks import measure
 from reid import attacks, models
-from reid.attacks.meta import Batch as AttackBatch
-from reid.attacks.meta import meta_step
-from reid.attacks.optimiser import MISGD
 from reid.models.victim import Victim
 from reid.runtime import cli
 from reid.training.batches import Batch
 from reid.training.batchnorm import differentiate_twice
-from reid.training.gradients import Inner, step_gradients
 from reid.training.network import TrainedNetwork, Weights
-from reid.training.recipe import Recipe
 
 CARDS = {"24 GB": 24 * 2**30, "80 GB": 80 * 2**30}
 USABLE = 0.9

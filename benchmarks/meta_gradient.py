@@ -11,13 +11,13 @@ from collections import defaultdict
 from statistics import mean
 
 import torch
+from reid.training.gradients import Inner, step_gradients
 from torch import Tensor
 
 from reid import datasets, models
 from reid.runtime import cli
 from reid.training import Recipe, TrainingSet
 from reid.training.batches import Batch, with_perturbed_half
-from reid.training.gradients import Inner, step_gradients
 from reid.training.network import TrainedNetwork, Weights, is_backbone
 
 

@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from reid.attacks.universal.step import Batch, meta_step
 from scipy.optimize import nnls
 from torch import Tensor
 
 from benchmarks import attack_step, extraction, measure
 from reid import attacks, models
 from reid.attacks import MISGD
-from reid.attacks.meta import Batch, meta_step
 from reid.evaluation.ranking import block_rows, rank
 from reid.runtime import cli, distributed, job
 from reid.runtime.seeds import generator

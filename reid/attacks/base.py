@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from reid.attacks.threat import Threat
@@ -48,7 +47,7 @@ class Attacked(NamedTuple):
 
     images: Tensor
     spent: dict[str, float]
-    passes: Passes = Passes(0, 0)
+    passes: Passes = Passes()
 
 
 class Attack(ABC):
@@ -88,8 +87,7 @@ def perform(attack: Attack, victim: Victim, batch: AttackBatch) -> Attacked:
     spent["total_8bit"] = linf((images * 255).round() / 255, batch.images)
     if excess := beyond(spent, attack.threat):
         raise ReidError(f"the attack left its budget: {'; '.join(excess)}; no score was computed")
-    after = victim.passes
-    return Attacked(images, spent, Passes(after.forward - before.forward, after.backward - before.backward))
+    return Attacked(images, spent, victim.passes - before)
 
 
 def beyond(spent: dict[str, float], threat: Threat) -> list[str]:

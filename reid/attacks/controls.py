@@ -2,8 +2,8 @@
 
 import torch
 
-from reid.attacks.universal.perturbations import ColorLUT, Delta, Perturbation, Sequence
 from reid.attacks.threat import Threat
+from reid.attacks.universal.perturbations import ColorLUT, Delta, Perturbation, Sequence
 
 
 def random_sign(threat: Threat, seed: int, height: int = 256, width: int = 128) -> Perturbation:

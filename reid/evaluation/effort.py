@@ -8,8 +8,8 @@ from reid.runtime.options import option
 
 @dataclass(frozen=True)
 class Effort:
-    """`restarts` times, each for at most `adaptive_epochs` x `adaptive_iters` steps with batches of `batch_size` images,
-    `num_instances` of each identity. A restart ends earlier once it no longer improves."""
+    """`restarts` times, each for at most `adaptive_epochs` x `adaptive_iters` steps with batches of `batch_size`
+    images, `num_instances` of each identity. A restart ends earlier once it no longer improves."""
 
     batch_size: int = 64
     restarts: int = option(3, "starting points; the worst counts", type=positive_int)

@@ -48,7 +48,7 @@ def extract(
     only its own. Raises UsageError and ReidError as `perform` does.
     """
     spent: dict[str, float] = {}
-    passes = Passes(0, 0)
+    passes = Passes()
     own = batches_here(len(store), batch_size)
     rows, done = torch.empty(0, 0), 0
     with torch.no_grad():
@@ -67,7 +67,7 @@ def extract(
     everywhere = distributed.every((spent, passes))
     for elsewhere, _ in everywhere:
         spent = largest(spent, elsewhere)
-    passes = sum((part for _, part in everywhere), Passes(0, 0))
+    passes = sum((part for _, part in everywhere), Passes())
     features = distributed.gather_blocks([rows] if done else [], rows.device) if whole else rows
     return Extracted(features, spent, passes)
 

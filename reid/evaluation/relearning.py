@@ -74,9 +74,7 @@ class Relearning:
         self.victim, self.source, self.images, self.effort = victim, source, images, effort
         self.compute, self.seed, self.folder, self.virtual = compute, seed, folder, virtual
 
-    def rows(
-        self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool
-    ) -> Iterator[Row]:
+    def rows(self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool) -> Iterator[Row]:
         """One row for each recipe (of RECIPES), (noise type, threat) and restart, as they are learnt.
 
         `reuse` takes files that are in the folder.
@@ -133,9 +131,7 @@ class Relearning:
         size = identities // distributed.size() * distributed.size() * self.effort.num_instances
         return self._batches(store, self.source.name, size, self.seed, Duration(1, SELECTION_BATCHES))
 
-    def _learn(
-        self, recipe: str, noise_type: int, threat: Threat, restart: int
-    ) -> tuple[Perturbation, dict[str, Any]]:
+    def _learn(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict[str, Any]]:
         """The best iterate from the identity (restart 0) or from a random point of the budget, and how it was found."""
         noise = attacks.create(
             noise_type, threat.eps_color, threat.eps_delta, self.images.height, self.images.width, threat.side

@@ -36,9 +36,10 @@ logger = logging.getLogger(__name__)
 class Result:
     """What was measured, on what, and how it can be repeated; every value is plain JSON.
 
-    `metrics` come from `metrics_of`; `threat` is empty for clean images, `spent` is what was measured on the attacked
-    images; `passes` counts the images that the attack sent through the model; `protocol` is everything that makes two scores comparable; `checks` are dicts of name,
-    passed and detail; `notes` belong to people: no program changes one that is in the file already.
+    `metrics` come from `metrics_of`; `threat` is empty for clean images; `spent` is what was measured on the attacked
+    images, `passes` counts the images that the attack sent through the model; `protocol` is everything that makes two
+    scores comparable; `checks` are dicts of name, passed and detail; `notes` belong to people: no program changes one
+    that is in the file already.
     Raises ReidError when a part lacks one of the keys in REQUIRED.
     """
 

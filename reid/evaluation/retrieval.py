@@ -36,7 +36,7 @@ class Score:
 
 
 class Retrieval:
-    """Scores of a victim on fixed query and gallery stores.
+    """Scores of a victim on fixed stores, query and gallery.
 
     Clean features are computed once, when first needed. `rank_options` go to `rank`. Under torchrun each process
     computes its part of all features and ranks its part of the gallery; all get the same scores.
@@ -45,15 +45,15 @@ class Retrieval:
     def __init__(
         self,
         victim: Victim,
-        query: ImageStore,
-        gallery: ImageStore,
+        sides: tuple[ImageStore, ImageStore],
         compute: Compute,
         batch_size: int = 64,
         **rank_options: Any,
     ) -> None:
-        self.victim, self.query, self.gallery = victim, query, gallery
+        self.victim = victim
+        self.query, self.gallery = sides
         self.compute, self.batch_size, self.rank_options = compute, batch_size, rank_options
-        batches = -(-len(gallery) // batch_size)
+        batches = -(-len(self.gallery) // batch_size)
         self._pairwise = rank_options.get("distances", squared_euclidean) in BY_NAME.values()
         self._sharded = 1 < distributed.size() <= batches and self._pairwise  # re-ranking needs all images
 
@@ -79,7 +79,7 @@ class Retrieval:
             raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
         query, gallery = self.clean
         spent: dict[str, float] = {}
-        passes = Passes(0, 0)
+        passes = Passes()
         if attack is not None:
             if side in ("query", "both"):
                 query, spent, passes = self._extract(self.query, attack)
@@ -132,10 +132,10 @@ def validation(
     It gives `val_mAP`, and where `attacks()` names attacks `val_attacked`, the mAP under the worst. The images are
     decoded once. Raises DatasetError like `validation_samples`.
     """
-    query, gallery = map(images.store, validation_samples(dataset))
+    sides = images.stores(validation_samples(dataset))
 
     def scores() -> dict[str, float]:
-        retrieval = Retrieval(Victim(model), query, gallery, compute, **options)
+        retrieval = Retrieval(Victim(model), sides, compute, **options)
         values = {"val_mAP": retrieval.score().ranking.mAP}
         if attacked := [retrieval.score(attack).ranking.mAP for attack in attacks()]:
             values["val_attacked"] = min(attacked)

@@ -44,16 +44,12 @@ def file_rows(paths: list[str], eps: float | None) -> list[Row]:
 
 def threats_of(rows: Sequence[Row], eps: float | None) -> list[tuple[int, Threat]]:
     """(noise type, threat) of each universal perturbation among the rows, once; without one: type 0 at `eps`."""
-    stated = {
-        (row.attack.noise_type, row.attack.threat) for row in rows if row.kind == UNIVERSAL and row.attack is not None
-    }
+    perturbations = [row.attack for row in rows if isinstance(row.attack, Perturbation)]
     eps = RELEASED_BUDGET if eps is None else eps
-    return sorted(stated, key=str) or [(0, Threat(eps, eps))]  # type: ignore[type-var]
+    return sorted({(each.noise_type, each.threat) for each in perturbations}, key=str) or [(0, Threat(eps, eps))]
 
 
-def image_rows(
-    specs: Sequence[str], threats: Sequence[tuple[int, Threat]], steps: int, seed: int
-) -> list[Row]:
+def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], steps: int, seed: int) -> list[Row]:
     """Image attacks by their specs, such as "pgd" or "pgd:restarts=3", at the component budget of each threat.
 
     They take `steps` steps where the spec does not say how many.

@@ -17,22 +17,26 @@ from reid.runtime.files import sha256
 logger = logging.getLogger(__name__)
 
 
-def load_victim(spec: str | Path, *, arch: str | None = None, size: tuple[int, int] | None = None) -> Victim:
+def load_victim(
+    spec: str | Path, *, arch: str | None = None, size: tuple[int | None, int | None] = (None, None)
+) -> Victim:
     """The model in a checkpoint as a Victim; the keys tell its family, the last registered of several that fit.
 
-    `size` is the (height, width) of the images that it will get, by default that on which it was trained, where the
-    file says so. Warns when the two differ. Raises CheckpointError when the file is of another architecture than
+    `size` is the (height, width) of the images that it will get; what is None is that on which it was trained, where
+    the file says so. Warns when the two differ. Raises CheckpointError when the file is of another architecture than
     `arch`, if given, or of no known family.
     """
     state, content = read_content(spec)
     family = _family_of(state)
     module, _ = family.build(state, spec)
-    trained = _trained_size(content)
-    if size is not None and trained not in (None, size):
-        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *trained, *size)
     input = family.input(state, content)
+    trained = _trained_size(content)
+    usual = trained or (input.height, input.width)
+    height, width = size[0] or usual[0], size[1] or usual[1]
+    if trained not in (None, (height, width)):
+        shown = (*usual, height, width)
+        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *shown)
     if input.resize is None:
-        height, width = size or trained or (input.height, input.width)
         input = dataclasses.replace(input, height=height, width=width)
     victim = Victim(module, input, name=Path(spec).name, sha256=sha256(spec), feature=family.feature)
     if arch not in (None, victim.arch):

@@ -24,6 +24,9 @@ class Passes:
     forward: int = 0
     backward: int = 0
 
+    def __add__(self, other: "Passes") -> "Passes":
+        return Passes(self.forward + other.forward, self.backward + other.backward)
+
     def __sub__(self, other: "Passes") -> "Passes":
         return Passes(self.forward - other.forward, self.backward - other.backward)
 
@@ -56,7 +59,8 @@ class Victim(nn.Module):
             model.normalise = nn.Identity()  # the layer below does that
         elif isinstance(model, nn.Module):
             model = _copied(model)
-        self.name, self.sha256, self.input, self.feature = name, sha256, input, feature
+        self.name, self.sha256, self.feature = name, sha256, feature
+        self.input = input or InputSpec(*USUAL_SIZE, resize=None)
         self.layer = nn.Identity() if input is None else input.layer()
         self.model = model
         self._feature_dim: int | None = getattr(model, "feature_dim", None)
@@ -149,7 +153,7 @@ class Victim(nn.Module):
         self._backward += count
 
     def _probe(self) -> Tensor:
-        size = (self.input.height, self.input.width) if self.input else USUAL_SIZE
+        size = self.input.height, self.input.width
         device = next((tensor.device for tensor in chain(self.parameters(), self.buffers())), None)
         return torch.full((1, 3, *size), 0.5, device=device)
 

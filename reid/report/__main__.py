@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
     noise = attacks.load(args.attack).to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
-    retrieval = Retrieval(victim, *map(images.store, test_samples(dataset)), compute, args.batch_size)
+    retrieval = Retrieval(victim, images.stores(test_samples(dataset)), compute, args.batch_size)
     title = f"{dataset.name}, {victim.arch}, noise type {noise.noise_type}"
     picture = attack_picture(retrieval, noise, title, min(args.queries, len(retrieval.query)))
     write_atomically(args.out, lambda temporary: picture.save(temporary, format="PNG"))

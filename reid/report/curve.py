@@ -20,6 +20,7 @@ from reid.runtime import cli
 
 logger = logging.getLogger(__name__)
 
+
 class Contender(NamedTuple):
     """A model to draw: its checkpoint, and the universal perturbation that was learnt on it (or the results folder)."""
 
@@ -121,8 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         hashes = {"checkpoint_sha256": sha256(each.checkpoint), "attacker_sha256": sha256(attacker)}
         drawn = next((model for model in known.values() if hashes.items() <= model.items()), None)
         if drawn is None:
-            stores = map(images.store, samples)
-            retrieval = Retrieval(victim.to(compute.device), *stores, compute, args.batch_size)
+            stores = images.stores(samples)
+            retrieval = Retrieval(victim.to(compute.device), stores, compute, args.batch_size)
             drawn = curves(retrieval, attacker, levels, args.steps)
         data["models"][each.name] = drawn | hashes
     kept = data | {"models": data["models"] | {n: m for n, m in known.items() if n not in data["models"]}}

@@ -97,5 +97,3 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
         )
         figure.supxlabel(note, fontsize=8, color="dimgrey", x=0.01, ha="left")
     return write_atomically(path, lambda to: figure.savefig(to, format="png", bbox_inches="tight", pad_inches=0.15))
-
-

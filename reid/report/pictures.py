@@ -9,8 +9,8 @@ from torch import Tensor
 from reid.attacks.universal.perturbations import NODES, Perturbation
 from reid.datasets import Sample
 from reid.evaluation.features import extract
-from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.ranking import JUNK_PID
+from reid.evaluation.retrieval import Retrieval
 from reid.loading import ImageStore, to_images
 from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, to_image, with_margin
 
@@ -59,7 +59,9 @@ def colour_table_panel(noise: Perturbation, cell: int = 4) -> Image.Image | None
     return column([text(words, 13), row(panels)])
 
 
-def ranked_lists(retrieval: Retrieval, noise: Perturbation, which: Sequence[int], length: int = 10) -> list[Image.Image]:
+def ranked_lists(
+    retrieval: Retrieval, noise: Perturbation, which: Sequence[int], length: int = 10
+) -> list[Image.Image]:
     """Ranked lists, clean and attacked, of the queries at positions `which`; matches framed green, misses red."""
     query, gallery = retrieval.query, retrieval.gallery
     chosen = ImageStore([query.samples[i] for i in which], query.height, query.width)

@@ -30,7 +30,7 @@ class Figure:
 
     def draw(self) -> None:
         """Paint all parts, the farthest first."""
-        head = Head(self)
+        head = Head(self.canvas, self.who, self.pose, self.project)
         parts: list[tuple[float, Callable[[], None]]] = [(0.0, self._torso), (0.02, head.draw)]
         parts.append((head.loose_hair_depth(), head.loose_hair))
         for side in SIDES:

@@ -1,15 +1,14 @@
 """The head of a figure: face, hair, headwear, scarf."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 
 from reid.synthperson import fabric
-from reid.synthperson.canvas import ALONG, Point, capsule, ellipse, profile
+from reid.synthperson.canvas import ALONG, Canvas, Point, capsule, ellipse, profile
 from reid.synthperson.fabric import Paint
-
-if TYPE_CHECKING:
-    from reid.synthperson.figure import Figure
+from reid.synthperson.pose import Pose
+from reid.synthperson.wardrobe import Identity
 
 CROWN, SIZE = 0.998, 0.132
 HAIR_ENDS = {"long": 0.765, "bob": 0.852}  # how low loose hair hangs
@@ -17,11 +16,13 @@ BRIMS = {"cap": 0.948, "beanie": 0.945, "sun hat": 0.955}  # lower edge of a hat
 
 
 class Head:
-    """Draws the head of `figure`, turned a little against the body."""
+    """Draws the head of `who`, turned a little against the body; `project` places a point of the body."""
 
-    def __init__(self, figure: "Figure") -> None:
-        self.figure, self.who, self.canvas = figure, figure.who, figure.canvas
-        self.yaw = figure.pose.yaw + figure.pose.head_turn
+    def __init__(
+        self, canvas: Canvas, who: Identity, pose: Pose, project: Callable[[float, float, float], Point]
+    ) -> None:
+        self.canvas, self.who, self.pose, self.project = canvas, who, pose, project
+        self.yaw = pose.yaw + pose.head_turn
         self.cos, self.sin = float(np.cos(self.yaw)), float(np.sin(self.yaw))
         self.wide = float(np.hypot(0.046 * self.cos, 0.055 * self.sin))
 
@@ -30,14 +31,14 @@ class Head:
         self._skull()
         self._tied_hair()
         if self.who.scarf is not None:
-            start, end = self.figure.project(0, 0.882, 0.01), self.figure.project(0, 0.822, 0.01)
-            self.canvas.tube(start, end, ellipse(0.060), fabric.plain(self.who.scarf), self.figure.pose.yaw, 0.2)
+            start, end = self.project(0, 0.882, 0.01), self.project(0, 0.822, 0.01)
+            self.canvas.tube(start, end, ellipse(0.060), fabric.plain(self.who.scarf), self.pose.yaw, 0.2)
         self._headwear()
 
     def _at(self, y: float, z: float) -> Point:
         """A point of the head's middle plane: `z` forward of its axis."""
-        across, up = self.figure.project(0, y, 0.014)
-        return across + z * self.sin, up - z * self.cos * float(np.sin(self.figure.pose.pitch))
+        across, up = self.project(0, y, 0.014)
+        return across + z * self.sin, up - z * self.cos * float(np.sin(self.pose.pitch))
 
     def _skull(self) -> None:
         round_head = np.sqrt(1 - (2 * ALONG - 1) ** 2) ** 0.8

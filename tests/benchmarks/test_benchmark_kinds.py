@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from reid.attacks.universal.perturbations import ColorLUT
 
 from benchmarks import colour, measure
 from benchmarks.memory_plan import LiveBytes
 from reid import models
-from reid.attacks.perturbations import ColorLUT
 from reid.attacks.threat import Threat
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from reid.datasets import Sample
 from reid.errors import DatasetError, UsageError
-from reid.loading import ImageStore, to_images
+from reid.loading import Images, ImageStore, to_images
 from reid.loading.store import CACHES
 from reid.runtime import cli
 
@@ -20,6 +20,13 @@ def pixels(sample, height=16, width=8):
     """The literal way: open, make RGB, resize, one after the other."""
     image = Image.open(sample.path).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
+
+
+def test_images_of_one_command_are_read_in_one_way(samples):
+    images = Images(16, 8, workers=1, cache="none")
+    assert torch.equal(images.store(samples).batch([0, 3]), ImageStore(samples, 16, 8).batch([0, 3]))
+    with pytest.raises(UsageError, match="cache 'tape'"):
+        Images(16, 8, cache="tape").store(samples)
 
 
 class TestBatch:

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from reid.attacks.image_pgd import FeaturePGD
 
 from reid import attacks, datasets, models
 from reid.attacks import Threat, controls
-from reid.attacks.image_pgd import FeaturePGD
 from reid.evaluation import protocol
 from reid.evaluation.results import write_result
 from reid.report import curve

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from reid.evaluation.retrieval import Protocol, validation_samples
 from tiny_market import SIZE
 
 import evaluate
 import metaDefense
 from reid import attacks, datasets, models
 from reid.evaluation import adaptive as evaluation
-from reid.evaluation.protocol import Protocol, validation_samples
 from reid.evaluation.results import read_results
 from reid.loading import store
 from reid.runtime.device import resolve
@@ -60,7 +60,7 @@ def metrics(folder):
 
 def reported(caplog):
     """(words before "mAP", mAP) of each line that was logged about query and gallery, at full precision."""
-    return [record.args for record in caplog.records if record.name == "reid.evaluation.protocol" and record.args]
+    return [record.args for record in caplog.records if record.name == "reid.evaluation.retrieval" and record.args]
 
 
 def watch_batches(monkeypatch):

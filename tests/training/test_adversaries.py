@@ -4,11 +4,11 @@ import io
 
 import pytest
 import torch
+from reid.attacks.image_pgd import FeaturePGD
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reid import UsageError, attacks
 from reid.attacks import Threat, controls
-from reid.attacks.image_pgd import FeaturePGD
 from reid.training.adversaries import Attacker, Online, PerImage, Pool, read_noises, shares
 from reid.training.losses import hard_triplet
 

@@ -12,20 +12,21 @@ import pytest
 import torch
 from PIL import Image
 from ranks import together
+from reid.attacks.image_pgd import FeaturePGD
+from reid.attacks.universal.learn import CleanBatches, Learner, Plan
+from reid.attacks.universal.step import Batch as AttackBatch
+from reid.attacks.universal.step import meta_step
+from reid.evaluation.retrieval import Protocol
+from reid.training.gradients import Inner, step_gradients
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from reid import attacks, models
 from reid.attacks import MISGD, Threat, controls
-from reid.attacks.image_pgd import FeaturePGD
-from reid.attacks.learn import CleanBatches, Learner, Plan
-from reid.attacks.meta import Batch as AttackBatch
-from reid.attacks.meta import meta_step
 from reid.datasets import Sample
 from reid.evaluation.distances import cosine
 from reid.evaluation.features import extract
-from reid.evaluation.protocol import Protocol
 from reid.evaluation.rerank import k_reciprocal
 from reid.loading import ImageStore, PKSampler
 from reid.runtime import distributed
@@ -34,7 +35,6 @@ from reid.runtime.snapshot import Run
 from reid.training import Look, Recipe, Trainer, TrainingSet
 from reid.training.adversaries import Mixture, Online, PerImage, Pool
 from reid.training.batches import Batch, with_perturbed_half
-from reid.training.gradients import Inner, step_gradients
 from reid.training.synced import SharedDropout, SyncedBatchNorm, synchronise
 
 EPS = 8 / 255

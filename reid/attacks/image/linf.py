@@ -1,4 +1,4 @@
-"""One loop for all attacks on each image by itself within an L-inf budget: start, objective, step, projection, restarts.
+"""One loop for all L-inf attacks on each image by itself: start, objective, step rule, projection, restarts.
 
 A published attack overrides one or two of these methods; what is here is projected gradient ascent (PGD; Madry et al.,
 2018) that keeps the best iterate of each image.

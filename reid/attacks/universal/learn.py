@@ -172,7 +172,6 @@ class Learner:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
         return {name: value / self.duration.iters_per_epoch for name, value in totals.items()}
 
-
     @torch.no_grad()
     def loss_on(self, batches: CleanBatches) -> float:
         """The mean of the recipe's objective over the first epoch of other batches, where nothing is learnt."""

@@ -215,5 +215,5 @@ def create(
 
 
 def _clip(value: Tensor, box: Box) -> Tensor:
-    """Clamp with derivative one on the border of the box; the derivative of torch.clamp there depends on its version."""
+    """Clamp with derivative one on the border of the box, where that of torch.clamp depends on its version."""
     return torch.where(value < box.lower, box.lower, torch.where(value > box.upper, box.upper, value))

@@ -28,8 +28,8 @@ class Recipe:
     """`objective` is minimised; `meta` is maml, alternating or none (see `meta_step`).
 
     `optimizer` makes one from parameter groups, whose steps are `fraction` of each component's budget, times
-    exp(-`decay`) per epoch. A subclass whose objective looks at the whole set overrides `objective_on`. Raises UsageError
-    for an unknown meta mode.
+    exp(-`decay`) per epoch. A subclass whose objective looks at the whole set overrides `objective_on`. Raises
+    UsageError for an unknown meta mode.
     """
 
     objective: Objective = pull_farthest
