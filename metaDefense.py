@@ -77,12 +77,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif defense.needs_adversary:
         chosen.require_files()
 
-    from reid.evaluation.protocol import Protocol, log_scores, test_samples, validation
+    from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
 
     from reid import models
     from reid.evaluation import distances
     from reid.loading import Images
-    from reid.models.checkpoint import trained_size
+    from reid.models.load import trained_size
     from reid.runtime import device, distributed
     from reid.runtime.snapshot import Run
     from reid.training.adversaries.pool import Pool
@@ -146,8 +146,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for attack in adversary.attacks():
             if attack not in perturbations:
                 attacks["PGD" if attack.noise_type is None else "online"] = attack
-        protocol = Protocol.of(model.eval().features, test_samples(dataset), images, compute.exact(), **scoring)
-        log_scores(dataset.name, protocol, attacks)
+        retrieval = Retrieval(models.Victim(model), images.stores(test_samples(dataset)), compute.exact(), **scoring)
+        log_scores(dataset.name, retrieval, attacks)
 
 
 def run_settings(args: argparse.Namespace, source: Dataset, virtual: Dataset | None) -> dict[str, str]:

@@ -37,7 +37,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
 
-    from reid.evaluation.protocol import validation
+    from reid.evaluation.retrieval import validation
 
     from reid import models
     from reid.datasets.contents import contents_sha256

@@ -61,7 +61,8 @@ def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], step
         for eps in sorted({max(threat.eps_color, threat.eps_delta) for _, threat in threats}):
             attack = create_image_attack(spec, eps=eps, seed=seed, **stated)
             options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in SHARED}
-            words = ", ".join([f"{name} {format_budget(eps)}", *(f"{key} {value}" for key, value in options.items())])
+            words = f"{name} {format_budget(eps)}, {attack.steps} steps"
+            words += f", best of {attack.restarts}" if attack.restarts > 1 else ""
             rows.append(Row(words, IMAGE, attack, settings={"attack": name, **options}))
     return rows
 

@@ -53,6 +53,11 @@ def _family_of(state: Mapping[str, Tensor]) -> Family:
     return FAMILIES["resnet"]()
 
 
+def trained_size(path: str | Path) -> tuple[int, int] | None:
+    """Height and width of the images on which the model in a checkpoint was trained, where the file says so."""
+    return _trained_size(read_content(path)[1])
+
+
 def _trained_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
     """Height and width of the training images, where `save_checkpoint` wrote them into the file."""
     height, width = content.get("height"), content.get("width")

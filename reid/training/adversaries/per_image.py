@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
+import torch
 from torch import Generator, Tensor, nn
 
-from reid.attacks import Attack
-from reid.attacks.image_pgd import FeaturePGD, push_away
+from reid.attacks.base import Attack, AttackBatch
+from reid.attacks.image.pgd import PGD
 from reid.models.network import ReidModel
 from reid.training.adversaries.base import Adversary, Part, Setting, shares
 
@@ -16,31 +17,23 @@ class PerImage(Adversary):
     """Another perturbation for every image: PGD on the model as it is, in eval mode (metric adversarial training)."""
 
     def __init__(self, model: ReidModel, eps: float, steps: int) -> None:
-        self.model, self.eps, self.steps = model, eps, steps
+        self.model, self.pgd = model, PGD(eps=eps, steps=steps)
 
     @classmethod
     def of(cls, setting: Setting) -> Self:
         return cls(setting.model, setting.options.max_eps, setting.options.pgd_steps)
 
     def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
-        budgets = self.eps * shares(images, random, part)
+        budgets = self.pgd.eps * shares(images, random, part)
         with inference(self.model):
-            return push_away(self.model.features, images, budgets, self.steps, random)
+            with torch.no_grad():
+                clean = self.model.features(images).float()
+            iterates = self.pgd.iterates(self.model.features, AttackBatch(images), clean, budgets, random)
+            *_, (last, _) = iterates
+        return last
 
     def attacks(self) -> list[Attack]:
-        return [ModelPGD(self.model, self.eps, self.steps)]
-
-
-class ModelPGD(FeaturePGD):
-    """PGD on a model as it is when the attack runs, though its training goes on."""
-
-    def __init__(self, model: ReidModel, eps: float, steps: int) -> None:
-        super().__init__(model.features, eps, steps)
-        self.model = model
-
-    def attack(self, images: Tensor) -> tuple[Tensor, dict[str, float]]:
-        with inference(self.model):
-            return super().attack(images)
+        return [self.pgd]
 
 
 @contextmanager
