@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+from reid.attacks.universal.step import Batch, meta_step
+from reid.attacks.universal.perturbations import Perturbation
 from torch import Tensor
 from torch.nn.functional import triplet_margin_loss
 
@@ -20,8 +22,6 @@ from benchmarks import measure
 from benchmarks.colour import gathered
 from reid import attacks, models
 from reid.attacks import MISGD
-from reid.attacks.meta import Batch, meta_step
-from reid.attacks.perturbations import Perturbation
 from reid.runtime import cli
 from reid.runtime.device import resolve
 from reid.runtime.seeds import generator
@@ -46,7 +46,6 @@ def literal(args: argparse.Namespace) -> measure.Step:
             clean = model(x)[0]
         return literal_objective(clean, model(perturb(x))[0], pids)
 
-    @measure.torchs_operators()
     def step() -> None:
         model.zero_grad()
         project(noise)
@@ -83,7 +82,7 @@ def literal_objective(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
 
 def ours(args: argparse.Namespace, precision: str) -> measure.Step:
     compute = resolve(args.device, precision)
-    victim = models.as_victim(models.create(args.arch, 751, seed=0)).to(args.device)
+    victim = models.Victim(models.create(args.arch, 751, seed=0)).to(args.device)
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     optimizer = MISGD(noise.step_groups(), lr=LR)
     with torch.no_grad(), compute.autocast():
@@ -102,7 +101,7 @@ def images_and_pids(args: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]
 
 def work(args: argparse.Namespace) -> measure.Work:
     """One forward pass and one gradient with respect to the images of both sets."""
-    victim = models.as_victim(models.create(args.arch, 751, seed=0))
+    victim = models.Victim(models.create(args.arch, 751, seed=0))
     image = torch.rand(1, 3, args.height, args.width, requires_grad=True)
     flops = measure.counted(lambda: victim(image).sum().backward())
     return measure.Work(flops=2 * args.batch_size * flops)

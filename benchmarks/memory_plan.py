@@ -19,6 +19,11 @@ from functools import partial
 from typing import Any
 
 import torch
+from reid.attacks.universal.step import Batch as AttackBatch
+from reid.attacks.universal.step import meta_step
+from reid.attacks.universal.optimiser import MISGD
+from reid.training.gradients import Inner, step_gradients
+from reid.training.recipe import Recipe
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,15 +31,11 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks import measure
 from reid import attacks, models
-from reid.attacks.meta import Batch as AttackBatch
-from reid.attacks.meta import meta_step
-from reid.attacks.optimiser import MISGD
 from reid.models.victim import Victim
 from reid.runtime import cli
 from reid.training.batches import Batch
-from reid.training.gradients import Inner, step_gradients
+from reid.training.batchnorm import differentiate_twice
 from reid.training.network import TrainedNetwork, Weights
-from reid.training.recipe import Recipe
 
 CARDS = {"24 GB": 24 * 2**30, "80 GB": 80 * 2**30}
 USABLE = 0.9
@@ -73,7 +74,7 @@ def victim() -> Victim:
 
 def trained(checkpointing: bool) -> TrainedNetwork:
     model = models.create("resnet50", IDENTITIES, seed=0)
-    model.checkpointing = checkpointing
+    model.recompute_activations = checkpointing
     return TrainedNetwork(model, num_virtual=IDENTITIES).to(memory_format=torch.channels_last)
 
 
@@ -81,7 +82,7 @@ def attack(victim: Victim, autocast: Autocast, batch_size: int) -> measure.Step:
     """One step of metaAttack.py, type 0."""
     noise = attacks.create(0, height=HEIGHT, width=WIDTH)
     optimizer = MISGD(noise.step_groups(), lr=0.0)
-    features, labels = torch.rand(batch_size, victim.model.feature_dim), torch.arange(batch_size) // INSTANCES
+    features, labels = torch.rand(batch_size, victim.feature_dim), torch.arange(batch_size) // INSTANCES
     source, virtual = (AttackBatch(images, labels, features) for images in torch.rand(2, batch_size, 3, HEIGHT, WIDTH))
 
     def distance(clean: Tensor, perturbed: Tensor, _: Tensor) -> Tensor:  # the objective proper looks into labels
@@ -94,6 +95,8 @@ def defend(both: bool, order: str | None, network: TrainedNetwork, autocast: Aut
     """One step of metaDefense.py, with the perturbed half, to the end of Adam's."""
     recipe = Recipe(85, 100, 2e-4, margin=0.5, schedule="late", new_layers=3)
     optimizer = torch.optim.Adam(network.groups(recipe.lr, recipe.new_layers), weight_decay=recipe.weight_decay)
+    if order == "second":
+        differentiate_twice(network)
     weights = network.weights()
     inner = None if order is None else Inner(dict.fromkeys(weights, recipe.lr), recipe.weight_decay, order)
     labels = torch.arange(batch_size) // INSTANCES

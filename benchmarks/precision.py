@@ -16,7 +16,7 @@ import torch
 import metaAttack
 from benchmarks import measure
 from reid import attacks, datasets, models
-from reid.evaluation.protocol import Protocol
+from reid.evaluation.retrieval import Protocol
 from reid.runtime import cli
 from reid.runtime.device import Compute
 

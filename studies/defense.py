@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from reid.errors import ReidError
-from reid.evaluation.adaptive import PGD, RELEARNT
+from reid.evaluation.relearning import PGD, RELEARNT
 from reid.evaluation.results import Result, read_results
-from reid.evaluation.suite import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
+from reid.evaluation.experiment import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
 from reid.report.table import markdown
 from reid.runtime import cli
 from reid.training import DEFENSES

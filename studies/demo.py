@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from reid.errors import ReidError
-from reid.evaluation.adaptive import PGD, RELEARNT
+from reid.evaluation.relearning import PGD, RELEARNT
 from reid.evaluation.results import Result, read_results
-from reid.evaluation.suite import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
+from reid.evaluation.experiment import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
 from reid.runtime import cli
 from reid.runtime.files import sha256, write_atomically
 from reid.training import BEST_FILE

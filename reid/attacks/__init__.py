@@ -1,25 +1,65 @@
-"""Universal perturbations within a stated budget: learn them, keep them, compare them with random ones.
+"""Attacks: whatever changes images within a stated budget.
 
 noise = attacks.create(0, eps_color=8/255, eps_delta=8/255), or attacks.load("best_perturbation4.pth"); then
-x_adv = noise(x) for x (N, 3, H, W) in [0, 1].
+x_adv = noise(x) for x (N, 3, H, W) in [0, 1]. `names()` lists what there is of each kind.
 """
 
-from reid.attacks import controls, objectives
-from reid.attacks.files import load, save
-from reid.attacks.optimiser import MISGD
-from reid.attacks.perturbations import Perturbation, create
-from reid.attacks.threat import Attack, Threat, format_budget, parse_budget
+from typing import TYPE_CHECKING
 
+from reid.attacks.image import IMAGE
+from reid.attacks.universal import RECIPES
+from reid.runtime.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from reid.attacks import controls
+    from reid.attacks.base import Attack, AttackBatch, Attacked, Reference, perform
+    from reid.attacks.files import load, save
+    from reid.attacks.threat import Threat, format_budget, parse_budget
+    from reid.attacks.universal import objectives
+    from reid.attacks.universal.optimiser import MISGD
+    from reid.attacks.universal.perturbations import Perturbation, create
+
+CONTROLS = ("random_sign", "random_lut", "random_both")
 __all__ = [
     "MISGD",
     "Attack",
+    "AttackBatch",
+    "Attacked",
     "Perturbation",
+    "Reference",
     "Threat",
     "controls",
     "create",
     "format_budget",
     "load",
+    "names",
     "objectives",
     "parse_budget",
+    "perform",
     "save",
 ]
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "controls": "reid.attacks.controls",
+        "objectives": "reid.attacks.universal.objectives",
+        "Attack": "reid.attacks.base:Attack",
+        "AttackBatch": "reid.attacks.base:AttackBatch",
+        "Attacked": "reid.attacks.base:Attacked",
+        "Reference": "reid.attacks.base:Reference",
+        "perform": "reid.attacks.base:perform",
+        "load": "reid.attacks.files:load",
+        "save": "reid.attacks.files:save",
+        "Threat": "reid.attacks.threat:Threat",
+        "format_budget": "reid.attacks.threat:format_budget",
+        "parse_budget": "reid.attacks.threat:parse_budget",
+        "MISGD": "reid.attacks.universal.optimiser:MISGD",
+        "Perturbation": "reid.attacks.universal.perturbations:Perturbation",
+        "create": "reid.attacks.universal.perturbations:create",
+    },
+)
+
+
+def names() -> dict[str, list[str]]:
+    """The names of all attacks, by kind."""
+    return {"universal": list(RECIPES), "image": list(IMAGE), "search": [], "control": list(CONTROLS)}

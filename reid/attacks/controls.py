@@ -2,8 +2,8 @@
 
 import torch
 
-from reid.attacks.perturbations import ColorLUT, Delta, Perturbation, Sequence
 from reid.attacks.threat import Threat
+from reid.attacks.universal.perturbations import ColorLUT, Delta, Perturbation, Sequence
 
 
 def random_sign(threat: Threat, seed: int, height: int = 256, width: int = 128) -> Perturbation:
@@ -28,4 +28,5 @@ def _at_border(noise: Perturbation, seed: int) -> Perturbation:
     for name, parameter in noise.named_parameters():
         coin = torch.rand(parameter.shape, generator=generator) < 0.5
         parameter.copy_(torch.where(coin, boxes[name].lower, boxes[name].upper))
+    noise.kind = "control"
     return noise

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.attacks.perturbations import Perturbation, create
 from reid.attacks.threat import Threat, parse_budget
+from reid.attacks.universal.perturbations import Perturbation, create
 from reid.errors import CheckpointError, UsageError
 from reid.runtime.torchfiles import read_torch, write_torch
 

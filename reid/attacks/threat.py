@@ -1,35 +1,14 @@
 """The threat: the components of a perturbation, how far each may go, and the side of retrieval attacked."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import Any
 
 from reid.errors import UsageError
+from reid.runtime.budgets import format_budget, parse_budget
+
+__all__ = ["SIDES", "Threat", "format_budget", "parse_budget"]
 
 SIDES = ("query", "gallery", "both")
-
-
-def parse_budget(budget: str | float) -> float:
-    """A budget "8/255", "0.03" or 8/255 as a number in [0, 1], the unit of images.
-
-    Raises UsageError for anything else.
-    """
-    numerator, _, denominator = str(budget).partition("/")
-    try:
-        value = float(numerator) / float(denominator or 1)
-    except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"budget {budget!r} is not a number: write it as 8/255 or 0.03") from error
-    if not 0 <= value <= 1:
-        hint = f"; did you mean {budget}/255?" if 1 < value <= 255 else ""
-        raise UsageError(f"budget {budget} is not in [0, 1], the range of images{hint}")
-    return value
-
-
-def format_budget(budget: float) -> str:
-    """A budget as the field writes it: 8/255, or 7.65/255 where it is no whole number of grey levels."""
-    return f"{round(budget * 255, 4):g}/255"
 
 
 @dataclass(frozen=True)
@@ -86,34 +65,3 @@ class Threat:
         return (
             f"{' + '.join(parts) or 'no change'}{total}, {'both sides' if self.side == 'both' else f'{self.side} side'}"
         )
-
-
-class Attack(Protocol):
-    """What evaluation can run: a universal perturbation, or an attack on each image by itself."""
-
-    threat: Threat
-
-    @property
-    def noise_type(self) -> int | None:
-        """0, 1 or 2 for a universal perturbation."""
-
-    def attack(self, images: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The attacked images (N, 3, H, W) in [0, 1], and what was spent on them, as `spent_by` tells it."""
-
-
-def spent_by(changes: Iterable[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
-    """What changes of images spent, as L-inf in [0, 1]; each is (component, images before, images after), in order.
-
-    "color", "delta": by the components; "total": by all; "total_8bit": by all, once the last images are rounded to
-    8 bits, which may add half a grey level.
-    """
-    changes = list(changes)
-    spent = {"color": 0.0, "delta": 0.0}
-    for component, before, after in changes:
-        spent[component] = _linf(after, before)
-    first, last = changes[0][1], changes[-1][2]
-    return {**spent, "total": _linf(last, first), "total_8bit": _linf((last * 255).round() / 255, first)}
-
-
-def _linf(a: Tensor, b: Tensor) -> float:
-    return (a - b).abs().max().item()

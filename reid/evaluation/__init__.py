@@ -1,6 +1,20 @@
 """Measuring: features of images, distances, ranking metrics, re-ranking, results. Evaluation changes nothing."""
 
-from reid.evaluation.protocol import Protocol, Score
-from reid.evaluation.ranking import Ranking, rank
+from typing import TYPE_CHECKING
 
-__all__ = ["Protocol", "Ranking", "Score", "rank"]
+from reid.runtime.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from reid.evaluation.ranking import Ranking, rank
+    from reid.evaluation.retrieval import Retrieval, Score
+
+__all__ = ["Ranking", "Retrieval", "Score", "rank"]
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Ranking": "reid.evaluation.ranking:Ranking",
+        "rank": "reid.evaluation.ranking:rank",
+        "Retrieval": "reid.evaluation.retrieval:Retrieval",
+        "Score": "reid.evaluation.retrieval:Score",
+    },
+)

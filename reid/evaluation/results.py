@@ -1,4 +1,4 @@
-"""Result records: one JSON file per victim, attacker, dataset and seed; see docs/results-format.md."""
+"""Result records: one JSON file per model, attack, dataset and seed; see docs/results-format.md."""
 
 import hashlib
 import json
@@ -17,14 +17,15 @@ import torch
 import reid
 from reid.errors import ReidError
 from reid.evaluation.ranking import Ranking
-from reid.runtime.files import write_atomically
+from reid.runtime.files import temporary_sibling, write_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CMC_RANKS = (1, 5, 10)
+OLD_KINDS = {"clean": "clean", "random": "control", "re-learnt": "relearnt", "PGD": "image"}  # by how names began
 REQUIRED = {
     "metrics": ("mAP", "mINP", "cmc", "num_valid", "num_skipped", "chance_mAP"),
     "victim": ("path", "arch", "sha256"),
-    "attacker": ("name", "noise_type", "sha256"),
+    "attack": ("name", "kind", "noise_type", "sha256"),
     "dataset": ("name", "split", "num_query", "num_gallery"),
 }
 
@@ -35,18 +36,20 @@ logger = logging.getLogger(__name__)
 class Result:
     """What was measured, on what, and how it can be repeated; every value is plain JSON.
 
-    `metrics` come from `metrics_of`; `threat` is empty for clean images, `spent` is what the perturbation's
-    `measure` found; `protocol` is everything that makes two scores comparable; `checks` are dicts of name,
-    passed and detail; `notes` belong to people: no program changes one that is in the file already.
+    `metrics` come from `metrics_of`; `threat` is empty for clean images; `spent` is what was measured on the attacked
+    images, `passes` counts the images that the attack sent through the model; `protocol` is everything that makes two
+    scores comparable; `checks` are dicts of name, passed and detail; `notes` belong to people: no program changes one
+    that is in the file already.
     Raises ReidError when a part lacks one of the keys in REQUIRED.
     """
 
     metrics: dict[str, Any]
     victim: dict[str, Any]
-    attacker: dict[str, Any]
+    attack: dict[str, Any]
     dataset: dict[str, Any]
     threat: dict[str, Any]
     spent: dict[str, float]
+    passes: dict[str, int]
     protocol: dict[str, Any]
     checks: list[dict[str, Any]]
     seed: int
@@ -72,12 +75,12 @@ class Result:
     @property
     def file_name(self) -> str:
         """See the function of the same name."""
-        return file_name(self.victim, self.attacker, self.dataset, self.threat, self.protocol, self.seed)
+        return file_name(self.victim, self.attack, self.dataset, self.threat, self.protocol, self.seed)
 
 
 def file_name(
     victim: Mapping[str, Any],
-    attacker: Mapping[str, Any],
+    attack: Mapping[str, Any],
     dataset: Mapping[str, Any],
     threat: Mapping[str, Any],
     protocol: Mapping[str, Any],
@@ -87,11 +90,11 @@ def file_name(
 
     The arguments are the fields of `Result`. A file counts by its sha256, so moving it changes nothing.
     """
-    parts = (dataset["name"], victim["arch"], Path(victim["path"]).name, Path(attacker["name"]).name)
+    parts = (dataset["name"], victim["arch"], Path(victim["path"]).name, Path(attack["name"]).name)
     slug = "-".join(re.sub(r"[^a-z0-9]+", "_", str(part).lower()).strip("_") for part in parts)
     identity = {
         "victim": victim["sha256"] or victim["path"],
-        "attacker": [attacker["sha256"] or attacker["name"], attacker["noise_type"]],
+        "attack": [attack["sha256"] or attack["name"], attack["noise_type"], attack.get("settings")],
         "dataset": dataset,
         "threat": threat,
         "protocol": protocol,
@@ -143,15 +146,20 @@ def short_hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(_dump(value).encode()).hexdigest()[:8]
 
 
-def write_result(folder: str | Path, result: Result) -> Path:
+def write_result(folder: str | Path, result: Result, ranking: Ranking | None = None) -> Path:
     """Write `result` into `folder`, whole or not at all, and return the file.
 
-    A file of the same experiment is replaced and its `notes` are kept; one that cannot be read is set aside.
-    Raises ReidError when a value is not JSON.
+    What `ranking` says of each query goes into an `.npz` of the same name: `valid_queries`, `average_precision` and
+    `first_match_rank`. A file of the same experiment is replaced and its `notes` are kept; one that cannot be read is
+    set aside. Raises ReidError when a value is not JSON.
     """
     path = Path(folder) / result.file_name
     notes = {**result.notes, **_notes_in(path)}
     text = _dump({**asdict(result), "notes": notes, "protocol_hash": result.protocol_hash}, indent=2)
+    if ranking is not None:
+        values = {name: getattr(ranking, name) for name in ("valid_queries", "average_precision", "first_match_rank")}
+        with temporary_sibling(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **values)
     return write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 
@@ -174,10 +182,12 @@ def read_result(path: str | Path) -> Result:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ReidError(f"{path} is not a readable result: {error}; restore it, or evaluate again") from error
-    if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
+    if not isinstance(record, dict) or record.get("schema_version") not in (1, SCHEMA_VERSION):
         raise ReidError(
-            f"{path} is not a result of schema version {SCHEMA_VERSION}; keep only such files in the folder"
+            f"{path} is not a result of schema version 1 or {SCHEMA_VERSION}; keep only such files in the folder"
         )
+    if record["schema_version"] == 1:
+        record = _upgraded(record)
     names = [part.name for part in fields(Result) if part.name != "notes"]
     missing = [name for name in names if name not in record]
     if missing:
@@ -186,6 +196,15 @@ def read_result(path: str | Path) -> Result:
         return Result(**{name: record[name] for name in names}, notes=record.get("notes", {}))
     except (ReidError, TypeError) as error:
         raise ReidError(f"{path}: {error}") from error
+
+
+def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of schema version 1, which told kinds by names, as one of this version."""
+    attack = record.get("attacker")
+    if not isinstance(attack, dict):
+        return record
+    kind = next((kind for start, kind in OLD_KINDS.items() if str(attack.get("name")).startswith(start)), "universal")
+    return record | {"attack": attack | {"kind": kind}, "passes": {}, "schema_version": SCHEMA_VERSION}
 
 
 def read_results(folder: str | Path) -> list[Result]:

@@ -16,6 +16,10 @@ class Images:
     workers: int = 2
     cache: str = "ram"
 
+    def stores(self, sides: tuple[Sequence[Sample], Sequence[Sample]]) -> tuple[ImageStore, ImageStore]:
+        """Stores of the samples of two sides, query and gallery."""
+        return self.store(sides[0]), self.store(sides[1])
+
     def store(self, samples: Sequence[Sample]) -> ImageStore:
         """A store of these samples. Raises UsageError for an unknown cache."""
         return ImageStore(samples, self.height, self.width, self.workers, self.cache)

@@ -9,41 +9,48 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from reid import attacks, datasets, models
+from reid import datasets
 from reid.errors import UsageError
-from reid.evaluation.protocol import Protocol, test_samples
-from reid.report.pictures import attack_picture
 from reid.runtime import cli
-from reid.runtime.device import resolve
-from reid.runtime.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__, prog="python -m reid.report")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.report")
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
     parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model")
-    parser.add_argument("--attack", required=True, metavar="FILE", help="attacker file")
+    parser.add_argument("--attack", required=True, metavar="FILE", help="perturbation file")
     parser.add_argument("--out", type=Path, default=Path("picture.png"), metavar="PNG", help="the picture to write")
     parser.add_argument("--queries", type=cli.positive_int, default=4, help="how many queries to show")
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
     cli.add_data_options(parser)
     cli.add_compute_options(parser, precision="fp32")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.height, args.width = cli.image_size(args.height, args.width)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
+    from reid import attacks, models
+    from reid.evaluation.retrieval import Retrieval, test_samples
+    from reid.loading import Images
+    from reid.report.pictures import attack_picture
+    from reid.runtime import device
+    from reid.runtime.files import write_atomically
+
     if args.out.suffix.lower() != ".png":
         raise UsageError(f"--out {args.out} must end in .png")
-    compute = resolve(args.device, args.precision)
+    compute = device.resolve(args.device, args.precision)
+    device.set_up(compute)
     victim = models.load_victim(args.resume, size=(args.height, args.width)).to(compute.device)
+    images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
     noise = attacks.load(args.attack).to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
-    protocol = Protocol.of(victim, test_samples(dataset), args, compute, batch_size=args.batch_size)
-    title = f"{dataset.name}, {victim.model.arch}, noise type {noise.noise_type}"
-    picture = attack_picture(protocol, noise, title, min(args.queries, len(protocol.query)))
+    retrieval = Retrieval(victim, images.stores(test_samples(dataset)), compute, args.batch_size)
+    title = f"{dataset.name}, {victim.arch}, noise type {noise.noise_type}"
+    picture = attack_picture(retrieval, noise, title, min(args.queries, len(retrieval.query)))
     write_atomically(args.out, lambda temporary: picture.save(temporary, format="PNG"))
     logger.info("the picture is %s", args.out)
 

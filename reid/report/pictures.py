@@ -6,12 +6,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reid.attacks import Perturbation
-from reid.attacks.perturbations import NODES
+from reid.attacks.universal.perturbations import NODES, Perturbation
 from reid.datasets import Sample
 from reid.evaluation.features import extract
-from reid.evaluation.protocol import Protocol
 from reid.evaluation.ranking import JUNK_PID
+from reid.evaluation.retrieval import Retrieval
 from reid.loading import ImageStore, to_images
 from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, to_image, with_margin
 
@@ -60,13 +59,15 @@ def colour_table_panel(noise: Perturbation, cell: int = 4) -> Image.Image | None
     return column([text(words, 13), row(panels)])
 
 
-def ranked_lists(protocol: Protocol, noise: Perturbation, which: Sequence[int], length: int = 10) -> list[Image.Image]:
+def ranked_lists(
+    retrieval: Retrieval, noise: Perturbation, which: Sequence[int], length: int = 10
+) -> list[Image.Image]:
     """Ranked lists, clean and attacked, of the queries at positions `which`; matches framed green, misses red."""
-    query, gallery = protocol.query, protocol.gallery
+    query, gallery = retrieval.query, retrieval.gallery
     chosen = ImageStore([query.samples[i] for i in which], query.height, query.width)
-    pixels = to_images(chosen.batch(range(len(chosen))), protocol.compute.device)
-    clean, gallery_features = protocol.clean
-    attacked, _ = extract(protocol.victim, chosen, protocol.compute, protocol.batch_size, noise)
+    pixels = to_images(chosen.batch(range(len(chosen))), retrieval.compute.device)
+    clean, gallery_features = retrieval.clean
+    attacked = extract(retrieval.victim, chosen, retrieval.compute, retrieval.batch_size, noise).features
     with torch.no_grad():
         perturbed = noise(pixels)
     panels = []
@@ -104,13 +105,13 @@ def ranked_order(
     return kept[torch.argsort(distances[kept], stable=True)[:length]].tolist()
 
 
-def attack_picture(protocol: Protocol, noise: Perturbation, title: str, num_queries: int = 4) -> Image.Image:
+def attack_picture(retrieval: Retrieval, noise: Perturbation, title: str, num_queries: int = 4) -> Image.Image:
     """The whole picture for evenly spaced queries (none is picked for its effect)."""
-    count = len(protocol.query)
+    count = len(retrieval.query)
     which = [round((i + 0.5) * count / num_queries - 0.5) for i in range(num_queries)]
-    images = to_images(protocol.query.batch(which), protocol.compute.device)
+    images = to_images(retrieval.query.batch(which), retrieval.compute.device)
     subtitle = f"{noise.threat.label}; queries evenly spaced; frames: green = same person, red = another"
-    panels = [perturbation_panel(images, noise), *ranked_lists(protocol, noise, which)]
+    panels = [perturbation_panel(images, noise), *ranked_lists(retrieval, noise, which)]
     return with_margin(column([text(title, 22), text(subtitle, 14, GREY), *panels], gap=12))
 
 

@@ -2,10 +2,26 @@
 
 from collections.abc import Iterable, Sequence
 
-from reid.attacks import Threat
+from reid.attacks.threat import Threat, format_budget
 from reid.evaluation.results import Result
+from reid.evaluation.rows import RELEARNT
 
-HEADER = ("attacker", "budget, L-inf", "spent", "mAP", "of clean", "mINP", "rank-1", "rank-5", "rank-10")
+HEADER = ("attack", "budget, L-inf", "total", "spent", "mAP", "of clean", "mINP", "rank-1", "rank-5", "rank-10")
+
+
+def summary(results: Sequence[Result]) -> str:
+    """What `evaluate.py` prints of the results of one model: what was measured, the table, and what to read in it."""
+    victim, dataset, metrics = results[0].victim, results[0].dataset, results[0].metrics
+    sizes = f"{dataset['num_query']} queries, {dataset['num_gallery']} gallery images"
+    side, skipped = results[0].protocol["side"], metrics["num_skipped"]
+    lines = [
+        f"{victim['path']} ({victim['arch']}) on {dataset['name']}: {sizes}",
+        f"attacked: {side}; queries without a match, skipped: {skipped}; all scores in %",
+        table(results),
+    ]
+    if relearnt := [result.metrics["mAP"] for result in results if result.attack["kind"] == RELEARNT]:
+        lines.append(f"worst of the re-learnt attacks: mAP {100 * min(relearnt):.1f}; this counts, not a frozen attack")
+    return "\n".join([*lines, f"mAP of a random ranking (chance): {100 * metrics['chance_mAP']:.1f}"])
 
 
 def table(results: Iterable[Result]) -> str:
@@ -24,11 +40,12 @@ def _line(result: Result, clean: float) -> tuple[str, ...]:
     metrics = result.metrics
     ranks = metrics["cmc"]["market1501"]
     scores = [metrics["mAP"], metrics["mAP"] / clean, metrics["mINP"], *(ranks[k] for k in ("1", "5", "10"))]
-    budget = spent = ""
+    budget = total = spent = ""
     if result.threat:
-        budget = Threat.from_dict(result.threat).label.partition(",")[0]
+        threat = Threat.from_dict(result.threat)
+        budget, total = threat.label.partition(" (")[0].partition(",")[0], format_budget(threat.eps_total)
         spent = f"{result.spent['total'] * 255:.1f}/255"
-    return (result.attacker["name"], budget, spent, *(f"{100 * score:.1f}" for score in scores))
+    return (result.attack["name"], budget, total, spent, *(f"{100 * score:.1f}" for score in scores))
 
 
 def _format(line: tuple[str, ...], widths: list[int]) -> str:

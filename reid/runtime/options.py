@@ -2,15 +2,24 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def option(default: Any, help: str, *, type: Callable[[str], Any] = str, choices: Sequence[str] | None = None) -> Any:
-    """A field of a dataclass that is also an option: `type` and `choices` are argparse's."""
-    return dataclasses.field(default=default, metadata={"help": help, "type": type, "choices": choices})
+def option(
+    default: Any,
+    help: str,
+    *,
+    type: Callable[[str], Any] = str,
+    choices: Container | None = None,
+    nargs: str | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A field of a dataclass that is also an option: `type`, `choices`, `nargs` and `metavar` are argparse's."""
+    argparses = {"help": help, "type": type, "choices": choices, "nargs": nargs, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=argparses)
 
 
 def declared(owner: type) -> dict[str, dataclasses.Field]:
@@ -23,8 +32,7 @@ def add_options(parser: argparse._ActionsContainer, owner: type) -> None:
     for name, field in declared(owner).items():
         spelling = f"--{name.replace('_', '-')}"
         if spelling not in parser._option_string_actions:
-            kinds = {key: field.metadata[key] for key in ("help", "type", "choices")}
-            parser.add_argument(spelling, default=field.default, **kinds)
+            parser.add_argument(spelling, default=field.default, **field.metadata)
 
 
 def build(owner: Callable[..., T], values: dict[str, Any], **fixed: Any) -> T:

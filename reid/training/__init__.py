@@ -1,9 +1,6 @@
-"""Training of re-ID models: undefended, adversarial on one or two sets, and meta-learned."""
+"""The trainer that all defences share: sets, batches, losses, adversaries, the step of the weights, selection.
 
-from reid.training.batches import TrainingSet
-from reid.training.gradients import DEFENSES, INNER_ORDERS
-from reid.training.keeper import BEST_FILE
-from reid.training.recipe import LOSSES, Recipe
-from reid.training.trainer import Look, Selection, Trainer
+Nothing is imported here, so that names and options can be listed without torch.
+"""
 
-__all__ = ["BEST_FILE", "DEFENSES", "INNER_ORDERS", "LOSSES", "Look", "Recipe", "Selection", "Trainer", "TrainingSet"]
+LOSSES = ("triplet+ce", "triplet")

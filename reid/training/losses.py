@@ -1,8 +1,13 @@
 """Losses of re-ID training: batch-hard triplet (Hermans et al., 2017) and its cross-entropy companion."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, margin_ranking_loss
+
+from reid.errors import UsageError
+from reid.training import LOSSES
 
 
 def euclidean(features: Tensor) -> Tensor:
@@ -33,3 +38,25 @@ def triplet_and_identity(
     """Hard triplet on the features plus label-smoothed cross-entropy on the logits. Returns (loss, precision)."""
     triplet, precision = hard_triplet(features, labels, margin)
     return triplet + cross_entropy(logits.float(), labels, label_smoothing=smoothing), precision
+
+
+@dataclass(frozen=True)
+class ReidLoss:
+    """The loss of re-ID training: a `kind` in LOSSES, the margin of the triplets, the smoothing of the labels.
+
+    Raises UsageError for an unknown kind.
+    """
+
+    kind: str = "triplet+ce"
+    margin: float = 0.3
+    smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind not in LOSSES:
+            raise UsageError(f"loss {self.kind!r} is not one of {', '.join(LOSSES)}")
+
+    def __call__(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, precision of the triplets) of features (N, D) and logits (N, C) with labels (N,)."""
+        if self.kind == "triplet":
+            return hard_triplet(features, labels, self.margin)
+        return triplet_and_identity(features, logits, labels, self.margin, self.smoothing)

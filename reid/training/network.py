@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from reid.models.network import EMBEDDING, ReidModel
+from reid.models.architectures import EMBEDDING
+from reid.models.network import ReidModel
 
 Weights = dict[str, Tensor]
 
@@ -46,8 +47,8 @@ class TrainedNetwork(nn.Module):
     def at(self, weights: Weights, images: Tensor, virtual: bool) -> tuple[Tensor, Tensor]:
         """The forward pass as a pure function of `weights`.
 
-        Batch normalisation uses the statistics of the batch at hand. Its running statistics, which inference uses,
-        follow the source set alone: a pass over virtual images leaves them as they are.
+        Batch normalisation uses the statistics of these images. Its running statistics, which inference uses, follow
+        the source set alone: a pass over virtual images leaves them as they are.
         """
         state = weights
         if virtual:

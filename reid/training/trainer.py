@@ -1,12 +1,13 @@
-"""Training, plain or defended: P x K batches of one set or two, an attacker or none, resume, logs, selection."""
+"""Training, plain or defended: P x K batches of one set or two, an adversary or none, resume, logs, selection."""
 
+import copy
 import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,30 +22,43 @@ from reid.runtime.progress import progress
 from reid.runtime.runlog import RunLog
 from reid.runtime.seeds import generator, seed_everything
 from reid.runtime.snapshot import STATE_FILE, Run
-from reid.training.adversaries import Attacker
-from reid.training.batches import Batch, TrainingSet, with_perturbed_half
-from reid.training.gradients import Inner, step_gradients
+from reid.training.adversaries.base import Adversary
+from reid.training.batches import TrainingBatch, TrainingSet, with_perturbed_half
+from reid.training.batchnorm import differentiate_twice
 from reid.training.keeper import Keeper
-from reid.training.network import TrainedNetwork, Weights, is_backbone
-from reid.training.recipe import Recipe
+from reid.training.losses import ReidLoss
+from reid.training.network import TrainedNetwork, Weights
+from reid.training.schedule import Schedule
+from reid.training.step import LookAhead, step_gradients
 from reid.training.synced import synchronise
+from reid.training.view import View
 
 logger = logging.getLogger(__name__)
 
 Validate = Callable[[], dict[str, float]]
 
 
-@dataclass(frozen=True)
-class Look:
-    """How far the meta-learned defence looks ahead: order of the derivative, and the inner rate (None: the outer)."""
+class Defense(Protocol):
+    """What the trainer asks of a defence; reid/defenses/base.py says what each of these means."""
 
-    order: str = "second"
-    lr: float | None = None
+    @property
+    def needs_virtual(self) -> bool: ...
+
+    @property
+    def needs_adversary(self) -> bool: ...
+
+    @property
+    def needs_start(self) -> bool: ...
+
+    @property
+    def look_ahead(self) -> LookAhead | None: ...
+
+    def loss(self, network: View, batch: TrainingBatch) -> tuple[Tensor, Tensor | None]: ...
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How the best epoch is found: `validate()` gives scores every `every` epochs and after the last, and the epoch
+    """How the best epoch is chosen: `validate()` gives scores every `every` epochs and after the last, and the epoch
     with the highest mean is kept, but none before `first` (0-based). Without `validate` it is the last epoch."""
 
     validate: Validate | None
@@ -56,39 +70,41 @@ class Selection:
 
 
 class Trainer:
-    """One training run. `look` makes it meta-learned; `virtual` None trains on the source alone, `attacker` None on
-    clean images alone. With none of the three it is the undefended training that gives the attacks their victims.
+    """One training run of `model`, in place, by a defence; `none` without an adversary gives attacks their victims.
 
-    Several processes end, but for rounding, with the model of one: batch normalisation, dropout and losses are those of
-    the whole batch. Raises UsageError when there is an attacker and the number of images on each is odd.
+    With several processes it ends, up to rounding, with the model of one: batch normalisation, dropout and losses are
+    those of the whole batch. Raises UsageError where the virtual set or the adversary that the defence needs is
+    missing, and where there is an adversary and each process has an odd number of images.
     """
 
     def __init__(
         self,
         model: ReidModel,
+        defense: Defense,
         source: TrainingSet,
-        recipe: Recipe,
+        schedule: Schedule,
+        loss: ReidLoss,
         compute: Compute,
         seed: int,
         *,
         virtual: TrainingSet | None = None,
-        attacker: Attacker | None = None,
-        look: Look | None = None,
+        adversary: Adversary | None = None,
     ) -> None:
-        self.recipe, self.compute, self.seed, self.look = recipe, compute, seed, look
-        self.sets = [source] if virtual is None else [source, virtual]
-        self.attacker = attacker
-        self.network = TrainedNetwork(model, virtual.num_classes if virtual else 0, seed)
+        _check_needs(defense, virtual, adversary, source.batch_size // distributed.size())
+        self.defense, self.schedule, self.loss, self.compute, self.seed = defense, schedule, loss, compute, seed
+        self.sets = [source, virtual] if virtual is not None and defense.needs_virtual else [source]
+        self.adversary = adversary if defense.needs_adversary else None
+        self.start: ReidModel | None = None
+        if defense.needs_start:
+            self.start = copy.deepcopy(model).eval().requires_grad_(False)
+            self.start.to(compute.device).to(memory_format=torch.channels_last)
+        self.network = TrainedNetwork(model, self.sets[1].num_classes if len(self.sets) > 1 else 0, seed)
         self.network.to(compute.device).to(memory_format=torch.channels_last)
-        here = source.batch_size // distributed.size()
-        if attacker is not None and here % 2 and distributed.size() > 1:
-            raise UsageError(
-                f"no half of the {here} images that each of {distributed.size()} processes has of a batch can be "
-                "perturbed; take an even --num-instances"
-            )
-        synchronise(self.network, here)
+        synchronise(self.network, source.batch_size // distributed.size())
+        if defense.look_ahead is not None and defense.look_ahead.order == "second":
+            differentiate_twice(self.network)
         self.optimizer = torch.optim.Adam(
-            self.network.groups(recipe.lr, recipe.new_layers), weight_decay=recipe.weight_decay
+            self.network.groups(schedule.lr, schedule.new_layers), weight_decay=schedule.weight_decay
         )
 
     def train(self, run: Run, selection: Selection, metadata: dict[str, Any]) -> Path:
@@ -100,18 +116,18 @@ class Trainer:
 
         def epoch(number: int, log: RunLog) -> dict[str, float]:
             values = self._epoch(number, run)
-            if selection.due(number, self.recipe.epochs):
+            if selection.due(number, self.schedule.epochs):
                 scores = selection.validate() if selection.validate is not None else {}
                 values |= scores
-                if number >= min(selection.first, self.recipe.epochs - 1):
+                if number >= min(selection.first, self.schedule.epochs - 1):
                     keeper.offer(self.network.model, number + 1, sum(scores.values()) / max(1, len(scores)))
             return values
 
         def restore(state: dict[str, Any]) -> None:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
-            if self.attacker is not None:
-                self.attacker.load_state_dict(state["attacker"])
+            if self.adversary is not None:
+                self.adversary.load_state_dict(state["adversary"])
             keeper.restore(state["best"])
 
         def state() -> dict[str, Any]:
@@ -119,23 +135,23 @@ class Trainer:
                 "best": keeper.best,
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "attacker": self.attacker.state_dict() if self.attacker is not None else {},
+                "adversary": self.adversary.state_dict() if self.adversary is not None else {},
             }
 
-        run_epochs(run, self.recipe.epochs, restore=restore, epoch=epoch, state=state)
+        run_epochs(run, self.schedule.epochs, restore=restore, epoch=epoch, state=state)
         if not keeper.path.exists():
-            keeper.offer(self.network.model, self.recipe.epochs, keeper.best)
+            keeper.offer(self.network.model, self.schedule.epochs, keeper.best)
         return keeper.path
 
     def _epoch(self, epoch: int, run: Run) -> dict[str, float]:
         seed_everything(self.seed, epoch)
         self.network.train()
-        iterations = self.recipe.iters_per_epoch
+        iterations = self.schedule.iters_per_epoch
         totals: dict[str, float] = defaultdict(float)
         batches = zip(*(each.epoch(epoch, iterations, self.compute.device) for each in self.sets), strict=True)
-        bar = progress(batches, iterations, f"epoch {epoch + 1}/{self.recipe.epochs}")
+        bar = progress(batches, iterations, f"epoch {epoch + 1}/{self.schedule.epochs}")
         for iteration, drawn in enumerate(bar):
-            lr = self.recipe.lr_at(epoch * iterations + iteration)
+            lr = self.schedule.lr_at(epoch * iterations + iteration)
             values = self._step([(images, labels) for _, images, labels in drawn], lr, epoch, iteration)
             for name, value in values.items():
                 totals[name] += value
@@ -145,47 +161,40 @@ class Trainer:
         return {name: value / iterations for name, value in totals.items()} | {"lr": lr}
 
     def _step(self, drawn: Sequence[tuple[Tensor, Tensor]], lr: float, epoch: int, iteration: int) -> dict[str, float]:
-        """One step of the weights, and of the attacker if it learns; none where a loss or the gradient is not finite.
+        """One step of the weights, and of the adversary if it learns; none where a loss or the gradient is not finite.
 
-        Returns the losses, the norm of the gradient, and the precision of the triplets.
+        Returns the losses, the norm of the gradient, and the precision of the triplets if the defence has some.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
-        made, batches = [], []
+        batches, perturbed = [], []
         for place, (images, labels) in enumerate(drawn):
             random = generator(self.seed, epoch, iteration, 1 + place)
-            batch, perturbed = with_perturbed_half(images, labels, self.attacker, random, virtual=place == 1)
+            batch, images_of_adversary = with_perturbed_half(images, labels, self.adversary, random, virtual=place == 1)
             batches.append(batch)
-            made.append(perturbed)
-        precisions: list[Tensor] = []
+            perturbed.append(images_of_adversary)
+        precisions: list[Tensor | None] = []
 
-        def loss_of(weights: Weights, batch: Batch) -> Tensor:
-            with self.compute.autocast():
-                features, logits = self.network.at(weights, batch.images, batch.virtual)
-            loss, precision = self.recipe.loss_of(*map(distributed.gather, (features, logits.float(), batch.labels)))
-            precisions.append(precision.detach())
+        def loss_of(weights: Weights, batch: TrainingBatch) -> Tensor:
+            view = View(self.network, weights, self.compute, self.loss, self.start)
+            loss, precision = self.defense.loss(view, batch)
+            precisions.append(precision)
             return loss
 
-        weights = self.network.weights()
-        step = step_gradients(
-            loss_of, weights, batches[0], batches[1] if len(batches) > 1 else None, self._inner(weights, lr)
-        )
+        weights, look_ahead = self.network.weights(), self.defense.look_ahead
+        inner = look_ahead.inner(weights, self.schedule, lr) if look_ahead else None
+        step = step_gradients(loss_of, weights, batches[0], batches[1] if len(batches) > 1 else None, inner)
         for name, weight in weights.items():
             weight.grad = step.gradients.get(name)
-        numbers = step.losses | {"gradient": get_total_norm(step.gradients.values()), "precision": precisions[0]}
+        numbers = step.losses | {"gradient": get_total_norm(step.gradients.values())}
+        if precisions[0] is not None:
+            numbers["precision"] = precisions[0].detach()
         values = dict(zip(numbers, torch.stack([*numbers.values()]).tolist(), strict=True))  # one wait for a GPU
         if all(map(math.isfinite, values.values())):
             self.optimizer.step()
-            if self.attacker is not None and step.image_gradients:
-                self.attacker.learn([images for images in made if images is not None], step.image_gradients)
+            if self.adversary is not None and step.image_gradients:
+                self.adversary.learn([images for images in perturbed if images is not None], step.image_gradients)
         return values
-
-    def _inner(self, weights: Weights, lr: float) -> Inner | None:
-        if self.look is None:
-            return None
-        rate = self.look.lr if self.look.lr is not None else lr
-        rates = {name: rate * (1.0 if is_backbone(name) else self.recipe.new_layers) for name in weights}
-        return Inner(rates, self.recipe.weight_decay, self.look.order)
 
     def _not_finite(
         self, values: dict[str, float], epoch: int, iteration: int, drawn: list[Sequence[int]], run: Run
@@ -197,6 +206,19 @@ class Trainer:
         good = f"the last good state is {last}" if last else "no epoch was finished before it"
         return (
             f"the loss is no longer finite ({wrong}) at epoch {epoch + 1}, step {iteration + 1}; the batch holds "
-            f"{', '.join(paths)}; {good}; lower --lr (now {self.recipe.lr:g}) in a new --logs_dir, or use "
+            f"{', '.join(paths)}; {good}; lower --lr (now {self.schedule.lr:g}) in a new --logs_dir, or use "
             "--precision fp32"
+        )
+
+
+def _check_needs(defense: Defense, virtual: TrainingSet | None, adversary: Adversary | None, images: int) -> None:
+    """Raises UsageError where a defence lacks what it needs, or no half of a process's `images` can be perturbed."""
+    if defense.needs_virtual and virtual is None:
+        raise UsageError(f"{type(defense).__name__} trains on a virtual set too; give one")
+    if defense.needs_adversary and adversary is None:
+        raise UsageError(f"{type(defense).__name__} trains on perturbed images; give an adversary")
+    if defense.needs_adversary and images % 2 and distributed.size() > 1:
+        raise UsageError(
+            f"no half of the {images} images that each of {distributed.size()} processes has of a batch can be "
+            "perturbed; take an even --num-instances"
         )

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from reid import UsageError, attacks
-from reid.attacks.meta import MODES, Batch, meta_step
-from reid.attacks.objectives import pull_farthest
+from reid.attacks.universal.step import MODES, Batch, meta_step
+from reid.attacks.universal.objectives import pull_farthest
 
 EPS = 8 / 255
 LR = EPS / 10

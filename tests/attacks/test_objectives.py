@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from reid import UsageError
-from reid.attacks.objectives import pull_farthest
+from reid.attacks.universal.objectives import pull_farthest
 
 
 def literal(features, perturbed, pids, margin, weight):

@@ -7,7 +7,7 @@ from torch.func import functional_call
 from torch.nn.functional import interpolate
 
 from reid import UsageError, attacks
-from reid.attacks.perturbations import create
+from reid.attacks.universal.perturbations import create
 
 KEYS = {
     0: {"layer_00.xform.xform_params": (1, 25, 25, 25, 3), "layer_01.delta": (1, 3, 256, 128)},

@@ -10,10 +10,10 @@ from torch import nn
 from reid import attacks
 from reid.attacks import Threat
 from reid.attacks.image_pgd import FeaturePGD
-from reid.attacks.learn import Learner
-from reid.attacks.objectives import pull_farthest
-from reid.evaluation.adaptive import Effort, Relearning, has_converged
-from reid.evaluation.suite import Attacker, _checks
+from reid.attacks.universal.learn import Learner
+from reid.attacks.universal.objectives import pull_farthest
+from reid.evaluation.relearning import Effort, Relearning, has_converged
+from reid.evaluation.experiment import Attacker, _checks
 from reid.loading import ImageStore, to_images
 from reid.models import Victim
 from reid.runtime.device import resolve

@@ -14,10 +14,10 @@ from reid.attacks import Threat
 from reid.datasets import Dataset, Release, Sample
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.features import beyond, extract, largest
-from reid.evaluation.protocol import BESIDE, Protocol, fingerprint, validation_samples
-from reid.evaluation.protocol import test_samples as evaluation_samples
+from reid.evaluation.retrieval import BESIDE, Protocol, fingerprint, validation_samples
+from reid.evaluation.retrieval import test_samples as evaluation_samples
 from reid.evaluation.rerank import k_reciprocal
-from reid.evaluation.suite import control_attackers
+from reid.evaluation.experiment import control_attackers
 from reid.loading import ImageStore
 from reid.runtime import distributed
 from reid.runtime.device import Compute, resolve

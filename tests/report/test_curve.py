@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from reid.attacks.image_pgd import FeaturePGD
 
 from reid import attacks, datasets, models
 from reid.attacks import Threat, controls
-from reid.attacks.image_pgd import FeaturePGD
 from reid.evaluation import protocol
 from reid.evaluation.results import write_result
 from reid.report import curve
@@ -235,9 +235,9 @@ def test_the_words_in_the_picture(tmp_path, monkeypatch):
         ("a={root}/model.pth={root}/none.pth", {}, "none.pth"),
         ("a={root}/model.pth={root}/model.pth", {}, "is not an attacker file"),
         ("a={root}/model.pth={root}/data", {}, "holds no re-learnt attack on this model"),
-        ("a={root}/model.pth={root}/attacker.pth", {"eps": 256}, "is more than 255"),
-        ("a={root}/model.pth={root}/attacker.pth", {"eps": -1}, "is not a number of at least 0"),
-        ("a={root}/model.pth={root}/attacker.pth", {"eps": "nan"}, "is not a number of at least 0"),
+        ("a={root}/model.pth={root}/attacker.pth", {"eps": 256}, "budget 256 is not in"),
+        ("a={root}/model.pth={root}/attacker.pth", {"eps": -1}, "budgets are not negative"),
+        ("a={root}/model.pth={root}/attacker.pth", {"eps": "nan"}, "budget nan is not in"),
         ("a={root}/model.pth={root}/attacker.pth", {"eps": 9}, "is beyond what .*attacker.pth was learnt with, 8/255"),
         ("a={root}/model.pth={root}/attacker.pth", {"steps": 0}, "is not a whole number of at least 1"),
         ("a={root}/model.pth={root}/attacker.pth", {"out": "picture.jpg"}, "must end in .png"),

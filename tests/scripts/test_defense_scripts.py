@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from reid.evaluation.retrieval import Protocol, validation_samples
 from tiny_market import SIZE
 
 import evaluate
 import metaDefense
 from reid import attacks, datasets, models
 from reid.evaluation import adaptive as evaluation
-from reid.evaluation.protocol import Protocol, validation_samples
 from reid.evaluation.results import read_results
 from reid.loading import store
 from reid.runtime.device import resolve
@@ -60,7 +60,7 @@ def metrics(folder):
 
 def reported(caplog):
     """(words before "mAP", mAP) of each line that was logged about query and gallery, at full precision."""
-    return [record.args for record in caplog.records if record.name == "reid.evaluation.protocol" and record.args]
+    return [record.args for record in caplog.records if record.name == "reid.evaluation.retrieval" and record.args]
 
 
 def watch_batches(monkeypatch):
@@ -235,7 +235,7 @@ class TestOptions:
 
     @pytest.mark.parametrize(("noise_type", "levels"), [(0, 2), (1, 6), (2, 0.5)])
     def test_the_online_attacker_is_of_its_type_and_within_the_largest_budget(self, noise_type, levels, defend):
-        logs = defend("--attacker", "online", "--noise_type", str(noise_type), "--max-eps", str(levels))
+        logs = defend("--attacker", "online", "--noise_type", str(noise_type), "--max-eps", f"{levels}/255")
         held = read_torch(logs / "state.pth")["attacker"]["noise"]
         eps = levels / 255
         noise = attacks.create(noise_type, eps, eps, 32, 16)

@@ -6,37 +6,35 @@ that it gives on one.
 
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from ranks import together
+from reid.attacks.image_pgd import FeaturePGD
+from reid.attacks.universal.learn import CleanBatches, Learner, Plan
+from reid.attacks.universal.step import Batch as AttackBatch
+from reid.attacks.universal.step import meta_step
+from reid.evaluation.retrieval import Protocol
+from reid.training.gradients import Inner, step_gradients
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from reid import attacks, models
 from reid.attacks import MISGD, Threat, controls
-from reid.attacks.image_pgd import FeaturePGD
-from reid.attacks.learn import CleanBatches, Learner, Plan
-from reid.attacks.meta import Batch as AttackBatch
-from reid.attacks.meta import meta_step
 from reid.datasets import Sample
 from reid.evaluation.distances import cosine
 from reid.evaluation.features import extract
-from reid.evaluation.protocol import Protocol
 from reid.evaluation.rerank import k_reciprocal
 from reid.loading import ImageStore, PKSampler
-from reid.models import convolution
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
 from reid.training import Look, Recipe, Trainer, TrainingSet
 from reid.training.adversaries import Mixture, Online, PerImage, Pool
 from reid.training.batches import Batch, with_perturbed_half
-from reid.training.gradients import Inner, step_gradients
 from reid.training.synced import SharedDropout, SyncedBatchNorm, synchronise
 
 EPS = 8 / 255
@@ -147,7 +145,7 @@ def attackers_in_training():
 def network_in_float32():
     """Loss and gradient of a whole resnet10 in training mode, which computes its activations twice."""
     model = models.create("resnet10", 4, seed=0)
-    model.checkpointing = True
+    model.recompute_activations = True
     synchronise(model, 8 // distributed.size())
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
     labels = distributed.share(torch.arange(8) // 2)
@@ -181,7 +179,7 @@ def training_batches(folder):
 
 def learnt(folder):
     """A perturbation learnt for an epoch on a whole resnet10 in float32."""
-    victim, plan = models.as_victim(models.create("resnet10", 4, seed=0)), Plan("maml", 1, 2)
+    victim, plan = models.Victim(models.create("resnet10", 4, seed=0)), Plan("maml", 1, 2)
     sets = [
         CleanBatches(
             "own",
@@ -198,12 +196,8 @@ def learnt(folder):
     return noise.state_dict() | {name: torch.tensor(value) for name, value in losses.items()}
 
 
-@patch.object(convolution, "FEW_PLACES", 0)
 def trained(folder):
-    """Losses and model after an epoch of the meta-learned defence with three attackers that share each batch.
-
-    Without the products for small maps, whose rounding depends on the number of images: PGD takes the gradient's sign.
-    """
+    """Losses and model after an epoch of the meta-learned defence with three attackers that share each batch."""
     model = models.create("resnet10", 8, seed=0)
     frozen = Pool([controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH)])
     online = Online(attacks.create(0, EPS, EPS, HEIGHT, WIDTH), seed=0)
@@ -219,7 +213,7 @@ def trained(folder):
 
 def scored(folder):
     """Features and scores, clean and under attack, by each kind of distance."""
-    victim = models.as_victim(models.create("resnet10", 4, seed=0))
+    victim = models.Victim(models.create("resnet10", 4, seed=0))
     query, gallery = (ImageStore(samples(folder)[part], HEIGHT, WIDTH, 1) for part in (slice(0, 48, 4), slice(48)))
     noise, pgd = controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH), FeaturePGD(victim, EPS, 1)
     found = {}

@@ -3,7 +3,7 @@
 Their state dicts have the keys and shapes of the released attacker files, so that files go both ways.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate
 
-from reid.attacks.threat import Threat, spent_by
+from reid.attacks.base import Attack, AttackBatch, Attacked, linf, spent_by
+from reid.attacks.threat import Threat
 from reid.errors import UsageError
+from reid.models.victim import Victim
 
 TYPE_NAMES = {0: "colour + delta", 1: "colour", 2: "delta"}
 NODES = 25  # of the colour table, along each of red, green and blue
@@ -26,7 +28,7 @@ class Box(NamedTuple):
     eps: float
 
 
-class Perturbation(nn.Module, ABC):
+class Perturbation(nn.Module, Attack):
     """A universal perturbation: `x_adv = perturbation(x)`, both (N, 3, H, W) in [0, 1], for any N, H and W.
 
     `threat` bounds it once its parameters are projected; learning projects after every update. `provenance`
@@ -34,6 +36,7 @@ class Perturbation(nn.Module, ABC):
     """
 
     noise_type: int
+    kind = "universal"
     component: str  # "color" or "delta"; of a single layer
 
     def __init__(self, threat: Threat) -> None:
@@ -70,8 +73,8 @@ class Perturbation(nn.Module, ABC):
         """Draw every parameter uniformly from its box, in place."""
         boxes = self.boxes()
         for name, parameter in self.named_parameters():
-            share = torch.rand(parameter.shape, generator=random).to(parameter.device)
-            parameter.copy_(torch.lerp(boxes[name].lower, boxes[name].upper, share))
+            fraction = torch.rand(parameter.shape, generator=random).to(parameter.device)
+            parameter.copy_(torch.lerp(boxes[name].lower, boxes[name].upper, fraction))
         return self
 
     def step_groups(self, fraction: float = 0.1) -> list[dict[str, Any]]:
@@ -80,17 +83,26 @@ class Perturbation(nn.Module, ABC):
         return [{"params": [p], "lr": fraction * boxes[name].eps} for name, p in self.named_parameters()]
 
     @torch.no_grad()
-    def attack(self, images: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The perturbed images, without a graph, and what was spent on them: see `spent_by`."""
+    def attack(self, victim: Victim, batch: AttackBatch) -> Attacked:
+        """The perturbed images, without a graph; a universal perturbation looks at nothing else."""
+        changes, x_adv = self._changes(batch.images)
+        return Attacked(x_adv, spent_by(changes))
+
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> dict[str, float]:
+        """What is spent on the images x (N, 3, H, W), as L-inf in [0, 1]: by the components "color" and "delta", in
+        "total", and in "total_8bit", once the images are rounded to 8 bits, which may add half a grey level."""
+        changes, x_adv = self._changes(x)
+        total, rounded = linf(x_adv, x), linf((x_adv * 255).round() / 255, x)
+        return {"color": 0.0, "delta": 0.0} | spent_by(changes) | {"total": total, "total_8bit": rounded}
+
+    def _changes(self, images: Tensor) -> tuple[list[tuple[str, Tensor, Tensor]], Tensor]:
+        """(component, images before, images after) of each layer in turn, and the last images."""
         changes, x_adv = [], images
         for layer in self.layers():
             before, x_adv = x_adv, layer(x_adv)
             changes.append((layer.component, before, x_adv))
-        return x_adv, spent_by(changes)
-
-    def measure(self, x: Tensor) -> dict[str, float]:
-        """What is really spent on the images x (N, 3, H, W), as L-inf in [0, 1]: see `spent_by`."""
-        return self.attack(x)[1]
+        return changes, x_adv
 
 
 class ColorLUT(Perturbation):
@@ -122,10 +134,12 @@ class ColorLUT(Perturbation):
         # Offsets are interpolated, not colours: then the identity is exact, and rounding errors are small.
         # grid_sample wants the table as [b, g, r] for colours in (r, g, b), within [-1, 1]; its threads share out the
         # batch, so that every image has an entry of its own: a view of the one table.
-        offsets = (self.xform["xform_params"] - self.identity).permute(0, 4, 3, 2, 1).expand(len(x), -1, -1, -1, -1)
+        # A table outside its box counts as the nearest one inside, which has no gradient where it is cut.
+        table = _clip(self.xform["xform_params"], self.boxes()["xform.xform_params"])
+        offsets = (table - self.identity).permute(0, 4, 3, 2, 1).expand(len(x), -1, -1, -1, -1)
         colours = (x - 0.5).mul_(2).permute(0, 2, 3, 1)[:, None]
         moved = x + grid_sample(offsets, colours, padding_mode="border", align_corners=True)[:, :, 0]
-        # A table inside its box leaves [0, 1] by rounding only: take that off, but leave the gradient alone.
+        # Inside its box the table leaves [0, 1] by rounding only: take that off, but leave the gradient alone.
         moved.detach().clamp_(0, 1)
         return moved
 
@@ -201,5 +215,5 @@ def create(
 
 
 def _clip(value: Tensor, box: Box) -> Tensor:
-    """Clamp with derivative one on the border of the box; that of torch.clamp depends on its version."""
+    """Clamp with derivative one on the border of the box, where that of torch.clamp depends on its version."""
     return torch.where(value < box.lower, box.lower, torch.where(value > box.upper, box.upper, value))

@@ -1,10 +1,9 @@
 """Learning a universal perturbation: batches from the source and the virtual set, one meta step each, resume, logs."""
 
 import itertools
-import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +13,14 @@ import torch
 from torch import Tensor
 
 from reid.attacks import files
-from reid.attacks.meta import Batch, Objective, meta_step
-from reid.attacks.objectives import pull_farthest
-from reid.attacks.optimiser import MISGD
-from reid.attacks.perturbations import Perturbation
-from reid.errors import ReidError
-from reid.loading import ImageStore, PKSampler, to_images
-from reid.models import Victim
+from reid.attacks.base import Reference
+from reid.attacks.universal.perturbations import Perturbation
+from reid.attacks.universal.recipes import Objective, Recipe
+from reid.attacks.universal.step import KnownImages, meta_step
+from reid.datasets import Sample
+from reid.errors import ReidError, UsageError
+from reid.loading import Images, ImageStore, PKSampler, to_images
+from reid.models.victim import Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute, send
 from reid.runtime.loop import run_epochs
@@ -28,39 +28,31 @@ from reid.runtime.progress import progress
 from reid.runtime.runlog import RunLog
 from reid.runtime.snapshot import Run
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
-class Plan:
-    """How to learn: `mode` is maml, alternating or none; step sizes are budget / 10, times exp(-decay) per epoch."""
+class Duration:
+    """How long to learn: `epochs` x `iters_per_epoch` steps."""
 
-    mode: str
     epochs: int
     iters_per_epoch: int
-    momentum: float = 1.0
-    decay: float = 0.01
-    objective: Objective = pull_farthest
-
-    def scale_at(self, epoch: int) -> float:
-        """Factor on the step size in an epoch (0-based)."""
-        return math.exp(-self.decay * epoch)
 
 
 class CleanBatches:
     """P x K batches of one set for a whole run, with the clean features of every image that the run will draw.
 
     Clean features do not depend on the perturbation, so each drawn image passes the victim once, before the first
-    step and in a fixed order: a resumed run computes the same numbers. Of several processes each computes its share of
+    step and in a fixed order: a resumed run computes the same numbers. Under torchrun each process computes its part of
     them and knows all, but holds only its own images of each batch.
     """
 
     def __init__(
-        self, name: str, store: ImageStore, sampler: PKSampler, victim: Victim, plan: Plan, compute: Compute
+        self, name: str, store: ImageStore, sampler: PKSampler, victim: Victim, duration: Duration, compute: Compute
     ) -> None:
         self._store, self._compute = store, compute
-        self._pids = torch.tensor([sample.pid for sample in store.samples])
-        self._epochs = [sampler.epoch(epoch, plan.iters_per_epoch) for epoch in range(plan.epochs)]
+        self._pids, self._camids = (
+            torch.tensor([getattr(sample, key) for sample in store.samples]) for key in ("pid", "camid")
+        )
+        self._epochs = [sampler.epoch(epoch, duration.iters_per_epoch) for epoch in range(duration.epochs)]
         self._drawn = sorted({index for epoch in self._epochs for batch in epoch for index in batch})
         self._row = {index: row for row, index in enumerate(self._drawn)}
         self._name, self._victim, self._batch_size = name, victim, sampler.batch_size
@@ -73,24 +65,55 @@ class CleanBatches:
         with torch.no_grad():
             return distributed.gather_blocks([self._clean(pixels) for _, pixels in bar], self._compute.device)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    @property
+    def reference(self) -> Reference:
+        """Clean features, pids and camids of all images that the run draws."""
+        drawn = torch.tensor(self._drawn)
+        return Reference(self._features, self._pids[drawn], self._camids[drawn])
+
+    def epoch(self, epoch: int) -> Iterator[KnownImages]:
         """The batches of an epoch, this process's images in [0, 1] on the device."""
         plan = self._epochs[epoch]
         own = self._store.batches([distributed.share(indices) for indices in plan])
         for indices, (_, pixels) in zip(plan, own, strict=True):
             rows = send(torch.tensor([self._row[index] for index in indices]), self._compute.device)
             pids = self._pids[torch.as_tensor(indices)]
-            yield Batch(to_images(pixels, self._compute.device), pids, self._features[rows])
+            yield KnownImages(to_images(pixels, self._compute.device), pids, self._features[rows])
 
     def _clean(self, pixels: Tensor) -> Tensor:
         with self._compute.autocast():
             return self._victim(to_images(pixels, self._compute.device)).float()
 
 
-class Learner:
-    """A perturbation that is learnt in place against a victim: batches, and the optimiser between them.
+def set_batches(
+    sets: Sequence[tuple[str, Sequence[Sample]]],
+    images: Images,
+    victim: Victim,
+    compute: Compute,
+    batch_size: int,
+    num_instances: int,
+    seed: int,
+    epochs: int,
+    iters_per_epoch: int | None,
+) -> tuple[Duration, list[CleanBatches]]:
+    """The batches of each (name, samples); an epoch has all identities of the first set once, unless
+    `iters_per_epoch` says otherwise. Raises UsageError for a set that cannot fill a batch."""
+    samplers = [
+        PKSampler([sample.pid for sample in samples], batch_size, num_instances, 2 * seed + place, name)
+        for place, (name, samples) in enumerate(sets)
+    ]
+    duration = Duration(epochs, iters_per_epoch or samplers[0].batches_per_deck)
+    return duration, [
+        CleanBatches(name, images.store(samples), sampler, victim, duration, compute)
+        for (name, samples), sampler in zip(sets, samplers, strict=True)
+    ]
 
-    `virtual` may be None for mode "none" alone.
+
+class Learner:
+    """A perturbation that is learnt in place against a victim by a recipe; `optimizer` is what moves it.
+
+    `virtual` is None where there is no set to meta-test on. Raises UsageError when the recipe needs one, or the victim
+    gives no gradients.
     """
 
     def __init__(
@@ -99,27 +122,43 @@ class Learner:
         victim: Victim,
         source: CleanBatches,
         virtual: CleanBatches | None,
-        plan: Plan,
+        recipe: Recipe,
+        duration: Duration,
         compute: Compute,
         print_freq: int = 10,
     ) -> None:
+        if recipe.needs_virtual and virtual is None:
+            raise UsageError(f"meta mode {recipe.meta} needs a virtual dataset to meta-test on; or use mode none")
+        if not victim.differentiable:
+            raise UsageError("this model gives no gradients, and a universal perturbation is learnt with them")
         self.noise, self.victim, self.source, self.virtual = noise, victim, source, virtual
-        self.plan, self.compute, self.print_freq = plan, compute, print_freq
-        self.optimizer = MISGD(noise.step_groups(), lr=0.0, momentum=plan.momentum)
+        self.recipe, self.duration, self.compute, self.print_freq = recipe, duration, compute, print_freq
+        self.optimizer = recipe.optimizer(noise.step_groups(recipe.fraction))
         self._lrs = [group["lr"] for group in self.optimizer.param_groups]
+
+    @cached_property
+    def _objectives(self) -> dict[str, Objective]:
+        sets = {"objective": self.source, "virtual_objective": self.virtual}
+        return {key: self.recipe.objective_on(each.reference) for key, each in sets.items() if each is not None}
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Learn for an epoch (0-based); returns the mean losses. Raises ReidError when one is no longer finite."""
-        plan = self.plan
         for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
-            group["lr"] = lr * plan.scale_at(epoch)
+            group["lr"] = lr * self.recipe.scale_at(epoch)
         virtual_batches = itertools.repeat(None) if self.virtual is None else self.virtual.epoch(epoch)
         totals: dict[str, float] = defaultdict(float)
-        words = f"epoch {epoch + 1}/{plan.epochs}"
-        bar = progress(self.source.epoch(epoch), plan.iters_per_epoch, words)
+        words = f"epoch {epoch + 1}/{self.duration.epochs}"
+        bar = progress(self.source.epoch(epoch), self.duration.iters_per_epoch, words)
         for iteration, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
             step = meta_step(
-                self.noise, self.victim, real, other, self.optimizer, plan.mode, self.compute.autocast, plan.objective
+                self.noise,
+                self.victim,
+                real,
+                other,
+                self.optimizer,
+                self.recipe.meta,
+                self.compute.autocast,
+                **self._objectives,
             )
             losses = dict(zip(step, torch.stack([*step.values()]).tolist(), strict=True))  # one wait for a GPU
             for name, value in losses.items():
@@ -131,15 +170,26 @@ class Learner:
                 totals[name] += value
             if iteration % self.print_freq == 0:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
-        return {name: value / plan.iters_per_epoch for name, value in totals.items()}
+        return {name: value / self.duration.iters_per_epoch for name, value in totals.items()}
+
+    @torch.no_grad()
+    def loss_on(self, batches: CleanBatches) -> float:
+        """The mean of the recipe's objective over the first epoch of other batches, where nothing is learnt."""
+        objective = self.recipe.objective_on(batches.reference)
+        losses = []
+        for batch in batches.epoch(0):
+            with self.compute.autocast():
+                features = self.victim(self.noise(batch.images))
+            losses.append(objective(batch.clean_features, distributed.gather(features.float()), batch.pids))
+        return torch.stack(losses).mean().item()
 
 
 def learn(learner: Learner, folder: Path, run: Run, provenance: dict[str, Any]) -> Path:
-    """Learn for all epochs of the plan; writes `folder/best_perturbation{epoch}.pth` after each of them.
+    """Learn for all epochs; writes `folder/best_perturbation{epoch}.pth` after each of them.
 
     `provenance` goes into the files. Returns the path of the last one. Raises ReidError when a loss is not finite.
     """
-    noise, epochs = learner.noise, learner.plan.epochs
+    noise, epochs = learner.noise, learner.duration.epochs
 
     def epoch(number: int, log: RunLog) -> dict[str, float]:
         values = learner.epoch(number)

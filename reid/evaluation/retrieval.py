@@ -1,8 +1,6 @@
-"""The evaluation of one victim on one query and gallery: clean features once, then any number of perturbations."""
+"""The retrieval by one victim on one query and gallery: clean features once, then under any number of attacks."""
 
-import hashlib
 import logging
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from reid.attacks import Attack
+from reid.attacks.base import Attack, Reference
 from reid.attacks.threat import SIDES
 from reid.datasets import Dataset, Sample
 from reid.errors import DatasetError, UsageError
 from reid.evaluation.distances import BY_NAME, squared_euclidean
-from reid.evaluation.features import batches_here, extract, largest
+from reid.evaluation.features import Extracted, batches_here, extract, largest
 from reid.evaluation.ranking import Ranking, block_rows, rank
-from reid.loading import ImageStore
-from reid.models.network import ReidModel
+from reid.loading import Images, ImageStore
+from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 
@@ -28,61 +26,52 @@ logger = logging.getLogger(__name__)
 BESIDE = 2**30  # bytes: what ranking on a GPU takes beyond features and distances, with room to spare
 
 
-class ImageOptions(typing.Protocol):
-    """Size of images, threads that decode them, where they are kept; parsed options of a script have all four."""
-
-    height: int
-    width: int
-    workers: int
-    cache: str
-
-
 @dataclass(frozen=True)
 class Score:
-    """A ranking, and the budget spent on the images that were ranked (empty when nothing was perturbed)."""
+    """A ranking, and what the attack spent on the images that were ranked (empty, and none, without an attack)."""
 
     ranking: Ranking
     spent: dict[str, float]
+    passes: Passes
 
 
-class Protocol:
-    """Scores of a victim (images to features, in eval mode) on fixed query and gallery stores.
+class Retrieval:
+    """Scores of a victim on fixed stores, query and gallery.
 
-    Clean features are computed once, when first needed. `rank_options` go to `rank`. Of several processes each computes
-    its share of all features and ranks its share of the gallery; all get the same scores.
+    Clean features are computed once, when first needed. `rank_options` go to `rank`. Under torchrun each process
+    computes its part of all features and ranks its part of the gallery; all get the same scores.
     """
 
     def __init__(
         self,
-        victim: Callable[[Tensor], Tensor],
-        query: ImageStore,
-        gallery: ImageStore,
+        victim: Victim,
+        sides: tuple[ImageStore, ImageStore],
         compute: Compute,
         batch_size: int = 64,
         **rank_options: Any,
     ) -> None:
-        self.victim, self.query, self.gallery = victim, query, gallery
+        self.victim = victim
+        self.query, self.gallery = sides
         self.compute, self.batch_size, self.rank_options = compute, batch_size, rank_options
-        batches = -(-len(gallery) // batch_size)
+        batches = -(-len(self.gallery) // batch_size)
         self._pairwise = rank_options.get("distances", squared_euclidean) in BY_NAME.values()
         self._sharded = 1 < distributed.size() <= batches and self._pairwise  # re-ranking needs all images
 
-    @classmethod
-    def of(
-        cls,
-        victim: Callable[[Tensor], Tensor],
-        samples: tuple[Sequence[Sample], Sequence[Sample]],
-        images: ImageOptions,
-        compute: Compute,
-        **options: Any,
-    ) -> "Protocol":
-        """The protocol on (query, gallery) lists of samples, such as `test_samples` and `validation_samples` give."""
-        return cls(victim, *_stores(samples, images), compute, **options)
-
     @cached_property
     def clean(self) -> tuple[Tensor, Tensor]:
-        """Clean features of the queries, and of the gallery or this process's share of it."""
-        return self._features(self.query)[0], self._features(self.gallery)[0]
+        """Clean features of the queries, and of the gallery or this process's part of it."""
+        return self._extract(self.query).features, self._extract(self.gallery).features
+
+    @cached_property
+    def _references(self) -> dict[int, Reference]:
+        """What an attack on the images of each store may know: the whole other side, on the device of the network."""
+        query, gallery = self.clean
+        if self._sharded:
+            gallery = distributed.gather_blocks([gallery], gallery.device)
+        return {
+            id(store): Reference(features.to(self.compute.device), *map(torch.from_numpy, _ids(other.samples)))
+            for store, other, features in ((self.query, self.gallery, gallery), (self.gallery, self.query, query))
+        }
 
     def score(self, attack: Attack | None = None, side: str = "query") -> Score:
         """Rank the gallery for every query, with `attack` on the images of `side`."""
@@ -90,13 +79,14 @@ class Protocol:
             raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
         query, gallery = self.clean
         spent: dict[str, float] = {}
+        passes = Passes()
         if attack is not None:
             if side in ("query", "both"):
-                query, spent = self._features(self.query, attack)
+                query, spent, passes = self._extract(self.query, attack)
             if side in ("gallery", "both"):
-                gallery, on_gallery = self._features(self.gallery, attack)
-                spent = largest(spent, on_gallery)
-        return Score(self.rank(query, gallery), spent)
+                gallery, on_gallery, more = self._extract(self.gallery, attack)
+                spent, passes = largest(spent, on_gallery), passes + more
+        return Score(self.rank(query, gallery), spent, passes)
 
     def rank(self, query: Tensor, gallery: Tensor) -> Ranking:
         """Rank features of the two sides, such as `clean` gives, under the pids and camids of the samples."""
@@ -108,7 +98,7 @@ class Protocol:
         return rank(
             query.to(device),
             gallery.to(device),
-            *_ids(self.query.samples, samples),
+            *(ids for pair in zip(_ids(self.query.samples), _ids(samples), strict=True) for ids in pair),
             sharded=self._sharded,
             **self.rank_options,
         )
@@ -123,15 +113,16 @@ class Protocol:
             fits &= 2 * needed <= torch.cuda.get_device_properties(device).total_memory
         return device if all(distributed.every(fits)) else torch.device("cpu")
 
-    def _features(self, store: ImageStore, attack: Attack | None = None) -> tuple[Tensor, dict[str, float]]:
+    def _extract(self, store: ImageStore, attack: Attack | None = None) -> Extracted:
         whole = store is self.query or not self._sharded
-        return extract(self.victim, store, self.compute, self.batch_size, attack, whole)
+        reference = self._references[id(store)] if attack is not None and "reference" in attack.needs else None
+        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, reference)
 
 
 def validation(
-    model: ReidModel,
+    model: nn.Module,
     dataset: Dataset,
-    images: ImageOptions,
+    images: Images,
     compute: Compute,
     attacks: Callable[[], Sequence[Attack]] = tuple,
     **options: Any,
@@ -141,38 +132,31 @@ def validation(
     It gives `val_mAP`, and where `attacks()` names attacks `val_attacked`, the mAP under the worst. The images are
     decoded once. Raises DatasetError like `validation_samples`.
     """
-    query, gallery = _stores(validation_samples(dataset), images)
+    sides = images.stores(validation_samples(dataset))
 
     def scores() -> dict[str, float]:
-        protocol = Protocol(model.eval().features, query, gallery, compute, **options)
-        found = {"val_mAP": protocol.score().ranking.mAP}
-        if attacked := [protocol.score(attack).ranking.mAP for attack in attacks()]:
-            found["val_attacked"] = min(attacked)
-        return found
+        retrieval = Retrieval(Victim(model), sides, compute, **options)
+        values = {"val_mAP": retrieval.score().ranking.mAP}
+        if attacked := [retrieval.score(attack).ranking.mAP for attack in attacks()]:
+            values["val_attacked"] = min(attacked)
+        return values
 
     return scores
 
 
-def _stores(samples: tuple[Sequence[Sample], Sequence[Sample]], images: ImageOptions) -> tuple[ImageStore, ImageStore]:
-    query, gallery = (ImageStore(part, images.height, images.width, images.workers, images.cache) for part in samples)
-    return query, gallery
-
-
-def log_scores(words: str, protocol: Protocol, attacks: Mapping[str, Attack]) -> None:
+def log_scores(words: str, retrieval: Retrieval, attacks: Mapping[str, Attack]) -> None:
     """Log mAP and rank-1, clean and under each attack; `words` begin each line."""
     named: dict[str, Attack | None] = {"clean": None, **attacks}
     for name, attack in named.items():
-        ranking = protocol.score(attack).ranking
+        ranking = retrieval.score(attack).ranking
         rank1 = ranking.cmc["market1501"][0]
         logger.info("%s %-8s  mAP %.3f  rank-1 %.3f", words, name, ranking.mAP, rank1)
 
 
-def _ids(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[np.ndarray]:
-    return [
-        np.array([getattr(sample, name) for sample in samples], dtype=np.int64)
-        for name in ("pid", "camid")
-        for samples in (query, gallery)
-    ]
+def _ids(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """pids and camids (N,), int64."""
+    pids, camids = (np.array([getattr(s, name) for s in samples], dtype=np.int64) for name in ("pid", "camid"))
+    return pids, camids
 
 
 def test_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
@@ -197,11 +181,3 @@ def validation_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
             "use --combine-trainval, which trains on all identities and keeps the last epoch"
         )
     return list(query.values()), dataset.val
-
-
-def fingerprint(query: Sequence[Sample], gallery: Sequence[Sample]) -> str:
-    """Hash of what is ranked: file names, pids and camids of query and gallery, in order."""
-    digest = hashlib.sha256()
-    for sample in (*query, *gallery):
-        digest.update(f"{sample.path.rsplit('/', 1)[-1]} {sample.pid} {sample.camid}\n".encode())
-    return digest.hexdigest()

@@ -11,21 +11,19 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from reid.attacks.objectives import pull_farthest
-from reid.attacks.perturbations import Perturbation
+from reid.attacks.universal.objectives import pull_farthest
+from reid.attacks.universal.perturbations import Perturbation
+from reid.attacks.universal.recipes import META_MODES, Objective
 from reid.errors import UsageError
 from reid.runtime import distributed
 
-MODES = ("maml", "alternating", "none")
-Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, perturbed features, pids -> scalar
-
 
 @dataclass(frozen=True)
-class Batch:
+class KnownImages:
     """P x K images (N, 3, H, W) in [0, 1], their identities (N,), and the victim's clean features (N, D).
 
     The identities are best on the CPU, whatever the device of the rest: the objective looks at them.
-    Of several processes each has its share of the images, and the identities and features of all.
+    Under torchrun each process has its part of the images, and the identities and features of all.
     """
 
     images: Tensor
@@ -36,14 +34,15 @@ class Batch:
 def meta_step(
     noise: Perturbation,
     victim: Callable[[Tensor], Tensor],
-    source: Batch,
-    virtual: Batch | None,
+    source: KnownImages,
+    virtual: KnownImages | None,
     optimizer: torch.optim.Optimizer,
     mode: str = "maml",
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     objective: Objective = pull_farthest,
+    virtual_objective: Objective | None = None,
 ) -> dict[str, Tensor]:
-    """Update `noise` once, in place, and project it.
+    """Update `noise` once, in place, and project it. `virtual_objective` is `objective` where it is None.
 
     P are the parameters, inside the budget; lr is the optimiser's step of each. g_tr is the gradient of the
     objective on the source batch (meta-train) at P, g_te that on the virtual batch (meta-test):
@@ -56,29 +55,31 @@ def meta_step(
     Returns the losses, detached: `loss_tr`, and `loss_te` where there is a virtual batch. Raises UsageError
     for an unknown mode, a meta mode without a virtual batch, and a batch of fewer than two identities.
     """
-    if mode not in MODES:
-        raise UsageError(f"meta mode {mode!r} is not one of {', '.join(MODES)}")
+    if mode not in META_MODES:
+        raise UsageError(f"meta mode {mode!r} is not one of {', '.join(META_MODES)}")
     if virtual is None and mode != "none":
         raise UsageError(f"meta mode {mode} needs a virtual dataset to meta-test on; or use mode none")
 
     live: dict[str, Tensor] = dict(noise.named_parameters())
 
-    def loss_and_gradients(batch: Batch, parameters: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def loss_and_gradients(
+        batch: KnownImages, parameters: dict[str, Tensor], minimised: Objective
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         perturbed = functional_call(noise, parameters, (batch.images,))
         with autocast():
             features = victim(perturbed)
-        loss = objective(batch.clean_features, distributed.gather(features.float()), batch.pids)
+        loss = minimised(batch.clean_features, distributed.gather(features.float()), batch.pids)
         own = torch.autograd.grad(loss / distributed.size(), tuple(live.values()))
         return loss.detach(), tuple(distributed.summed(own))
 
-    loss_tr, gradients = loss_and_gradients(source, live)
+    loss_tr, gradients = loss_and_gradients(source, live, objective)
     losses = {"loss_tr": loss_tr}
     if virtual is not None:
         place = live if mode == "none" else sign_step(noise, gradients, optimizer)
         if mode == "alternating":
             noise.load_state_dict(place)
             place = live
-        losses["loss_te"], g_te = loss_and_gradients(virtual, place)
+        losses["loss_te"], g_te = loss_and_gradients(virtual, place, virtual_objective or objective)
         gradients = tuple(a + b for a, b in zip(gradients, g_te, strict=True))
     for parameter, gradient in zip(live.values(), gradients, strict=True):
         parameter.grad = gradient

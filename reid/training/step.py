@@ -1,22 +1,41 @@
 """The gradient of a defence step: on the source set, and on the virtual set with or without a look ahead."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from reid.errors import UsageError
-from reid.models.operators import FastOperators
 from reid.runtime import distributed
-from reid.training.batches import Batch
+from reid.training.batches import TrainingBatch
 from reid.training.inner import adam_pullback, adam_step
-from reid.training.network import Weights
+from reid.training.network import Weights, is_backbone
+from reid.training.schedule import Schedule
 
-DEFENSES = ("none", "adversarial", "mixed", "meta")
-INNER_ORDERS = ("second", "first")
-Loss = Callable[[Weights, Batch], Tensor]
+ORDERS = ("first", "second")
+Loss = Callable[[Weights, TrainingBatch], Tensor]
+
+
+@dataclass(frozen=True)
+class LookAhead:
+    """How a defence looks ahead: the order of the derivative through the inner step, and its rate (None: the outer).
+
+    Raises UsageError for an unknown order.
+    """
+
+    order: str = "first"
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise UsageError(f"inner order {self.order!r} is not one of {', '.join(ORDERS)}")
+
+    def inner(self, weights: Weights, schedule: Schedule, lr: float) -> "Inner":
+        """The inner step where the outer rate of the backbone is `lr`."""
+        rate = lr if self.lr is None else self.lr
+        rates = {name: rate * (1.0 if is_backbone(name) else schedule.new_layers) for name in weights}
+        return Inner(rates, schedule.weight_decay, self.order)
 
 
 @dataclass(frozen=True)
@@ -25,17 +44,13 @@ class Inner:
 
     lr: Mapping[str, float]
     weight_decay: float
-    order: str = "second"
-
-    def __post_init__(self) -> None:
-        if self.order not in INNER_ORDERS:
-            raise UsageError(f"inner order {self.order!r} is not one of {', '.join(INNER_ORDERS)}")
+    order: str = "first"
 
 
 @dataclass(frozen=True)
 class Step:
     """Losses, detached; gradients of their sum with respect to the weights; and with respect to each batch's
-    perturbed images, which an online attacker climbs."""
+    perturbed images, which an online adversary climbs."""
 
     losses: dict[str, Tensor]
     gradients: dict[str, Tensor]
@@ -43,7 +58,11 @@ class Step:
 
 
 def step_gradients(
-    loss_of: Loss, weights: Weights, source: Batch, virtual: Batch | None = None, inner: Inner | None = None
+    loss_of: Loss,
+    weights: Weights,
+    source: TrainingBatch,
+    virtual: TrainingBatch | None = None,
+    inner: Inner | None = None,
 ) -> Step:
     """The gradient of L(w; source) + L(w'; virtual) at the live weights w, which do not move.
 
@@ -52,12 +71,11 @@ def step_gradients(
     the identity path w' = w + ..., and for order "second" through the inner gradient too, as a Hessian-vector product.
     Order "first" takes the inner gradient as a constant.
     `loss_of(weights, batch)` is a pure function of the weights; one that a loss does not use has no gradient.
-    Of several processes each has its share of the images, and `loss_of` gives all of them the loss of the whole batch;
+    With several processes each has its share of the images, and `loss_of` gives all of them the loss of the whole batch;
     they get the whole gradient of the weights, and each that of its own images.
     """
     second = inner is not None and inner.order == "second" and virtual is not None
-    with FastOperators(second=True) if second else nullcontext():
-        loss_tr = loss_of(weights, source)
+    loss_tr = loss_of(weights, source)
     g_tr, on_source = _gradients(loss_tr, weights, source, create_graph=second)
     total = _of_all({name: gradient.detach() for name, gradient in g_tr.items()})
     if virtual is None:
@@ -75,27 +93,27 @@ def step_gradients(
 
 
 def _gradients(
-    loss: Tensor, weights: Weights, batch: Batch, create_graph: bool = False
+    loss: Tensor, weights: Weights, batch: TrainingBatch, create_graph: bool = False
 ) -> tuple[Weights, list[Tensor]]:
     """This process's part of the gradient of a loss: with respect to the weights that it uses, and to the images."""
     images = [x for x in (batch.perturbed,) if x is not None and x.requires_grad]
-    found: Sequence[Tensor | None] = torch.autograd.grad(
+    gradients: Sequence[Tensor | None] = torch.autograd.grad(
         loss / distributed.size(), [*weights.values(), *images], create_graph=create_graph, allow_unused=True
     )
-    by_name = {name: g for name, g in zip(weights, found, strict=False) if g is not None}
-    return by_name, [g.detach() for g in found[len(weights) :] if g is not None]
+    by_name = {name: g for name, g in zip(weights, gradients, strict=False) if g is not None}
+    return by_name, [g.detach() for g in gradients[len(weights) :] if g is not None]
 
 
 def _product(gradients: Weights, weights: Weights, vector: Weights) -> Weights:
     """This process's part of Hessian x vector: the derivative of <gradients, vector> with respect to the weights."""
     names = [name for name in vector if gradients[name].requires_grad]
-    found = torch.autograd.grad(
+    products = torch.autograd.grad(
         [gradients[name] for name in names],
         list(weights.values()),
         [vector[name] for name in names],
         allow_unused=True,
     )
-    return {name: g for name, g in zip(weights, found, strict=True) if g is not None}
+    return {name: g for name, g in zip(weights, products, strict=True) if g is not None}
 
 
 def _of_all(gradients: Weights) -> Weights:

@@ -1,0 +1,130 @@
+"""What an attack is: it changes images within a budget, and says what it must know to do so."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from reid.attacks.threat import Threat
+from reid.errors import ReidError, UsageError
+from reid.models.victim import Passes, Victim
+
+KINDS = ("universal", "image", "search", "control")
+NEEDS = frozenset({"gradients", "labels", "reference", "scores"})
+TOLERANCE = 1e-6
+HALF_LEVEL = 0.5 / 255
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an attack may know of the images that are ranked against the attacked ones: clean features (G, D), pids (G,)
+    and camids (G,)."""
+
+    features: Tensor
+    pids: Tensor
+    camids: Tensor
+
+
+@dataclass(frozen=True)
+class AttackBatch:
+    """Images (N, 3, H, W) in [0, 1] to attack, and what else there is to know about them.
+
+    pids, camids (N,), and `places` (N,), the positions of the images in their set, are on the CPU.
+    """
+
+    images: Tensor
+    pids: Tensor | None = None
+    camids: Tensor | None = None
+    places: Tensor | None = None
+    reference: Reference | None = None
+
+
+class Attacked(NamedTuple):
+    """The attacked images (N, 3, H, W), the budget spent on them (L-inf in [0, 1], by component), and the images that
+    went forward and backward through the victim."""
+
+    images: Tensor
+    spent: dict[str, float]
+    passes: Passes = Passes()
+
+
+class Attack(ABC):
+    """Changes images within `threat`. `kind` is one of KINDS; `needs` are those of NEEDS without which it cannot work.
+
+    `noise_type` is 0, 1 or 2 for a universal perturbation, and None for other attacks.
+    """
+
+    threat: Threat
+    kind: str
+    needs: frozenset[str] = frozenset()
+    noise_type: int | None = None
+
+    @abstractmethod
+    def attack(self, victim: Victim, batch: AttackBatch) -> Attacked:
+        """The attacked images of a batch; `perform` checks what comes back."""
+
+
+def perform(attack: Attack, victim: Victim, batch: AttackBatch) -> Attacked:
+    """`attack.attack(victim, batch)`, with its budget, the range of its images and its passes measured here.
+
+    `spent` gains "total", by all components, and "total_8bit", once the images are rounded to 8 bits, which may add
+    half a grey level. Raises UsageError when the batch or the victim lacks something that the attack needs, ReidError
+    when it returned other images than it may.
+    """
+    _check_needs(attack, victim, batch)
+    before = victim.passes
+    images, spent, _ = attack.attack(victim, batch)
+    images = images.detach()
+    if images.shape != batch.images.shape:
+        raise ReidError(f"the attack returned images {tuple(images.shape)} for {tuple(batch.images.shape)}")
+    low, high = (value.item() for value in images.aminmax())
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise ReidError(f"the attack returned images in [{low:.4g}, {high:.4g}], not in [0, 1]; no score was computed")
+    spent = {"color": 0.0, "delta": 0.0} | spent
+    spent["total"] = linf(images, batch.images)
+    spent["total_8bit"] = linf((images * 255).round() / 255, batch.images)
+    if excess := beyond(spent, attack.threat):
+        raise ReidError(f"the attack left its budget: {'; '.join(excess)}; no score was computed")
+    return Attacked(images, spent, victim.passes - before)
+
+
+def beyond(spent: dict[str, float], threat: Threat) -> list[str]:
+    """The components that went beyond `threat`, in words; rounding to 8 bits may add half a grey level."""
+    bounds = {
+        "color": threat.eps_color,
+        "delta": threat.eps_delta,
+        "total": threat.eps_total,
+        "total_8bit": threat.eps_total + HALF_LEVEL,
+    }
+    return [
+        f"{name} spent {spent[name] * 255:.3f}/255 of {bound * 255:.3f}/255"
+        for name, bound in bounds.items()
+        if not spent[name] <= bound + TOLERANCE
+    ]
+
+
+def spent_by(changes: Iterable[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
+    """What each component spent, as L-inf in [0, 1]; a change is (component, images before, images after)."""
+    return {component: linf(after, before) for component, before, after in changes}
+
+
+def linf(a: Tensor, b: Tensor) -> float:
+    """The largest difference between two tensors."""
+    return (a - b).abs().max().item()
+
+
+def _check_needs(attack: Attack, victim: Victim, batch: AttackBatch) -> None:
+    has = {
+        "gradients": lambda: victim.differentiable,
+        "labels": lambda: batch.pids is not None,
+        "reference": lambda: batch.reference is not None,
+        "scores": lambda: True,
+    }
+    for need in sorted(attack.needs):
+        if not has[need]():
+            raise UsageError(
+                f"the attack {type(attack).__name__} needs {need}, which this model or these images do not give; "
+                "use an attack that does without"
+            )

@@ -1,0 +1,106 @@
+"""One loop for all L-inf attacks on each image by itself: start, objective, step rule, projection, restarts.
+
+A published attack overrides one or two of these methods; what is here is projected gradient ascent (PGD; Madry et al.,
+2018) that keeps the best iterate of each image.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reid.attacks.base import Attack, AttackBatch, Attacked, linf
+from reid.attacks.threat import Threat
+from reid.errors import UsageError
+from reid.models.victim import Victim
+from reid.runtime.device import send
+from reid.runtime.seeds import generator
+
+Features = Callable[[Tensor], Tensor]  # images (N, 3, H, W) in [0, 1] to features (N, D)
+
+
+@dataclass(frozen=True)
+class LInf(Attack):
+    """The loop. `eps` is the budget in [0, 1]; `restarts` times `steps` steps are taken from starts drawn with `seed`.
+
+    What is drawn is drawn once for all images, so that the result for an image does not depend on its batch. Raises
+    UsageError for a budget outside [0, 1], or fewer than one step or restart.
+    """
+
+    eps: float = 8 / 255
+    steps: int = 15
+    restarts: int = 1
+    seed: int = 0
+
+    kind = "image"
+    needs = frozenset({"gradients"})
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.restarts < 1:
+            raise UsageError(f"{self.steps} steps and {self.restarts} restarts: give at least 1 of each")
+        object.__setattr__(self, "threat", Threat(0.0, self.eps))
+
+    @abstractmethod
+    def objective(self, features: Tensor, clean: Tensor, batch: AttackBatch) -> Tensor:
+        """How well each image is attacked (N,), the more the better, from its features and clean features (N, D)."""
+
+    def start(self, lower: Tensor, upper: Tensor, random: torch.Generator) -> Tensor:
+        """The first iterate (N, 3, H, W) between the bounds: uniform, the same draw for all images."""
+        return lower + send(torch.rand(lower.shape[1:], generator=random), lower.device) * (upper - lower)
+
+    def step(self, images: Tensor, gradient: Tensor, eps: float | Tensor, number: int) -> Tensor:
+        """Where step `number` (0-based) leads from `images`, before projection: sign steps of 2.5 eps / steps."""
+        return images + 2.5 / self.steps * eps * gradient.sign()
+
+    def project(self, images: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """The nearest images inside the budget and [0, 1]."""
+        return torch.minimum(torch.maximum(images, lower), upper)
+
+    def attack(self, victim: Victim, batch: AttackBatch) -> Attacked:
+        """The best iterate of each image over all restarts."""
+        with torch.no_grad():
+            clean = victim(batch.images).float()
+        best, value = self.search(victim, batch, clean, self.eps, generator(self.seed))
+        for restart in range(1, self.restarts):
+            other, other_value = self.search(victim, batch, clean, self.eps, generator(self.seed, restart))
+            better = other_value > value
+            best, value = _choose(better, other, best), torch.where(better, other_value, value)
+        return Attacked(best, {"delta": linf(best, batch.images)})
+
+    def search(
+        self, victim: Features, batch: AttackBatch, clean: Tensor, eps: float | Tensor, random: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The best iterate of each image from one start, and its objective (N,)."""
+        best, highest = batch.images, torch.full((len(batch.images),), -torch.inf, device=batch.images.device)
+        for images, value in self.iterates(victim, batch, clean, eps, random):
+            if value is None:
+                with torch.no_grad():
+                    value = self.objective(victim(images).float(), clean, batch)
+            best, highest = _choose(value > highest, images, best), torch.maximum(value, highest)
+        return best, highest
+
+    def iterates(
+        self, victim: Features, batch: AttackBatch, clean: Tensor, eps: float | Tensor, random: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Each iterate (N, 3, H, W) with its objective (N,); the last one, after all steps, without.
+
+        `eps` is a number or (N, 1, 1, 1), `clean` are the clean features (N, D).
+        """
+        lower, upper = (batch.images - eps).clamp(min=0), (batch.images + eps).clamp(max=1)
+        images = self.start(lower, upper, random)
+        for number in range(self.steps):
+            with torch.enable_grad():
+                images.requires_grad_()
+                value = self.objective(victim(images).float(), clean, batch)
+                (gradient,) = torch.autograd.grad(value.sum(), images)
+            images = images.detach()
+            yield images, value.detach()
+            images = self.project(self.step(images, gradient, eps, number), lower, upper)
+        yield images, None
+
+
+def _choose(where: Tensor, images: Tensor, others: Tensor) -> Tensor:
+    """Of each pair the first image `where` (N,) is true, else the second."""
+    return torch.where(where[:, None, None, None], images, others)

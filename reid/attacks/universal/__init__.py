@@ -1,0 +1,21 @@
+"""Universal perturbations: what may change, one learning loop, and recipes by name.
+
+Adding a recipe is a file here, or a plugin, and a line in RECIPES.
+"""
+
+from typing import TYPE_CHECKING
+
+from reid.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from reid.attacks.universal.recipes import Recipe
+
+TYPE_NAMES = {0: "colour + delta", 1: "colour", 2: "delta"}
+RECIPES: Registry["Recipe"] = Registry(
+    "universal recipe",
+    {
+        "maml": ("reid.attacks.universal.recipes:MAML", "virtual-guided meta-learning, as the paper describes it"),
+        "alternating": ("reid.attacks.universal.recipes:ALTERNATING", "the released code, whose inner step stays"),
+        "none": ("reid.attacks.universal.recipes:PLAIN", "no look ahead: the plain universal attack"),
+    },
+)

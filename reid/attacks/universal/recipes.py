@@ -1,0 +1,61 @@
+"""Recipes of universal attacks: what is minimised, with which optimiser, and how two sets work together."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reid.attacks.base import Reference
+from reid.attacks.universal.objectives import pull_farthest
+from reid.attacks.universal.optimiser import MISGD
+from reid.errors import UsageError
+
+META_MODES = ("maml", "alternating", "none")
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, perturbed features, pids -> scalar
+Groups = list[dict[str, Any]]  # parameter groups of an optimiser, each with its step "lr"
+
+
+def mi_sgd(groups: Groups) -> torch.optim.Optimizer:
+    """MI-SGD with momentum 1, as released."""
+    return MISGD(groups, lr=0.0, momentum=1.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`objective` is minimised; `meta` is maml, alternating or none (see `meta_step`).
+
+    `optimizer` makes one from parameter groups, whose steps are `fraction` of each component's budget, times
+    exp(-`decay`) per epoch. A subclass whose objective looks at the whole set overrides `objective_on`. Raises
+    UsageError for an unknown meta mode.
+    """
+
+    objective: Objective = pull_farthest
+    meta: str = "none"
+    optimizer: Callable[[Groups], torch.optim.Optimizer] = mi_sgd
+    fraction: float = 0.1
+    decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.meta not in META_MODES:
+            raise UsageError(f"meta mode {self.meta!r} is not one of {', '.join(META_MODES)}")
+
+    @property
+    def needs_virtual(self) -> bool:
+        """Whether there must be a virtual set to meta-test on."""
+        return self.meta != "none"
+
+    def objective_on(self, reference: Reference) -> Objective:
+        """The objective for batches of a set, given the clean features of all its images that are drawn."""
+        return self.objective
+
+    def scale_at(self, epoch: int) -> float:
+        """Factor on the step size in an epoch (0-based)."""
+        return math.exp(-self.decay * epoch)
+
+
+MAML = Recipe(meta="maml")
+ALTERNATING = Recipe(meta="alternating")
+PLAIN = Recipe()

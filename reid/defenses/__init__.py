@@ -1,0 +1,21 @@
+"""Defences: how a model is trained so that it withstands attacks. Adding one is a file and a line in the table.
+
+    defense = DEFENSES["meta"](inner_order="second")
+
+Nothing here needs torch before a defence is used, so that `metaDefense.py --help` can list all options at once.
+"""
+
+from reid.defenses.base import Defense
+from reid.runtime.registry import Registry
+
+DEFENSES: Registry[type[Defense]] = Registry(
+    "defence",
+    {
+        "none": ("reid.defenses.none:NoDefense", "clean images of the source alone: the baseline of the baselines"),
+        "adversarial": ("reid.defenses.adversarial:Adversarial", "clean and perturbed images of the source"),
+        "mixed": ("reid.defenses.mixed:Mixed", "clean and perturbed images of the source and of a virtual set"),
+        "meta": ("reid.defenses.meta:Meta", "mixed, where the virtual loss is taken after a step on the source"),
+    },
+)
+
+__all__ = ["DEFENSES", "Defense"]

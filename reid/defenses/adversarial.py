@@ -1,0 +1,12 @@
+"""Adversarial training on one set."""
+
+from dataclasses import dataclass
+
+from reid.defenses.base import Defense
+
+
+@dataclass(frozen=True)
+class Adversarial(Defense):
+    """The re-ID loss on clean and perturbed images of the source."""
+
+    needs_adversary = True

@@ -1,0 +1,34 @@
+"""Meta-learned defence: what is learnt on the source must help on the virtual set (docs/defense.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reid.defenses.base import Defense
+from reid.runtime.cli import positive_float
+from reid.runtime.options import option
+
+if TYPE_CHECKING:
+    from reid.training.step import LookAhead
+
+
+@dataclass(frozen=True)
+class Meta(Defense):
+    """The re-ID loss on the source, plus that on the virtual set at weights moved by one step on the source."""
+
+    needs_virtual = True
+    needs_adversary = True
+
+    inner_order: str = option(
+        "first", "derivative through the inner step: second is exact, and twice as slow", choices=("first", "second")
+    )
+    inner_lr: float | None = option(
+        None, "rate of the inner step; without it, that of the outer step", type=positive_float
+    )
+
+    @property
+    def look_ahead(self) -> LookAhead:
+        from reid.training.step import LookAhead
+
+        return LookAhead(self.inner_order, self.inner_lr)

@@ -1,0 +1,18 @@
+"""How hard to look for a universal perturbation on the model under evaluation."""
+
+from dataclasses import dataclass
+
+from reid.runtime.cli import positive_int
+from reid.runtime.options import option
+
+
+@dataclass(frozen=True)
+class Effort:
+    """`restarts` times, each for at most `adaptive_epochs` x `adaptive_iters` steps with batches of `batch_size`
+    images, `num_instances` of each identity. A restart ends earlier once it no longer improves."""
+
+    batch_size: int = 64
+    restarts: int = option(3, "starting points; the worst counts", type=positive_int)
+    adaptive_epochs: int = option(10, "epochs at most per restart", type=positive_int)
+    adaptive_iters: int | None = option(None, "steps per epoch (default: images / batch size)", type=positive_int)
+    num_instances: int = option(8, "K: images per identity in a batch", type=positive_int)

@@ -1,0 +1,127 @@
+"""One model on one dataset: every row is scored, and becomes a Result in a file."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from reid.attacks.base import beyond
+from reid.attacks.threat import Threat, format_budget
+from reid.datasets import Dataset
+from reid.datasets.contents import contents_sha256
+from reid.evaluation import results
+from reid.evaluation.results import Result
+from reid.evaluation.retrieval import Retrieval
+from reid.evaluation.rows import Row
+from reid.loading import Images
+from reid.runtime import distributed
+from reid.runtime.device import Compute
+
+
+def protocol_settings(
+    images: Images, compute: Compute, side: str, distance: str, rerank: bool, cuhk03_repeats: int | None
+) -> dict[str, Any]:
+    """What makes two scores comparable, as plain values: the field `protocol` of results."""
+    return {
+        "features": "pooled last stage, not normalised",
+        "distance": distance,
+        "rerank": rerank,
+        "height": images.height,
+        "width": images.width,
+        "interpolation": "bilinear",
+        "precision": compute.precision,
+        "side": side,
+        "same_camera": "dropped",
+        "junk": "pid -1 dropped, pid 0 kept",
+        "cuhk03": f"{cuhk03_repeats} random galleries per query" if cuhk03_repeats else "left out",
+    }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the results of all rows share. `settings` are those that make two scores comparable."""
+
+    retrieval: Retrieval
+    dataset: Dataset
+    victim: dict[str, Any]
+    settings: dict[str, Any]
+    side: str
+    seed: int
+    command: str
+    folder: Path
+
+    def run(self, rows: Iterable[Row], reuse: bool) -> Iterator[Result]:
+        """Score each row, write its Result into `folder`, and give it; `reuse` takes what is in the folder already.
+
+        Under torchrun rank 0 reads and writes; all give the results.
+        Raises ReidError when an attack leaves its budget on the scored images.
+        """
+        for row in rows:
+            identity = self._identity(row)
+            known = distributed.from_main(partial(self._known, identity)) if reuse else None
+            yield known or self._scored(row, identity)
+
+    def _known(self, identity: dict[str, Any]) -> Result | None:
+        path = self.folder / results.file_name(**identity)
+        return results.read_result(path) if path.exists() else None
+
+    def _scored(self, row: Row, identity: dict[str, Any]) -> Result:
+        began = time.perf_counter()
+        score = self.retrieval.score(row.attack, self.side)
+        result = Result(
+            **identity,
+            metrics=results.metrics_of(score.ranking),
+            spent=score.spent,
+            passes={"forward": score.passes.forward, "backward": score.passes.backward},
+            checks=_checks(row, score.spent, identity["threat"]),
+            versions=results.versions(),
+            command=self.command,
+            seconds=time.perf_counter() - began,
+        )
+        distributed.from_main(lambda: results.write_result(self.folder, result, score.ranking))
+        return result
+
+    def _identity(self, row: Row) -> dict[str, Any]:
+        query, gallery = self.retrieval.query.samples, self.retrieval.gallery.samples
+        return {
+            "victim": self.victim,
+            "attack": {
+                "name": row.name,
+                "kind": row.kind,
+                "noise_type": None if row.attack is None else row.attack.noise_type,
+                "sha256": row.sha256,
+                "learnt_on": row.provenance.get("victim_sha256"),
+                "settings": row.settings,
+            },
+            "dataset": {
+                "name": self.dataset.name,
+                "split": self.dataset.split,
+                "num_query": len(query),
+                "num_gallery": len(gallery),
+                "contents": self._contents,
+            },
+            "threat": {} if row.attack is None else row.attack.threat.to_dict() | {"side": self.side},
+            "protocol": self.settings,
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def _contents(self) -> str:
+        return contents_sha256([*self.retrieval.query.samples, *self.retrieval.gallery.samples])
+
+
+def _checks(row: Row, spent: dict[str, float], threat: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is known against the score of an attack: that it left its budget, or that it had not finished learning."""
+    if row.attack is None:
+        return []
+    allowed = Threat.from_dict(threat)
+    words = ", ".join(f"{name} {format_budget(value)}" for name, value in spent.items())
+    detail = f"spent on the scored images: {words}; allowed: {allowed.label}"
+    checks = [{"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}]
+    if "converged" in row.provenance:
+        losses = row.provenance["losses"]
+        detail = f"loss {losses[-1]:.3f} after {len(losses)} epochs, lowest {min(losses):.3f}"
+        checks.append({"name": "converged", "passed": bool(row.provenance["converged"]), "detail": detail})
+    return checks

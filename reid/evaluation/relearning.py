@@ -1,0 +1,245 @@
+"""Attacks that know the model under evaluation: universal perturbations learnt on this very model."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reid import attacks, datasets
+from reid.attacks.threat import Threat
+from reid.attacks.universal import RECIPES
+from reid.attacks.universal.learn import CleanBatches, Duration, Learner
+from reid.attacks.universal.perturbations import Perturbation
+from reid.datasets import Sample, labels
+from reid.datasets.contents import contents_sha256
+from reid.errors import ReidError, UsageError
+from reid.evaluation.effort import Effort
+from reid.evaluation.results import read_results, short_hash
+from reid.evaluation.rows import RELEARNT, Row
+from reid.loading import Images, ImageStore, PKSampler
+from reid.models.victim import Victim
+from reid.runtime import distributed
+from reid.runtime.device import Compute
+from reid.runtime.files import sha256
+from reid.runtime.seeds import generator
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 2  # epochs without a new lowest loss after which a restart ends
+IMPROVEMENT = 0.01  # of the lowest loss: less does not count as a new one
+NEAR = 0.1  # of the lowest loss: a search that ends farther above it has diverged
+SELECTION_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images to learn on: a name for messages, and the samples."""
+
+    name: str
+    samples: Sequence[Sample]
+
+
+def training_source(name: str, root: str, split: int) -> Source:
+    """The training images of a dataset. Raises UsageError where it has none."""
+    dataset = datasets.create(name, root, split=split)
+    if not dataset.train:
+        raise UsageError(f"{dataset.name} has no training images to learn attacks on; give another --learn-on")
+    return Source(dataset.name, dataset.train)
+
+
+class Relearning:
+    """Learns universal perturbations on `victim` and keeps them as files in `folder`.
+
+    Of each restart the best iterate is kept, by the objective on identities of `source` that the steps do not see.
+    `virtual` is what recipes with a meta mode meta-test on.
+    """
+
+    def __init__(
+        self,
+        victim: Victim,
+        source: Source,
+        images: Images,
+        effort: Effort,
+        compute: Compute,
+        seed: int,
+        folder: Path,
+        virtual: Source | None = None,
+    ) -> None:
+        self.victim, self.source, self.images, self.effort = victim, source, images, effort
+        self.compute, self.seed, self.folder, self.virtual = compute, seed, folder, virtual
+
+    def rows(self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool) -> Iterator[Row]:
+        """One row for each recipe (of RECIPES), (noise type, threat) and restart, as they are learnt.
+
+        `reuse` takes files that are in the folder.
+        """
+        for recipe, (noise_type, threat), restart in product(recipes, threats, range(self.effort.restarts)):
+            provenance = self._provenance(recipe, noise_type, threat, restart)
+            path = self.folder / f"relearnt-type{noise_type}-restart{restart + 1}-{short_hash(provenance)}.pth"
+            if not (reuse and distributed.from_main(path.exists)):
+                noise, outcome = self._learn(recipe, noise_type, threat, restart)
+                distributed.from_main(partial(attacks.save, path, noise, provenance | outcome))
+            noise, digest = distributed.from_main(partial(_read, path))
+            words = "" if recipe == "none" else f" by {recipe}"
+            name = f"re-learnt type {noise_type}{words}, restart {restart + 1} of {self.effort.restarts}"
+            yield Row(name, RELEARNT, noise.to(self.compute.device), digest, {"recipe": recipe})
+
+    def _provenance(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> dict[str, Any]:
+        sets = {"learnt_from": self.source} | ({"virtual": self.virtual} if self.virtual else {})
+        return {
+            "victim_sha256": self.victim.sha256,
+            "noise_type": noise_type,
+            "threat": threat.to_dict(),
+            "dataset": self.source.name,
+            "recipe": recipe,
+            "height": self.images.height,
+            "width": self.images.width,
+            "effort": asdict(replace(self.effort, restarts=1, adaptive_iters=self._iterations)),
+            "precision": self.compute.precision,
+            "seed": self.seed,
+            "restart": restart,
+        } | {key: contents_sha256(each.samples, self.images.workers) for key, each in sets.items()}
+
+    @property
+    def _iterations(self) -> int:
+        return self.effort.adaptive_iters or max(1, len(self.source.samples) // self.effort.batch_size)
+
+    @cached_property
+    def _parts(self) -> tuple[ImageStore, ImageStore]:
+        """The images to learn on and those to select by, decoded once for all restarts."""
+        learn, select = divided(self.source.samples, self.effort.batch_size // self.effort.num_instances, self.seed)
+        return self.images.store(learn), self.images.store(select)
+
+    @cached_property
+    def _virtual_store(self) -> ImageStore | None:
+        return self.images.store(self.virtual.samples) if self.virtual else None
+
+    def _batches(self, store: ImageStore, name: str, size: int, seed: int, duration: Duration) -> CleanBatches:
+        sampler = PKSampler([sample.pid for sample in store.samples], size, self.effort.num_instances, seed, name)
+        return CleanBatches(name, store, sampler, self.victim, duration, self.compute)
+
+    def _selection(self) -> CleanBatches:
+        """Fixed batches of the identities that the steps do not see, of the same size where there are enough."""
+        _, store = self._parts
+        identities = min(self.effort.batch_size // self.effort.num_instances, len(labels(store.samples)))
+        size = identities // distributed.size() * distributed.size() * self.effort.num_instances
+        return self._batches(store, self.source.name, size, self.seed, Duration(1, SELECTION_BATCHES))
+
+    def _learn(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict[str, Any]]:
+        """The best iterate from the identity (restart 0) or from a random point of the budget, and how it was found."""
+        noise = attacks.create(
+            noise_type, threat.eps_color, threat.eps_delta, self.images.height, self.images.width, threat.side
+        ).to(self.compute.device)
+        if restart:
+            noise.randomise_(generator(self.seed, restart))
+        seed = 1000 * self.seed + restart
+        duration = Duration(self.effort.adaptive_epochs, self._iterations)
+        size = self.effort.batch_size
+        source = self._batches(self._parts[0], self.source.name, size, seed, duration)
+        virtual = None
+        if self.virtual and self._virtual_store:
+            virtual = self._batches(self._virtual_store, self.virtual.name, size, seed + 500, duration)
+        learner = Learner(noise, self.victim, source, virtual, RECIPES[recipe], duration, self.compute)
+        selection = self._selection()
+        best = Best()
+        while best.epochs < self.effort.adaptive_epochs and not best.is_final:
+            learner.epoch(best.epochs)
+            best.offer(learner.loss_on(selection), noise.state_dict())
+        noise.load_state_dict(best.state)
+        logger.info(
+            "re-learnt type %d, restart %d: lowest loss %.2f after %d of %d epochs%s",
+            noise_type,
+            restart + 1,
+            best.loss,
+            best.epoch,
+            best.epochs,
+            "" if best.has_converged else "; not converged: it may get stronger with more --adaptive-epochs",
+        )
+        return noise, {"converged": best.has_converged, "losses": best.losses, "kept_epoch": best.epoch}
+
+
+class Best:
+    """The iterate with the lowest loss so far, and whether the search has come to an end."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.state: dict[str, Tensor] = {}
+        self._mark, self._since = 0.0, 0
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were offered."""
+        return len(self.losses)
+
+    @property
+    def loss(self) -> float:
+        """The lowest loss."""
+        return min(self.losses)
+
+    @property
+    def epoch(self) -> int:
+        """After which epoch (from 1) it was reached first."""
+        return 1 + self.losses.index(self.loss)
+
+    def offer(self, loss: float, state: dict[str, Tensor]) -> None:
+        """Take the state after another epoch if its loss is the lowest."""
+        if not self.losses or loss < self.loss:
+            self.state = {name: value.clone() for name, value in state.items()}
+        if not self.losses or loss < self._mark - IMPROVEMENT * abs(self._mark):
+            self._mark, self._since = loss, 0
+        else:
+            self._since += 1
+        self.losses.append(loss)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the last PATIENCE epochs have not improved the lowest loss by a hundredth."""
+        return self._since >= PATIENCE
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the search came to its end near the lowest loss; one that moved away from it has diverged."""
+        return self.is_final and max(self.losses[-PATIENCE:]) <= self.loss + NEAR * abs(self.loss)
+
+
+def divided(samples: Sequence[Sample], identities: int, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn on, and those of other identities to select by: a tenth of them, at least two
+    and one for each process.
+
+    Where fewer than `identities` and two would be left to learn on, all samples serve both.
+    """
+    pids = torch.tensor(sorted({sample.pid for sample in samples}))
+    count = max(2, distributed.size(), round(0.1 * len(pids)))
+    if len(pids) - count < max(2, identities):
+        logger.warning("%d identities are too few to hold some out: the best iterate is chosen on all", len(pids))
+        return list(samples), list(samples)
+    held_out = set(pids[torch.randperm(len(pids), generator=generator(seed, len(pids)))[:count]].tolist())
+    learn = [sample for sample in samples if sample.pid not in held_out]
+    return learn, [sample for sample in samples if sample.pid in held_out]
+
+
+def _read(path: Path) -> tuple[Perturbation, str]:
+    return attacks.load(path), sha256(path)
+
+
+def worst_relearnt(folder: Path, victim_sha256: str) -> Path:
+    """The file of the re-learnt perturbation that cost the model of this hash the most mAP, by the results in `folder`.
+
+    Raises ReidError when there is none.
+    """
+    results = [
+        result
+        for result in read_results(folder)
+        if result.attack["kind"] == RELEARNT and result.victim["sha256"] == victim_sha256
+    ]
+    files = {sha256(path): path for path in folder.glob("attackers/*.pth")}
+    ranked = sorted((r for r in results if r.attack["sha256"] in files), key=lambda result: result.metrics["mAP"])
+    if not ranked:
+        raise ReidError(f"{folder} holds no re-learnt attack on this model; run evaluate.py --adaptive on it")
+    return files[ranked[0].attack["sha256"]]

@@ -1,0 +1,85 @@
+"""Rows: what is measured on a model, one line of a result table each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from reid.attacks import controls
+from reid.attacks.base import Attack
+from reid.attacks.files import RELEASED_BUDGET, load
+from reid.attacks.image import create as create_image_attack
+from reid.attacks.threat import Threat, format_budget
+from reid.attacks.universal.perturbations import Perturbation
+from reid.runtime.files import sha256
+
+CLEAN, UNIVERSAL, RELEARNT, IMAGE, CONTROL = KINDS = ("clean", "universal", "relearnt", "image", "control")
+SHARED = ("eps", "seed")  # fields of image attacks that results state elsewhere
+
+
+@dataclass(frozen=True)
+class Row:
+    """A name for people, one of KINDS, an attack (None: clean images), the hash of the file that it came from, and
+    settings that tell it from others of its kind (plain values)."""
+
+    name: str
+    kind: str
+    attack: Attack | None = None
+    sha256: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the file says about how the attack was made."""
+        return self.attack.provenance if isinstance(self.attack, Perturbation) else {}
+
+
+CLEAN_ROW = Row("clean", CLEAN)
+
+
+def file_rows(paths: list[str], eps: float | None) -> list[Row]:
+    """Perturbation files, at budget `eps` per component, or each at its own; named by their last folders."""
+    return [Row("/".join(Path(path).parts[-3:]), UNIVERSAL, load(path, eps), sha256(path)) for path in paths]
+
+
+def threats_of(rows: Sequence[Row], eps: float | None) -> list[tuple[int, Threat]]:
+    """(noise type, threat) of each universal perturbation among the rows, once; without one: type 0 at `eps`."""
+    perturbations = [row.attack for row in rows if isinstance(row.attack, Perturbation)]
+    eps = RELEASED_BUDGET if eps is None else eps
+    return sorted({(each.noise_type, each.threat) for each in perturbations}, key=str) or [(0, Threat(eps, eps))]
+
+
+def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], steps: int, seed: int) -> list[Row]:
+    """Image attacks by their specs, such as "pgd" or "pgd:restarts=3", at the component budget of each threat.
+
+    They take `steps` steps where the spec does not say how many.
+    """
+    rows = []
+    for spec in specs:
+        name = spec.partition(":")[0]
+        stated = {} if "steps=" in spec else {"steps": steps}
+        for eps in sorted({max(threat.eps_color, threat.eps_delta) for _, threat in threats}):
+            attack = create_image_attack(spec, eps=eps, seed=seed, **stated)
+            options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in SHARED}
+            words = f"{name} {format_budget(eps)}, {attack.steps} steps"
+            words += f", best of {attack.restarts}" if attack.restarts > 1 else ""
+            rows.append(Row(words, IMAGE, attack, settings={"attack": name, **options}))
+    return rows
+
+
+def control_rows(threats: Sequence[tuple[int, Threat]], seed: int, height: int, width: int) -> list[Row]:
+    """Random perturbations at the border of each budget: what spending it without learning does.
+
+    A component that a threat lacks gets the budget of the other.
+    """
+    rows = []
+    for color, delta in sorted({(t.eps_color or t.eps_delta, t.eps_delta or t.eps_color) for _, t in threats}):
+        budgets = "+".join(dict.fromkeys(format_budget(eps) for eps in (color, delta)))
+        threat = Threat(color, delta)
+        attacks = {
+            "random sign": controls.random_sign(threat, seed, height, width),
+            "random LUT": controls.random_lut(threat, seed),
+            "random both": controls.random_both(threat, seed, height, width),
+        }
+        rows += [Row(f"{name} {budgets}", CONTROL, each, settings={"control": name}) for name, each in attacks.items()]
+    return rows

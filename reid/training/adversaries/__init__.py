@@ -1,0 +1,100 @@
+"""Adversaries: what perturbs half of each training batch. Adding one is a file and a line in the table.
+
+    chosen = AdversaryOptions(attacker=("online", "pgd"))
+    adversary = chosen.adversary(model, chosen.perturbations(device), (256, 128), device)
+
+The command line calls them attackers, as the released one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from reid.errors import UsageError
+from reid.runtime import cli
+from reid.runtime.options import option
+from reid.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+    from reid.attacks import Perturbation
+    from reid.models.network import ReidModel
+    from reid.training.adversaries.base import Adversary
+
+ADVERSARIES: Registry[type[Adversary]] = Registry(
+    "adversary",
+    {
+        "frozen": ("reid.training.adversaries.pool:Pool", "one perturbation file, which never changes"),
+        "pool": ("reid.training.adversaries.pool:Pool", "several files, of which each batch draws one"),
+        "online": ("reid.training.adversaries.online:Online", "one perturbation, which climbs the training loss"),
+        "pgd": ("reid.training.adversaries.per_image:PerImage", "PGD on each image"),
+    },
+)
+FROM_FILES = ("frozen", "pool")
+
+
+@dataclass(frozen=True)
+class AdversaryOptions:
+    """The adversaries of a training run, and the threat within which all of them stay."""
+
+    attacker: Sequence[str] = option(
+        ("frozen",),
+        "what perturbs half of each training batch, or several that share it: "
+        + "; ".join(f"{name}: {ADVERSARIES.summary(name)}" for name in ADVERSARIES),
+        nargs="+",
+        choices=ADVERSARIES,
+    )
+    noise_path1: Sequence[str] = option(
+        (),
+        "perturbation files: one for frozen, several for pool; the others report on them only",
+        nargs="+",
+        metavar="FILE",
+    )
+    noise_type: int = option(
+        0, "of frozen and online: 0 colour and delta, 1 colour, 2 delta", type=int, choices=(0, 1, 2)
+    )
+    max_eps: float = option(
+        8 / 255, "largest L-inf budget per component, such as 8/255", type=cli.positive_budget, metavar="BUDGET"
+    )
+    pgd_steps: int = option(4, "steps of --attacker pgd", type=cli.positive_int)
+
+    def require_files(self) -> None:
+        """Raises UsageError where an adversary has no file to take, or the frozen one has several."""
+        files = len(self.noise_path1)
+        if "frozen" in self.attacker and files != 1:
+            raise UsageError(f"--attacker frozen needs one file as --noise_path1, not {files}; see also pool")
+        if "pool" in self.attacker and not files:
+            raise UsageError("--attacker pool needs files: give --noise_path1")
+
+    def perturbations(self, device: torch.device) -> list[Perturbation]:
+        """Those in the files. Raises UsageError for one of another threat."""
+        from reid.training.adversaries.pool import read_perturbations
+
+        noise_type = self.noise_type if "frozen" in self.attacker else None
+        return [noise.to(device) for noise in read_perturbations(self.noise_path1, self.max_eps, noise_type)]
+
+    def without_files(self) -> AdversaryOptions:
+        """The same without the adversaries that are files."""
+        return replace(self, attacker=tuple(name for name in self.attacker if name not in FROM_FILES))
+
+    def adversary(
+        self,
+        model: ReidModel,
+        perturbations: Sequence[Perturbation],
+        size: tuple[int, int],
+        device: torch.device,
+        seed: int = 0,
+    ) -> Adversary:
+        """The adversary of `model`, the one in training, on images of `size` (height, width)."""
+        from reid.training.adversaries.base import Setting
+        from reid.training.adversaries.mixture import Mixture
+
+        members = []
+        for place, name in enumerate(self.attacker):
+            own_seed = seed * len(self.attacker) + place
+            setting = Setting(self, model, perturbations, size, device, own_seed)
+            members.append(ADVERSARIES[name].of(setting))
+        return members[0] if len(members) == 1 else Mixture(members)

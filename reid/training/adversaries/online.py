@@ -1,0 +1,54 @@
+"""The adversary that learns: one universal perturbation that climbs the training loss."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Generator, Tensor
+
+from reid.attacks import MISGD, Attack, Perturbation, create
+from reid.runtime import distributed
+from reid.runtime.seeds import generator
+from reid.training.adversaries.base import Adversary, Part, Setting, at_random_budgets
+
+
+class Online(Adversary):
+    """A universal perturbation that is kept through training and climbs the training loss.
+
+    Its gradient is a by-product of the training step (Free-AT; Shafahi et al., 2019, with one perturbation for all
+    images). It starts anywhere in its budget, and takes MI-SGD steps of a tenth of it.
+    """
+
+    def __init__(self, noise: Perturbation, seed: int) -> None:
+        self.noise = noise.randomise_(generator(seed))
+        self.optimizer = MISGD(noise.step_groups(), lr=0.0, momentum=0.9)
+
+    @classmethod
+    def of(cls, setting: Setting) -> Self:
+        options = setting.options
+        noise = create(options.noise_type, options.max_eps, options.max_eps, *setting.size)
+        return cls(noise.to(setting.device), setting.seed)
+
+    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
+        return at_random_budgets(images, self.noise, random, part)
+
+    def learn(self, perturbed: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        parameters = list(self.noise.parameters())
+        uphill = torch.autograd.grad(perturbed, parameters, gradients, retain_graph=True, allow_unused=True)
+        used = [(p, gradient) for p, gradient in zip(parameters, uphill, strict=True) if gradient is not None]
+        total = distributed.summed([gradient for _, gradient in used])
+        for (parameter, _), gradient in zip(used, total, strict=True):
+            parameter.grad = -gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.noise.project_()
+
+    def attacks(self) -> list[Attack]:
+        return [self.noise]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"noise": self.noise.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.noise.load_state_dict(state["noise"])
+        self.optimizer.load_state_dict(state["optimizer"])

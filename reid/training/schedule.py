@@ -1,0 +1,47 @@
+"""How long and how hard to train: steps, learning rates, weight decay."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reid.errors import UsageError
+
+
+def warm_up_and_cosine(step: int, total: int) -> float:
+    """Linear rise over the first tenth of all steps, then half a cosine down to a hundredth."""
+    rising = max(1, round(0.1 * total))
+    if step < rising:
+        return (step + 1) / rising
+    progress = (step - rising) / max(1, total - rising)
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2
+
+
+def late_decay(step: int, total: int) -> float:
+    """Constant, then 0.1 ** ((e - d) / d) from epoch d on: d is 40 of 85 epochs, as released, whatever their number."""
+    return min(1.0, 0.1 ** (step / total * 85 / 40 - 1))
+
+
+SHAPES: dict[str, Callable[[int, int], float]] = {"cosine": warm_up_and_cosine, "late": late_decay}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`epochs` x `iters_per_epoch` steps of Adam, its rate over time of a `shape` in SHAPES.
+
+    Layers that are not of the backbone learn `new_layers` times as fast. Raises UsageError for an unknown shape.
+    """
+
+    epochs: int
+    iters_per_epoch: int
+    lr: float = 3.5e-4
+    weight_decay: float = 5e-4
+    shape: str = "cosine"
+    new_layers: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise UsageError(f"schedule {self.shape!r} is not one of {', '.join(SHAPES)}")
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of the backbone at a step (0-based)."""
+        return self.lr * SHAPES[self.shape](step, self.epochs * self.iters_per_epoch)

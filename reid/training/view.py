@@ -1,0 +1,79 @@
+"""What a defence sees of the network in training: its outputs on a batch, at the live weights or at moved ones."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from reid.models.network import ReidModel
+from reid.runtime import distributed
+from reid.runtime.device import Compute, send
+from reid.training.batches import TrainingBatch
+from reid.training.losses import ReidLoss
+from reid.training.network import TrainedNetwork, Weights
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Features (R, D), logits (R, C) and labels (R,) of a whole batch, of all processes.
+
+    Each process has its clean images first, then the perturbed ones that were made from them.
+    """
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor
+    batch: TrainingBatch  # this process's share
+
+    @cached_property
+    def perturbed(self) -> Tensor:
+        """Rows (P,) of the perturbed images."""
+        return send(self._starts + len(self.batch.clean) + self._order, self.features.device).flatten()
+
+    @cached_property
+    def origins(self) -> Tensor:
+        """Rows (P,) of the clean images that the perturbed ones were made from, in the same order."""
+        return send(self._starts + self.batch.origins, self.features.device).flatten()
+
+    @property
+    def _order(self) -> Tensor:
+        return torch.arange(len(self.batch.origins))
+
+    @property
+    def _starts(self) -> Tensor:
+        """The first row (size, 1) of each process."""
+        return len(self.batch.labels) * torch.arange(distributed.size())[:, None]
+
+
+@dataclass(frozen=True)
+class View:
+    """The trained network at some weights; with several processes every result is that of the whole batch."""
+
+    network: TrainedNetwork
+    weights: Weights
+    compute: Compute
+    loss: ReidLoss
+    start: ReidModel | None = None  # as training found the model, frozen, for defences with `needs_start`
+
+    def outputs(self, batch: TrainingBatch) -> Outputs:
+        """Features, logits and labels of clean and perturbed images; differentiable in the weights and the images."""
+        with self.compute.autocast():
+            features, logits = self.network.at(self.weights, batch.images, batch.virtual)
+        return Outputs(*map(distributed.gather, (features, logits.float(), batch.labels)), batch)
+
+    def reid_loss(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """The re-ID loss of the run over all rows, and the precision of its triplets."""
+        outputs = self.outputs(batch)
+        return self.loss(outputs.features, outputs.logits, outputs.labels)
+
+    @torch.no_grad()
+    def start_features(self, batch: TrainingBatch) -> Tensor:
+        """Features (R, D) of the same rows by the model that training started from, in eval mode.
+
+        Raises ValueError for a defence without `needs_start`, for which that model is not kept.
+        """
+        if self.start is None:
+            raise ValueError("the model that training started from is kept for defences with needs_start = True")
+        with self.compute.autocast():
+            return distributed.gather(self.start.features(batch.images))
