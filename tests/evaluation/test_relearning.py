@@ -1,12 +1,11 @@
 """Attacks learnt on the model under evaluation: the best iterate, convergence, restarts, budgets, and kept files."""
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
 from PIL import Image
-from ranks import together
 from torch import nn
 
 from reid import attacks
@@ -25,6 +24,7 @@ from reid.models import Victim
 from reid.runtime import distributed
 from reid.runtime.device import resolve
 from reid.runtime.files import sha256
+from tests.runtime.ranks import together
 
 CPU = resolve("cpu", "fp32")
 THREAT = Threat(6 / 255, 4 / 255)
@@ -340,13 +340,13 @@ def test_a_loss_that_is_not_finite_is_refused(base):
         learnt(base, victim=Victim(lambda x: x.mean((2, 3)) / 0 - x.mean((2, 3)) / 0))
 
 
-def in_parts(folder: str, samples: list[Sample]):
-    """Parameters and losses of one restart in this process and the others."""
+def rows_of(folder, samples):
+    """Names, losses and parameters of the rows that this process learns, with the others."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     source = Source("synth-a", samples)
     relearning = Relearning(
-        Victim(body, sha256="a hash"), source, Images(16, 8, workers=1), EFFORT, CPU, seed=5, folder=Path(folder)
+        Victim(body, sha256="a hash"), source, Images(16, 8, workers=1), EFFORT, CPU, seed=5, folder=folder
     )
     rows = list(relearning.rows(["none"], [(0, THREAT)], reuse=False))
     return [(row.name, row.provenance["losses"], row.attack.state_dict()) for row in rows]
@@ -354,21 +354,11 @@ def in_parts(folder: str, samples: list[Sample]):
 
 def test_two_processes_learn_and_choose_the_same(samples, tmp_path):
     people = [replace(samples[i % 12], pid=i // 3) for i in range(30)]
-    alone = in_parts(str(tmp_path / "alone"), people)
-    for number, (rows,) in enumerate(together(2, [_Call(tmp_path / "both", people)], tmp_path)):
+    alone = rows_of(tmp_path / "alone", people)
+    for number, (rows,) in enumerate(together(2, [partial(rows_of, tmp_path / "both", people)], tmp_path)):
         for (name, losses, state), (name_alone, losses_alone, state_alone) in zip(rows, alone, strict=True):
             assert name == name_alone
             assert losses == pytest.approx(losses_alone, rel=1e-4), number
             for key, value in state.items():
                 torch.testing.assert_close(value, state_alone[key], rtol=0, atol=1e-6)
     assert len(list((tmp_path / "both").iterdir())) == 2
-
-
-class _Call:
-    """`in_parts` with its arguments, for other processes."""
-
-    def __init__(self, folder, samples):
-        self.folder, self.samples = folder, samples
-
-    def __call__(self):
-        return in_parts(str(self.folder), self.samples)
