@@ -193,9 +193,8 @@ class TestBestIterate:
         attack = PGD(steps=3, restarts=2)
         together = attacked(attack, victim, images)
         alone = torch.cat([attacked(attack, victim, image[None]) for image in images])
-        assert (
-            (together - alone).abs() > 1e-6
-        ).float().mean() < 0.005  # signs of gradients that are zero up to rounding
+        differ = (together - alone).abs() > 1e-6  # a gradient of zero up to rounding may have either sign
+        assert differ.float().mean() < 0.005
 
 
 class TestPGD:
