@@ -40,16 +40,18 @@ logger = logging.getLogger("evaluate")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__)
+    parser = cli.OneLineParser(__doc__, argv)
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
-    parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume; None: as its keys say")
+    parser.add_argument(
+        "-a", "--arch", choices=models.names(), help="architecture of --resume (default: told by the file)"
+    )
     parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model, released or ours")
     parser.add_argument("--attack", nargs="+", default=[], metavar="FILE", help="attacker files, released or ours")
     parser.add_argument("--side", choices=SIDES, default="query", help="whose images are perturbed")
     parser.add_argument(
         "--eps",
-        type=budget,
-        help="budget per component, such as 8/255; None: that of each attacker file, else 8/255",
+        type=cli.budget,
+        help="budget per component, such as 8/255 (default: as in each attacker file, else 8/255)",
     )
     parser.add_argument(
         "--dist_metric", choices=distance.BY_NAME, default="euclidean", help="distance between features"
@@ -59,16 +61,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--cuhk03-repeats",
         type=cli.positive_int,
         metavar="N",
-        help="average the cuhk03 curve over N random galleries per query; None: its exact expectation",
+        help="average the cuhk03 curve over N random galleries per query (default: its exact expectation)",
     )
     adaptive = parser.add_argument_group("attacks that know the model")
     adaptive.add_argument(
         "--adaptive", action="store_true", help="learn the threat of each --attack on this model anew"
     )
-    adaptive.add_argument("--learn-on", metavar="NAME", help="dataset to learn on; None: the training images of -d")
+    adaptive.add_argument("--learn-on", metavar="NAME", help="dataset to learn on (default: training images of -d)")
     adaptive.add_argument("--restarts", type=cli.positive_int, default=3, help="starting points; the worst counts")
     adaptive.add_argument("--adaptive-epochs", type=cli.positive_int, default=10, help="epochs at most per restart")
-    adaptive.add_argument("--adaptive-iters", type=cli.positive_int, help="steps per epoch; None: images / batch size")
+    adaptive.add_argument(
+        "--adaptive-iters", type=cli.positive_int, help="steps per epoch (default: images / batch size)"
+    )
     adaptive.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
     adaptive.add_argument("--pgd-steps", type=cli.positive_int, default=15, help="steps of PGD on each image")
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
@@ -81,14 +85,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_data_options(parser)
     cli.add_seed_option(parser)
     cli.add_compute_options(parser, precision="fp32")
-    return parser.parse_args(argv)
-
-
-def budget(text: str) -> float:
-    try:
-        return attacks.parse_budget(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    args = parser.parse_args(argv)
+    args.height, args.width = cli.image_size(args.height, args.width)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,6 +22,7 @@ from reid.evaluation.results import versions
 from reid.loading import ImageStore, PKSampler
 from reid.models import Victim
 from reid.runtime import cli
+from reid.runtime.budgets import format_budget
 from reid.runtime.device import Compute, resolve
 from reid.runtime.files import sha256
 from reid.runtime.snapshot import Run
@@ -33,24 +34,26 @@ NOT_SETTINGS = ("resume", "target", "resumeTgt", "noise_resume", "print_freq")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__)
+    parser = cli.OneLineParser(__doc__, argv)
     known = ", ".join(datasets.names())
     parser.add_argument("-s", "--source", required=True, help=f"dataset to meta-train on: {known}")
     parser.add_argument("-t", "--target", help="another dataset to report on, with the model of --resumeTgt")
     parser.add_argument("-m", "--mte", help="virtual dataset to meta-test on; --meta none can do without")
-    parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume; None: as its keys say")
+    parser.add_argument(
+        "-a", "--arch", choices=models.names(), help="architecture of --resume (default: told by the file)"
+    )
     parser.add_argument("--resume", required=True, metavar="FILE", help="the model under attack, trained on the source")
     parser.add_argument("--resumeTgt", metavar="FILE", help="a model trained on the target, to report transfer")
     parser.add_argument("--noise_type", type=int, choices=TYPE_NAMES, default=0, help=f"{TYPE_NAMES}".strip("{}"))
-    parser.add_argument("--lp", type=cli.grey_levels, default=8.0, help="L-inf budget per component, in 1/255")
+    parser.add_argument("--lp", type=cli.positive_budget, default=8 / 255, help="L-inf budget per component")
     parser.add_argument("--meta", choices=meta.MODES, default="maml", help="see docs/attacks.md")
-    parser.add_argument("--noise_resume", type=Path, help="folder for the perturbations; None: under attackModel/")
-    parser.add_argument("--logs_dir", type=Path, help="folder for the state and the logs; None: that of --noise_resume")
+    parser.add_argument("--noise_resume", type=Path, help="folder for the perturbations (default: under attackModel/)")
+    parser.add_argument("--logs_dir", type=Path, help="for the state and the logs (default: as --noise_resume)")
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch and set, P x K")
     parser.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
-    parser.add_argument("--epoch", type=cli.positive_int, default=5, help="epochs")
+    parser.add_argument("--epochs", "--epoch", dest="epoch", type=cli.positive_int, default=5, help="epochs")
     parser.add_argument(
-        "--iters-per-epoch", type=cli.positive_int, help="steps per epoch; None: all source identities once"
+        "--iters-per-epoch", type=cli.positive_int, help="steps per epoch (default: all source identities once)"
     )
     parser.add_argument("--combine-trainval", action="store_true", help="use the validation identities too")
     parser.add_argument(
@@ -61,6 +64,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_compute_options(parser, precision="auto")
     cli.add_resume_option(parser)
     args = parser.parse_args(argv)
+    args.height, args.width = cli.image_size(args.height, args.width)
     if (args.target is None) != (args.resumeTgt is None):
         raise UsageError(
             "-t and --resumeTgt go together: the target dataset and a model trained on it; give both or none"
@@ -83,10 +87,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         target = datasets.create(args.target, args.data, split=args.split)
         test_samples(target)
         reported.append((target, models.load_victim(args.resumeTgt, size=size).to(compute.device)))
-    eps = args.lp / 255
+    eps = args.lp
     noise = attacks.create(args.noise_type, eps, eps, args.height, args.width).to(compute.device)
     plan, meta_train, meta_test = batches(args, source, victim, compute)
-    settings = cli.settings(args, ignore=NOT_SETTINGS)
+    settings = cli.settings(vars(args) | {"lp": format_budget(args.lp)}, ignore=NOT_SETTINGS)
     settings |= {"precision": compute.precision, "victim_sha256": sha256(args.resume)}
     path = learn.learn(
         learn.Learner(noise, victim, meta_train, meta_test, plan, compute, args.print_freq),

@@ -25,6 +25,7 @@ from reid.models.checkpoint import START_OF_RES_META
 from reid.models.layout import layout_of
 from reid.models.network import ReidModel
 from reid.runtime import cli, distributed
+from reid.runtime.budgets import format_budget
 from reid.runtime.device import Compute, resolve
 from reid.runtime.files import sha256
 from reid.runtime.snapshot import Run
@@ -38,11 +39,11 @@ NOT_SETTINGS = ("resume", "resume_reid", "noise_path1", "evaluate")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__)
+    parser = cli.OneLineParser(__doc__, argv)
     known = ", ".join(datasets.names())
     parser.add_argument("-s", "--source", required=True, help=f"dataset to meta-train on: {known}")
     parser.add_argument("-m", "--mte", help="virtual dataset to meta-test on; for --defense mixed and meta")
-    parser.add_argument("-a", "--arch", choices=models.names(), help="architecture to train; None: that of --resume")
+    parser.add_argument("-a", "--arch", choices=models.names(), help="architecture to train (default: as --resume)")
     parser.add_argument("--resume", metavar="FILE", help="the undefended model to start from, trained on the source")
     parser.add_argument(
         "--resume_reid", metavar="FILE", help="a defended model to start from instead, or, with --evaluate, to measure"
@@ -71,16 +72,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"of frozen and online: {TYPE_NAMES}".replace("{", "").replace("}", ""),
     )
     parser.add_argument(
-        "--max-eps", type=cli.grey_levels, default=8.0, help="largest L-inf budget per component, in 1/255"
+        "--max-eps", type=cli.positive_budget, default=8 / 255, help="largest L-inf budget per component"
     )
     parser.add_argument("--pgd-steps", type=cli.positive_int, default=4, help="steps of --attacker pgd")
     parser.add_argument(
         "--inner-order", choices=INNER_ORDERS, default="second", help="derivative through the inner step"
     )
-    parser.add_argument("--inner-lr", type=cli.positive_float, help="rate of the inner step; None: that of the outer")
+    parser.add_argument("--inner-lr", type=cli.positive_float, help="rate of the inner step (default: as the outer)")
     parser.add_argument("--loss", choices=LOSSES, default="triplet+ce", help="triplet alone is the released one")
     parser.add_argument(
-        "--logs_dir", type=Path, help="folder for the model, the state and the logs; None: below defenseModel/"
+        "--logs_dir", type=Path, help="folder for the model, the state and the logs (default: below defenseModel/)"
     )
     parser.add_argument("--lr", type=cli.positive_float, default=2e-4, help="learning rate; new layers: 3 times that")
     parser.add_argument(
@@ -93,6 +94,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_compute_options(parser, precision="auto")
     cli.add_resume_option(parser)
     args = parser.parse_args(argv)
+    args.height, args.width = cli.image_size(args.height, args.width)
     if args.resume is None and args.resume_reid is None:
         raise UsageError("nothing to start from: give --resume, the undefended model, or --resume_reid, a defended one")
     if args.evaluate and args.resume_reid is None:
@@ -120,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = TrainingSet.of(dataset, args, 2 * args.seed)
     model = starting_model(args, source.num_classes).to(compute.device)
     noise_type = args.noise_type if "frozen" in args.attacker else None
-    noises = [noise.to(compute.device) for noise in read_noises(args.noise_path1, args.max_eps / 255, noise_type)]
+    noises = [noise.to(compute.device) for noise in read_noises(args.noise_path1, args.max_eps, noise_type)]
     attacker = attacker_of(args, model, noises, compute)
     if not args.evaluate:
         path = train(args, model, dataset, source, attacker, compute)
@@ -155,7 +157,7 @@ def attacker_of(
     """The attacker of the options. --defense none has none: the files, if any, only help to choose its best epoch."""
     if args.defense == "none":
         return Pool(noises) if noises else None
-    eps = args.max_eps / 255
+    eps = args.max_eps
     members: list[Attacker] = []
     for place, name in enumerate(args.attacker):
         if name == "online":
@@ -184,7 +186,7 @@ def train(
     recipe = Recipe(
         args.epochs, iterations, args.lr, args.weight_decay, args.margin, schedule="late", new_layers=3, loss=args.loss
     )
-    settings = cli.settings(args, ignore=NOT_SETTINGS) | {
+    settings = cli.settings(vars(args) | {"max_eps": format_budget(args.max_eps)}, ignore=NOT_SETTINGS) | {
         "precision": compute.precision,
         "start_sha256": sha256(args.resume_reid or args.resume),
         "attackers_sha256": ", ".join(map(sha256, args.noise_path1)),

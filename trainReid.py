@@ -21,7 +21,7 @@ logger = logging.getLogger("trainReid")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__)
+    parser = cli.OneLineParser(__doc__, argv)
     parser.add_argument("-d", "--dataset", required=True, help="dataset to train on: " + ", ".join(datasets.names()))
     parser.add_argument("-a", "--arch", choices=models.names(), default="resnet50", help="network")
     parser.add_argument("--pretrained", action="store_true", help="start from torchvision's ImageNet weights")
@@ -32,7 +32,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_seed_option(parser)
     cli.add_compute_options(parser, precision="auto")
     cli.add_resume_option(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.height, args.width = cli.image_size(args.height, args.width)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = Recipe(args.epochs, iterations, args.lr, args.weight_decay, args.margin)
     model = models.create(args.arch, source.num_classes, args.pretrained, seed=args.seed)
     model.checkpointing = args.checkpointing
-    settings = cli.settings(args) | {"precision": compute.precision}
+    settings = cli.settings(vars(args)) | {"precision": compute.precision}
     validate = None
     if not args.combine_trainval:
         validate = validation(model, dataset, args, compute, batch_size=args.batch_size)

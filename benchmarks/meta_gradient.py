@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--batches", type=cli.positive_int, default=3, help="batches to average over")
     cli.add_data_options(parser)
     args = parser.parse_args()
-    size = {"height": args.height, "width": args.width, "workers": args.workers}
+    height, width = cli.image_size(args.height, args.width)
+    size = {"height": height, "width": width, "workers": args.workers}
     shape = {"batch_size": args.batch_size, "num_instances": args.num_instances}
     sets = [
         TrainingSet(name, datasets.create(name, args.data).train, **size, **shape, seed=i)

@@ -168,7 +168,7 @@ PEERS = {
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.ranking")
     parser.add_argument("--size", choices=SIZES, default="market", help="as many images as this dataset has")
-    parser.add_argument("--queries", type=cli.positive_int, help="number of queries; None: all, of msmt17 a tenth")
+    parser.add_argument("--queries", type=cli.positive_int, help="number of queries (default: all, of msmt17 a tenth)")
     parser.add_argument("--noise", type=float, default=1.0, help="spread of the features of an identity")
     parser.add_argument("--threads", type=cli.positive_int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=cli.positive_int, default=5, help="timed turns; the slow kinds have one")

@@ -77,8 +77,8 @@ def setup(kind: str, size: str, num_query: int, num_gallery: int) -> measure.Ste
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.rerank")
     parser.add_argument("--size", choices=SIZES, default="market", help="as many images as this dataset has")
-    parser.add_argument("--queries", type=cli.positive_int, help="number of queries; None: all")
-    parser.add_argument("--gallery", type=cli.positive_int, help="number of gallery images; None: all")
+    parser.add_argument("--queries", type=cli.positive_int, help="number of queries (default: all)")
+    parser.add_argument("--gallery", type=cli.positive_int, help="number of gallery images (default: all)")
     parser.add_argument("--threads", type=cli.positive_int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=cli.positive_int, default=3, help="timed turns; the literal version has one")
     kinds = ["literal", "matrix product alone", "ours"]

@@ -12,7 +12,7 @@ from reid.runtime import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.OneLineParser(__doc__, prog="python -m reid.datasets")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.datasets")
     parser.add_argument("name", help=f"dataset: {', '.join(names())}")
     parser.add_argument("--root", default="data", help='folder that holds the datasets; for "folder", the images')
     parser.add_argument("--split", type=cli.natural_int, default=0, help="which draw of validation identities")

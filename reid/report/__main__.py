@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__, prog="python -m reid.report")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.report")
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
     parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model")
     parser.add_argument("--attack", required=True, metavar="FILE", help="attacker file")
@@ -30,7 +30,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
     cli.add_data_options(parser)
     cli.add_compute_options(parser, precision="fp32")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.height, args.width = cli.image_size(args.height, args.width)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:

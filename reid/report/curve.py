@@ -52,7 +52,7 @@ class Contender(NamedTuple):
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__, prog="python -m reid.report.curve")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.report.curve")
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
     parser.add_argument(
         "--model",
@@ -64,7 +64,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--adaptive, which stands for the worst of the re-learnt attackers",
     )
     parser.add_argument(
-        "--eps", nargs="+", type=level, default=[0, 2, 4, 6, 8], metavar="E", help="budgets per component, in 1/255"
+        "--eps",
+        nargs="+",
+        type=cli.grey_level_budget,
+        default=[level / 255 for level in (0, 2, 4, 6, 8)],
+        metavar="E",
+        help="budgets per component",
     )
     parser.add_argument("--steps", type=cli.positive_int, default=15, help="steps of PGD on each image")
     parser.add_argument("--out", type=Path, default=Path("curve.png"), metavar="PNG", help="the picture to write")
@@ -77,7 +82,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
     cli.add_data_options(parser)
     cli.add_compute_options(parser, precision="fp32")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.height, args.width = cli.image_size(args.height, args.width)
+    return args
 
 
 def contender(text: str) -> Contender:
@@ -88,14 +95,6 @@ def contender(text: str) -> Contender:
     return Contender(parts[0], Path(parts[1]), Path(parts[2]))
 
 
-def level(text: str) -> float:
-    """An argparse type: a budget in 1/255, at least 0 and at most 255."""
-    value = cli.natural_float(text)
-    if value > 255:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than 255, the range of images in 1/255")
-    return value
-
-
 def check_budgets(attackers: Sequence[Path], levels: Sequence[float]) -> None:
     """Raises UsageError for a budget of `levels` (in 1/255) beyond that with which an attacker file was learnt."""
     for path in attackers:
@@ -103,7 +102,8 @@ def check_budgets(attackers: Sequence[Path], levels: Sequence[float]) -> None:
         learnt = max(threat.eps_color, threat.eps_delta)
         if max(levels) / 255 > learnt + 1e-9:
             raise UsageError(
-                f"--eps {max(levels):g} is beyond what {path} was learnt with, {format_budget(learnt)} per component; "
+                f"--eps {format_budget(max(levels) / 255)} is beyond what {path} was learnt with, "
+                f"{format_budget(learnt)} per component; "
                 "learn it with a larger budget, or draw smaller ones"
             )
 
@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len({each.name for each in args.model}) < len(args.model):
         raise UsageError("two of --model have the same name; give each another")
     compute = resolve(args.device, args.precision)
-    levels, attackers = sorted(set(args.eps)), [each.attacker_file() for each in args.model]
+    levels, attackers = sorted({round(255 * eps, 4) for eps in args.eps}), [each.attacker_file() for each in args.model]
     check_budgets(attackers, levels)
     samples = test_samples(dataset := datasets.create(args.dataset, args.data, split=args.split))
     settings = {

@@ -1,34 +1,127 @@
-"""Command lines: options that are checked, errors that fit in one line, exit code 2 for what the user can mend."""
+"""Command lines: options that are checked, errors that fit in one line, exit code 2 for what the user can mend.
+
+Neither torch nor numpy is imported here, so that --help and a mistyped option answer at once.
+"""
 
 import argparse
+import difflib
 import logging
+import re
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 from reid.runtime import job
+from reid.runtime.budgets import format_budget, parse_budget
+from reid.runtime.registry import load_plugin
 
 # what may differ between a killed run and the one that goes on with it, whatever the script
-NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "cache", "device", "data", "checkpointing")
-
-
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """States defaults, and leaves the commands in a description as they are."""
+NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "cache", "device", "data", "checkpointing", "plugin", "debug")
+IMAGE_SIZE = (256, 128)  # height and width where neither the user nor a checkpoint says another
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, and whose help states every default."""
+    """An argument parser whose errors are one line, and whose help states every default.
 
-    def __init__(self, description: str | None, prog: str | None = None) -> None:
-        super().__init__(prog=prog, description=description, formatter_class=_Help)
+    The files of --plugin in `argv` (None: the command line) are run first, so that what they register is among the
+    choices. Either of - and _ is taken within the name of an option; abbreviations are not. Of several long names of
+    an option the help shows the first.
+    """
+
+    def __init__(self, description: str | None, argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+        for path in _early(argv).plugin:
+            load_plugin(path)
+        super().__init__(prog=prog, description=description, formatter_class=_Help, allow_abbrev=False)
+        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(/\d+)?$")  # budgets too
+        group = self.add_argument_group("every command")
+        group.add_argument(
+            "--plugin",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="run this Python file first, which registers a dataset, model family, attack or defence of yours",
+        )
+        group.add_argument("--debug", action="store_true", help="print where an error came from, not its line alone")
 
     def error(self, message: str) -> NoReturn:
-        _fail(f"{message}; see {self.prog} --help")
+        _fail(f"{message}{' See' if message.endswith('?') else '; see'} {self.prog} --help")
 
     def print_help(self, file: Any = None) -> None:
         if job.is_main():
             super().print_help(file)
+
+    def _parse_known_args(self, arg_strings: Iterable[str], *rest: Any, **more: Any) -> Any:
+        return super()._parse_known_args(self._spelt(arg_strings), *rest, **more)  # type: ignore[misc]
+
+    def _spelt(self, tokens: Iterable[str]) -> list[str]:
+        """The tokens of a command line with each option as it was declared; ends the program for an unknown one."""
+        declared = {_letters(option): option for option in self._option_string_actions}
+        spelt = list(tokens)
+        for place, token in enumerate(spelt):
+            name, equals, value = token.partition("=")
+            if name == "--":
+                break
+            if not name.startswith("-") or " " in name or name in self._option_string_actions:
+                continue
+            option = declared.get(_letters(name), name)
+            if name.startswith("--") and option in self._option_string_actions:
+                spelt[place] = option + equals + value
+            elif name.startswith("--") or option in self._option_string_actions:
+                near = difflib.get_close_matches(_letters(name), declared, n=1)
+                self.error(f"no option is called {name}" + _did_you_mean(declared[each] for each in near))
+        return spelt
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = list(map(str, action.choices))
+            hint = _did_you_mean(difflib.get_close_matches(str(value), choices, n=1))
+            raise argparse.ArgumentError(action, f"{str(value)!r} is none of {', '.join(choices)}{hint}")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """States defaults that the help text does not, and leaves the commands in a description as they are."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        short = [option for option in action.option_strings if not option.startswith("--")]
+        long = [option for option in action.option_strings if option.startswith("--")]
+        names = ", ".join(short + long[:1])
+        value = "" if action.nargs == 0 else self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{names} {value}".rstrip()
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or "", action.default
+        if action.required or default in (None, [], argparse.SUPPRESS) or isinstance(default, bool):
+            return text
+        if "default:" in text:
+            return text
+        values = default if isinstance(default, list | tuple) else [default]
+        write = format_budget if action.type in BUDGETS else str
+        shown = " ".join(map(write, values)).replace("%", "%%")
+        return f"{text} (default: {shown})"
+
+
+def _letters(option: str) -> str:
+    """What tells an option from others: its name without dashes, whichever of - and _ is in it."""
+    return option.lstrip("-").replace("-", "_")
+
+
+def _did_you_mean(near: Iterable[str]) -> str:
+    return "".join(f"; did you mean {each}?" for each in near)
+
+
+def _early(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options that matter before the others are known: `plugin`, a list of files, and `debug`."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--plugin", action="append", nargs="?", default=[])
+    parser.add_argument("--debug", action="store_true")
+    early = parser.parse_known_args(argv)[0]
+    early.plugin = [path for path in early.plugin if path]
+    return early
 
 
 def positive_int(text: str) -> int:
@@ -51,11 +144,6 @@ def natural_float(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 
 
-def grey_levels(text: str) -> float:
-    """An argparse type: a budget in 1/255, above 0 and at most 255."""
-    return _number(text, float, lambda value: 0 < value <= 255, "a number above 0 and at most 255, the range of images")
-
-
 def _number(text: str, kind: Callable, allowed: Callable[[float], bool], wanted: str) -> float:
     try:
         value = kind(text)
@@ -66,21 +154,55 @@ def _number(text: str, kind: Callable, allowed: Callable[[float], bool], wanted:
     return value
 
 
+def budget(text: str) -> float:
+    """An argparse type: a budget such as 8/255 or 0.03, as a number in [0, 1]."""
+    try:
+        return parse_budget(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def grey_level_budget(text: str) -> float:
+    """An argparse type: a budget, for which a number from 1 to 255 without /255 is grey levels: 8 is 8/255."""
+    try:
+        return float(text) / 255 if 1 <= float(text) <= 255 else budget(text)
+    except ValueError:
+        return budget(text)
+
+
+def positive_budget(text: str) -> float:
+    """An argparse type: as grey_level_budget, and above 0."""
+    if (value := grey_level_budget(text)) == 0:
+        raise argparse.ArgumentTypeError(f"budget {text} allows no change; write it as 8/255 or 0.03")
+    return value
+
+
+BUDGETS = (budget, grey_level_budget, positive_budget)
+
+
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Where images come from and in which shape."""
+    """Where images come from and in which shape; --height and --width are None where `image_size` is to decide."""
     group = parser.add_argument_group("data")
     group.add_argument("--data", default="data", metavar="DIR", help="folder that holds the datasets")
     group.add_argument("--split", type=natural_int, default=0, help="which draw of validation identities")
-    group.add_argument("--height", type=positive_int, default=256, help="image height")
-    group.add_argument("--width", type=positive_int, default=128, help="image width")
+    for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
+        group.add_argument(
+            f"--{side}", type=positive_int, help=f"image {side} (default: the checkpoint's own, else {pixels})"
+        )
     group.add_argument("--workers", type=positive_int, default=2, help="threads that decode images")
     group.add_argument(
         "--cache",
         choices=("ram", "disk", "none"),
         default="ram",
-        help="decoded images: ram keeps up to 4 GiB of each set; disk keeps all in a file beside the images, for all "
+        help="decoded images: ram keeps up to 4 GiB of each set; disk keeps all in a file next to the images, for all "
         "processes; none decodes at each use",
     )
+
+
+def image_size(height: int | None, width: int | None, own: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Height and width of images: those of --height and --width, else a checkpoint's own, else IMAGE_SIZE."""
+    usual = own or IMAGE_SIZE
+    return height or usual[0], width or usual[1]
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
@@ -105,8 +227,8 @@ def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_in
     parser.add_argument(
         "--num-instances", type=positive_int, default=num_instances, help="K: images per identity in a batch"
     )
-    parser.add_argument("--epochs", type=positive_int, default=epochs, help="epochs")
-    parser.add_argument("--iters-per-epoch", type=positive_int, help="steps per epoch; None: images / batch size")
+    parser.add_argument("--epochs", "--epoch", type=positive_int, default=epochs, help="epochs")
+    parser.add_argument("--iters-per-epoch", type=positive_int, help="steps per epoch (default: images / batch size)")
     parser.add_argument("--weight-decay", type=natural_float, default=5e-4, help="weight decay")
     parser.add_argument("--margin", type=natural_float, default=margin, help="margin of the hard triplet loss")
     parser.add_argument("--eval-every", type=positive_int, default=5, help="epochs between validations")
@@ -118,7 +240,7 @@ def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_in
     parser.add_argument(
         "--checkpointing",
         action="store_true",
-        help="compute activations again instead of keeping them: slower, in less memory; the same but for rounding",
+        help="compute activations again instead of keeping them: slower, in less memory, to the same result",
     )
 
 
@@ -127,21 +249,22 @@ def add_resume_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume-from",
         metavar="PATH",
-        help="go on from this state: 'auto' (that of the same command if there is one), a folder, or a state.pth",
+        help="go on from this state: a folder, a state.pth, or 'auto', the state that a killed run of the same command "
+        "left, if there is one (default: start at the first epoch)",
     )
 
 
-def settings(args: argparse.Namespace, ignore: Sequence[str] = ()) -> dict[str, str]:
+def settings(options: Mapping[str, Any], ignore: Sequence[str] = ()) -> dict[str, str]:
     """What determines a run's result: all options but NOT_SETTINGS and `ignore`, as text, to compare on resume."""
     ignored = (*NOT_SETTINGS, *ignore)
-    return {name: str(value) for name, value in sorted(vars(args).items()) if name not in ignored}
+    return {name: str(value) for name, value in sorted(options.items()) if name not in ignored}
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a script's `main(argv)`, with the other processes of torchrun if it started several.
 
     Leaves with 0; 2 and one line, whichever process met it, for what the user can mend; 1 and one line if a process
-    was lost; 130 if interrupted.
+    was lost; 130 if interrupted. With --debug a traceback comes before the line.
     """
     try:
         job.start()
@@ -149,28 +272,33 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
         main(argv)
         job.stop()
-    except ReidError as error:
-        _fail(str(error))
-    except OSError as error:
-        where = error.filename or "a file"
-        _fail(f"{where}: {error.strerror or error}; check the path, its permissions and the space left")
-    except job.Lost as error:
-        _lost(error)
     except KeyboardInterrupt:
         job.report("interrupted; a run that knows --resume-from goes on with --resume-from auto")
         sys.exit(130)
-    except RuntimeError as error:
-        if job.is_loss(error):
-            _lost(error)
-        if "out of memory" not in str(error):
+    except (ReidError, OSError, RuntimeError, job.Lost) as error:
+        lost = isinstance(error, job.Lost) or (isinstance(error, RuntimeError) and job.is_loss(error))
+        if isinstance(error, RuntimeError) and not lost and "out of memory" not in str(error):
             raise
-        _fail("the device is out of memory; lower --batch_size, --height or --width, or use --device cpu")
+        if _early(argv).debug:
+            traceback.print_exc()
+        if lost:
+            job.report_lost(error)
+            sys.exit(1)
+        _fail(_one_line(error))
     sys.exit(0)
 
 
-def _lost(error: BaseException) -> NoReturn:
-    job.report_lost(error)
-    sys.exit(1)
+def _one_line(error: BaseException) -> str:
+    """What is wrong and how to mend it; of an error of the system that names no file, where it happened."""
+    if isinstance(error, RuntimeError):
+        return "the device is out of memory; lower --batch_size, --height or --width, or use --device cpu"
+    if not isinstance(error, OSError):
+        return str(error)
+    words = error.strerror or str(error) or type(error).__name__
+    if error.filename:
+        return f"{error.filename}: {words}; check the path, its permissions and the space left"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{words}, in {place.name} ({Path(place.filename).name}, line {place.lineno}); --debug shows the whole way"
 
 
 def _fail(message: str) -> NoReturn:

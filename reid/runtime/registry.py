@@ -7,6 +7,7 @@ when it is asked for, so that listing the names costs nothing.
 import difflib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -59,17 +60,21 @@ class Registry(Generic[T]):
 
 
 def load_plugin(path: str | Path) -> None:
-    """Run a user's Python file, which registers what is in it. Raises UsageError where it cannot be run."""
+    """Run a user's Python file, once, which registers what is in it. Raises UsageError where it cannot be run."""
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"--plugin {path}: no such file; give a Python file that registers what is in it")
-    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}", path)
+    name = str(path.resolve())
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"--plugin {path} is not a Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except UsageError:
-        raise
     except Exception as error:  # whatever a user's file raises
+        del sys.modules[name]
+        if isinstance(error, UsageError):
+            raise
         raise UsageError(f"--plugin {path} failed: {type(error).__name__}: {error}; mend the file") from error

@@ -15,17 +15,17 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.OneLineParser(__doc__, prog="python -m reid.synthperson")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.synthperson")
     parser.add_argument("name", choices=DEFAULTS, help="which dataset")
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of datasets; writes ROOT/NAME/raw")
-    parser.add_argument("--ids", type=cli.positive_int, help=f"training identities; None: {_default('ids')}")
-    parser.add_argument("--test-ids", type=cli.positive_int, help=f"test identities; None: {_default('test_ids')}")
-    parser.add_argument("--cams", type=cli.positive_int, help=f"cameras; None: {_default('cams')}")
-    parser.add_argument("--per-cam", type=cli.positive_int, help=f"images per camera; None: {_default('per_cam')}")
+    parser.add_argument("--ids", type=cli.positive_int, help=f"training identities (default: {_default('ids')})")
+    parser.add_argument("--test-ids", type=cli.positive_int, help=f"test identities (default: {_default('test_ids')})")
+    parser.add_argument("--cams", type=cli.positive_int, help=f"cameras (default: {_default('cams')})")
+    parser.add_argument("--per-cam", type=cli.positive_int, help=f"images per camera (default: {_default('per_cam')})")
     parser.add_argument("--height", type=cli.positive_int, default=128, help="image height")
     parser.add_argument("--width", type=cli.positive_int, default=64, help="image width")
     parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed of every image")
-    parser.add_argument("--workers", type=cli.positive_int, help="processes; None: one per core")
+    parser.add_argument("--workers", type=cli.positive_int, help="processes (default: one per core)")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet there instead of the dataset")
     args = parser.parse_args(argv)
     if args.sheet is not None:

@@ -235,7 +235,7 @@ class TestOptions:
 
     @pytest.mark.parametrize(("noise_type", "levels"), [(0, 2), (1, 6), (2, 0.5)])
     def test_the_online_attacker_is_of_its_type_and_within_the_largest_budget(self, noise_type, levels, defend):
-        logs = defend("--attacker", "online", "--noise_type", str(noise_type), "--max-eps", str(levels))
+        logs = defend("--attacker", "online", "--noise_type", str(noise_type), "--max-eps", f"{levels}/255")
         held = read_torch(logs / "state.pth")["attacker"]["noise"]
         eps = levels / 255
         noise = attacks.create(noise_type, eps, eps, 32, 16)

@@ -252,5 +252,5 @@ def test_going_on_with_other_settings_is_refused(attack_options, online_options,
     with pytest.raises(UsageError, match=r"start_sha256"):
         metaDefense.main([*options, "--resume_reid", str(defended / "model_best.pth")])
     metaAttack.main([*attack_options, "--noise_resume", str(tmp_path)])
-    with pytest.raises(UsageError, match=r"lp: 8\.0 there, 4\.0 now"):
+    with pytest.raises(UsageError, match=r"lp: 8/255 there, 4/255 now"):
         metaAttack.main([*attack_options, "--lp", "4", "--noise_resume", str(tmp_path), "--resume-from", "auto"])

