@@ -54,7 +54,7 @@ class OneLineParser(argparse.ArgumentParser):
             super().print_help(file)
 
     def _parse_known_args(self, arg_strings: Iterable[str], *rest: Any, **more: Any) -> Any:
-        return super()._parse_known_args(self._spelt(arg_strings), *rest, **more)  # type: ignore[misc]
+        return super()._parse_known_args(self._spelt(arg_strings), *rest, **more)
 
     def _spelt(self, tokens: Iterable[str]) -> list[str]:
         """The tokens of a command line with each option as it was declared; ends the program for an unknown one."""
