@@ -1,38 +1,36 @@
-"""Datasets: what is on disk as lists of samples. `create(name, root)` loads one, `names()` lists them."""
+"""Datasets: what is on disk as lists of samples. `create(name, root)` loads one, `names()` lists them.
+
+A dataset is a Loader in a file of its own, and a line in the table here; a user's own registers itself in DATASETS.
+"""
 
 from pathlib import Path
 
 from reid.datasets.base import Count, Dataset, Release, Sample, labels
-from reid.datasets.dukemtmc import DukeMTMC
-from reid.datasets.folder import OwnFolder
 from reid.datasets.loader import Loader, normalise
-from reid.datasets.market1501 import Market1501
-from reid.datasets.msmt17 import MSMT17
-from reid.datasets.personx import PersonX
-from reid.datasets.randperson import RandPerson
-from reid.datasets.synth import Synth
-from reid.datasets.unrealperson import UnrealPerson
-from reid.errors import UsageError
+from reid.runtime.registry import Registry
 
-_LOADERS: tuple[Loader, ...] = (
-    Market1501(),
-    DukeMTMC(),
-    MSMT17(),
-    PersonX(),
-    UnrealPerson(),
-    RandPerson(),
-    Synth("synth-a"),
-    Synth("synth-b"),
-    Synth("synth-virtual"),
-    OwnFolder(),
+__all__ = ["DATASETS", "Count", "Dataset", "Loader", "Release", "Sample", "create", "labels", "names"]
+
+DATASETS: Registry[type[Loader]] = Registry(
+    "dataset",
+    {
+        "market1501": ("reid.datasets.market1501:Market1501", "Market-1501: six cameras, 1,501 people"),
+        "dukemtmc": ("reid.datasets.dukemtmc:DukeMTMC", "DukeMTMC-reID: eight cameras; withdrawn by its authors"),
+        "msmt17": ("reid.datasets.msmt17:MSMT17", "MSMT17: fifteen cameras, 4,101 people"),
+        "personx": ("reid.datasets.personx:PersonX", "PersonX: virtual, 1,266 people from 36 sides"),
+        "unrealperson": ("reid.datasets.unrealperson:UnrealPerson", "UnrealPerson: virtual, to train on only"),
+        "randperson": ("reid.datasets.randperson:RandPerson", "RandPerson: virtual, to train on only"),
+        "synth-a": ("reid.datasets.synth:Synth", "people drawn by this project, in place of a real dataset"),
+        "synth-b": ("reid.datasets.synth:Synth", "the same in another place, with other cameras"),
+        "synth-virtual": ("reid.datasets.synth:Synth", "the same as a virtual dataset"),
+        "folder": ("reid.datasets.folder:OwnFolder", "your own images"),
+    },
 )
-
-__all__ = ["Count", "Dataset", "Release", "Sample", "create", "labels", "names"]
 
 
 def names() -> list[str]:
     """The names that `create` takes; spellings such as Market-1501 or DukeMTMC-reID work too."""
-    return [loader.name for loader in _LOADERS]
+    return list(DATASETS)
 
 
 def create(name: str, root: str | Path = "data", split: int = 0) -> Dataset:
@@ -46,7 +44,8 @@ def create(name: str, root: str | Path = "data", split: int = 0) -> Dataset:
 
 def find_loader(name: str) -> Loader:
     """The loader of a dataset by any of its spellings. Raises UsageError that lists the names."""
-    for loader in _LOADERS:
+    for known in DATASETS:
+        loader = DATASETS[known](known)
         if normalise(name) in loader.spellings():
             return loader
-    raise UsageError(f"no dataset is called {name!r}; choose one of {', '.join(names())}")
+    return DATASETS[name](name)  # raises

@@ -14,7 +14,6 @@ class DukeMTMC(MarketStyle):
     the gallery. Identity numbers reach 7,140 with gaps and are kept as they are.
     """
 
-    name = "dukemtmc"
     aliases = ("duke", "DukeMTMC-reID")
     archive = "DukeMTMC-reID.zip"
     note = "DukeMTMC-reID was withdrawn by its authors in 2019; use it only to compare with older results"

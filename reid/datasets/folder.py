@@ -26,7 +26,6 @@ class OwnFolder(Loader):
     checked once, or counted.
     """
 
-    name = "folder"
     releases = (Release("own images"),)
 
     def load(self, root: str | Path, split: int = 0) -> Dataset:

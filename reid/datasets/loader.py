@@ -27,14 +27,19 @@ def normalise(name: str) -> str:
 
 
 class Loader:
-    """Base of the datasets. A subclass names the dataset and its releases, and says how files become records."""
+    """Base of the datasets. A subclass names the releases of one, and says how files become records.
 
-    name: str
+    `name` is the one in DATASETS, and that of the folder; `aliases` are others under which the dataset circulates.
+    """
+
     aliases: tuple[str, ...] = ()
     archive: str = ""
     releases: tuple[Release, ...]
     train_only = False
     note = ""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def load(self, root: str | Path, split: int = 0) -> Dataset:
         """The dataset below `root`, converted first if that has not happened. Raises DatasetError."""

@@ -13,7 +13,6 @@ class Market1501(MarketStyle):
     The folders gt_bbox, gt_query and images (500,000 extra distractors) are not used.
     """
 
-    name = "market1501"
     aliases = ("market", "Market-1501-v15.09.15")
     archive = "Market-1501-v15.09.15.zip"
     releases = (

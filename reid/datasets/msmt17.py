@@ -34,7 +34,6 @@ class MSMT17(MarketStyle):
     data by 1,041.
     """
 
-    name = "msmt17"
     aliases = ("msmt", "MSMT17_V1", "MSMT17_V2")
     archive = "MSMT17_V1.tar.gz or MSMT17_V2.zip"
     releases = (

@@ -24,7 +24,6 @@ class PersonX(MarketStyle):
     are in the gallery too, where the same-camera rule removes them.
     """
 
-    name = "personx"
     aliases = ("personX456", "PersonX_v1")
     archive = "personX456.zip"
     releases = (

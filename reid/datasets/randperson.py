@@ -24,7 +24,6 @@ class RandPerson(Loader):
     `000000_c00_s00_f000264.jpg`. Cameras count within a scene; camid counts through all scenes.
     """
 
-    name = "randperson"
     aliases = ("randperson_subset",)
     archive = "the RandPerson subset archive"
     train_only = True

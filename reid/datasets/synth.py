@@ -15,8 +15,5 @@ class Synth(MarketStyle):
 
     releases = (Release("synthperson", MARKET_FOLDERS),)
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
     def remedy(self, root: Path) -> str:
         return f"make it with: python -m reid.synthperson {self.name} --root {root}"

@@ -30,7 +30,6 @@ class UnrealPerson(Loader):
     images are taken instead.
     """
 
-    name = "unrealperson"
     aliases = ("unreal",)
     archive = "the archives unreal_vX.Y.tar"
     train_only = True

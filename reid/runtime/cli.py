@@ -8,6 +8,7 @@ import difflib
 import logging
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -92,6 +93,9 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         names = ", ".join(short + long[:1])
         value = "" if action.nargs == 0 else self._format_args(action, self._get_default_metavar_for_optional(action))
         return f"{names} {value}".rstrip()
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)  # names stay whole
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default

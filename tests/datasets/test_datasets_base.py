@@ -113,7 +113,7 @@ def test_names():
 
 
 def test_an_unknown_name_lists_the_choices(tmp_path):
-    with pytest.raises(UsageError, match=r"'cuhk03'; choose one of market1501, dukemtmc.*, folder"):
+    with pytest.raises(UsageError, match=r"'cuhk03'; known: market1501, dukemtmc.*, folder"):
         datasets.create("cuhk03", tmp_path)
 
 
