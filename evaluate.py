@@ -33,7 +33,7 @@ from reid.evaluation.suite import CLEAN, Attacker, Suite, control_attackers
 from reid.models import Victim
 from reid.report.table import table
 from reid.runtime import cli, distributed
-from reid.runtime.device import Compute, resolve
+from reid.runtime.device import Compute, resolve, set_up
 from reid.runtime.files import sha256
 
 logger = logging.getLogger("evaluate")
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     if args.rerank and args.dist_metric != "euclidean":
         raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
-    compute = resolve(args.device, args.precision)
+    compute = set_up(resolve(args.device, args.precision))
     victim = models.load_victim(args.resume, args.arch, (args.height, args.width)).to(compute.device)
     attackers = [Attacker(CLEAN), *given_attackers(args)]
     controls = controls_for(attackers, args)

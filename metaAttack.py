@@ -23,7 +23,7 @@ from reid.loading import ImageStore, PKSampler
 from reid.models import Victim
 from reid.runtime import cli
 from reid.runtime.budgets import format_budget
-from reid.runtime.device import Compute, resolve
+from reid.runtime.device import Compute, resolve, set_up
 from reid.runtime.files import sha256
 from reid.runtime.snapshot import Run
 
@@ -78,7 +78,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
-    compute = resolve(args.device, args.precision)
+    compute = set_up(resolve(args.device, args.precision))
     size = (args.height, args.width)
     victim = models.load_victim(args.resume, args.arch, size).to(compute.device)
     source = datasets.create(args.source, args.data, split=args.split)

@@ -26,7 +26,7 @@ from reid.models.layout import layout_of
 from reid.models.network import ReidModel
 from reid.runtime import cli, distributed
 from reid.runtime.budgets import format_budget
-from reid.runtime.device import Compute, resolve
+from reid.runtime.device import Compute, resolve, set_up
 from reid.runtime.files import sha256
 from reid.runtime.snapshot import Run
 from reid.training import DEFENSES, INNER_ORDERS, LOSSES, Look, Recipe, Selection, Trainer, TrainingSet
@@ -117,7 +117,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
-    compute = resolve(args.device, args.precision)
+    compute = set_up(resolve(args.device, args.precision))
     dataset = datasets.create(args.source, args.data, split=args.split)
     source = TrainingSet.of(dataset, args, 2 * args.seed)
     model = starting_model(args, source.num_classes).to(compute.device)

@@ -39,7 +39,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
-    compute = device.resolve(args.device, args.precision)
+    compute = device.set_up(device.resolve(args.device, args.precision))
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     logger.info("%s", dataset.summary())
     source = TrainingSet.of(dataset, args, args.seed)

@@ -23,7 +23,7 @@ from reid.attacks import MISGD
 from reid.attacks.meta import Batch, meta_step
 from reid.attacks.perturbations import Perturbation
 from reid.runtime import cli
-from reid.runtime.device import resolve
+from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
 
 LR = 0.8 / 255
@@ -82,7 +82,7 @@ def literal_objective(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
 
 
 def ours(args: argparse.Namespace, precision: str) -> measure.Step:
-    compute = resolve(args.device, precision)
+    compute = set_up(resolve(args.device, precision))
     victim = models.as_victim(models.create(args.arch, 751, seed=0)).to(args.device)
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     optimizer = MISGD(noise.step_groups(), lr=LR)

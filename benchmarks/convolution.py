@@ -57,7 +57,7 @@ KINDS = {"literal": library, "ours": ours}
 
 
 def setup(args: argparse.Namespace, kind: str) -> measure.Step:
-    device.resolve(args.device)
+    device.set_up(device.resolve(args.device))
     given = layers(args)
     return lambda: [KINDS[kind](args.of, *layer) for layer in given]
 

@@ -14,7 +14,7 @@ from reid.errors import UsageError
 from reid.evaluation.protocol import Protocol, test_samples
 from reid.report.pictures import attack_picture
 from reid.runtime import cli
-from reid.runtime.device import resolve
+from reid.runtime.device import resolve, set_up
 from reid.runtime.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     if args.out.suffix.lower() != ".png":
         raise UsageError(f"--out {args.out} must end in .png")
-    compute = resolve(args.device, args.precision)
+    compute = set_up(resolve(args.device, args.precision))
     victim = models.load_victim(args.resume, size=(args.height, args.width)).to(compute.device)
     noise = attacks.load(args.attack).to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)

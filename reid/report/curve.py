@@ -26,7 +26,7 @@ from reid.errors import UsageError
 from reid.evaluation.adaptive import worst_relearnt
 from reid.evaluation.protocol import Protocol, fingerprint, test_samples
 from reid.runtime import cli
-from reid.runtime.device import resolve
+from reid.runtime.device import resolve, set_up
 from reid.runtime.files import sha256, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"--out {args.out} must end in .png")
     if len({each.name for each in args.model}) < len(args.model):
         raise UsageError("two of --model have the same name; give each another")
-    compute = resolve(args.device, args.precision)
+    compute = set_up(resolve(args.device, args.precision))
     levels, attackers = sorted({round(255 * eps, 4) for eps in args.eps}), [each.attacker_file() for each in args.model]
     check_budgets(attackers, levels)
     samples = test_samples(dataset := datasets.create(args.dataset, args.data, split=args.split))
