@@ -51,7 +51,7 @@ def run_epochs(
         for number in range(start, epochs):
             began = time.perf_counter()
             values = epoch(number, log)
-            log.epoch(number, **values, seconds=time.perf_counter() - began)
+            distributed.from_main(partial(log.epoch, number, **values, seconds=time.perf_counter() - began))
             distributed.from_main(partial(run.save, number + 1, **state()))
             _can_resume(run.logs_dir / STATE_FILE, number + 1)
 

@@ -162,6 +162,7 @@ class TestWhenItCannotBeMade:
     def test_what_a_killed_process_left_goes_away(self, samples, path):
         part = path.with_name(f".{path.name}.12345678.part")
         part.write_bytes(b"half")
+        os.utime(part, (0, 0))
         path.unlink()
         opened(samples)
         assert not part.exists()
