@@ -145,7 +145,7 @@ def starting_model(args: argparse.Namespace, num_classes: int) -> ReidModel:
         raise UsageError(f"{path} is a {found}, not a {arch}; use -a {found}, or leave -a out")
     model = models.create(arch, num_classes, seed=args.seed)
     models.load_checkpoint(model, path)
-    model.checkpointing = args.checkpointing
+    model.recompute_activations = args.checkpointing
     return model
 
 

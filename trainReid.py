@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     iterations = args.iters_per_epoch or max(1, len(source.samples) // args.batch_size)
     recipe = Recipe(args.epochs, iterations, args.lr, args.weight_decay, args.margin)
     model = models.create(args.arch, source.num_classes, args.pretrained, seed=args.seed)
-    model.checkpointing = args.checkpointing
+    model.recompute_activations = args.checkpointing
     settings = cli.settings(args) | {"precision": compute.precision}
     validate = None
     if not args.combine_trainval:

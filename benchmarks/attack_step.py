@@ -46,7 +46,6 @@ def literal(args: argparse.Namespace) -> measure.Step:
             clean = model(x)[0]
         return literal_objective(clean, model(perturb(x))[0], pids)
 
-    @measure.torchs_operators()
     def step() -> None:
         model.zero_grad()
         project(noise)

@@ -22,6 +22,7 @@ from reid.runtime.device import resolve
 from reid.runtime.seeds import generator
 from reid.training.adversaries import Pool
 from reid.training.batches import Batch, with_perturbed_half
+from reid.training.batchnorm import differentiate_twice
 from reid.training.gradients import INNER_ORDERS, Inner, step_gradients
 from reid.training.losses import hard_triplet
 from reid.training.network import TrainedNetwork, Weights
@@ -52,7 +53,6 @@ def literal(args: argparse.Namespace) -> measure.Step:
         features, logits = functional_call(network, weights, (images, batch.virtual))
         return hard_triplet(features, batch.labels)[0] + cross_entropy(logits, batch.labels)
 
-    @measure.torchs_operators()
     def step() -> None:
         network.zero_grad()
         weights = network.weights()
@@ -73,12 +73,14 @@ def literal(args: argparse.Namespace) -> measure.Step:
 def ours(args: argparse.Namespace, kind: str, precision: str = "fp32") -> measure.Step:
     compute = resolve(args.device, precision)
     model = models.create(args.arch, 751, seed=0)
-    model.checkpointing = "checkpointing" in kind
+    model.recompute_activations = "checkpointing" in kind
     network = TrainedNetwork(model, num_virtual=410).to(args.device).to(memory_format=torch.channels_last)
     recipe = Recipe(85, 100, LR, margin=0.5, schedule="late", new_layers=3)
     source, virtual = batches(args)
     weights = network.weights()
     order = next((order for order in INNER_ORDERS if f"{order} order" in kind), None)
+    if order == "second":
+        differentiate_twice(network)
 
     def loss_of(weights: Weights, batch: Batch) -> torch.Tensor:
         with compute.autocast():

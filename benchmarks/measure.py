@@ -15,8 +15,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
@@ -26,7 +25,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from reid.errors import UsageError
-from reid.models import network
 from reid.runtime import cli
 from reid.runtime.device import resolve
 
@@ -122,22 +120,11 @@ def lines(
 def counted(step: Step) -> float:
     """The floating-point operations of the products and convolutions in a step, a multiply-add counted as two.
 
-    Networks run with torch's operators: the counter knows them all, and counts products with padding too.
+    Products with padding are counted too.
     """
-    with torchs_operators(), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         step()
     return float(counter.get_total_flops())
-
-
-@contextlib.contextmanager
-def torchs_operators() -> Iterator[None]:
-    """Inside, networks run without the faster operators: for literal kinds, and to count what any version computes."""
-    fast = network.FastOperators
-    network.FastOperators = nullcontext  # type: ignore[misc, assignment]
-    try:
-        yield
-    finally:
-        network.FastOperators = fast  # type: ignore[misc]
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:

@@ -32,6 +32,7 @@ from reid.attacks.optimiser import MISGD
 from reid.models.victim import Victim
 from reid.runtime import cli
 from reid.training.batches import Batch
+from reid.training.batchnorm import differentiate_twice
 from reid.training.gradients import Inner, step_gradients
 from reid.training.network import TrainedNetwork, Weights
 from reid.training.recipe import Recipe
@@ -73,7 +74,7 @@ def victim() -> Victim:
 
 def trained(checkpointing: bool) -> TrainedNetwork:
     model = models.create("resnet50", IDENTITIES, seed=0)
-    model.checkpointing = checkpointing
+    model.recompute_activations = checkpointing
     return TrainedNetwork(model, num_virtual=IDENTITIES).to(memory_format=torch.channels_last)
 
 
@@ -94,6 +95,8 @@ def defend(both: bool, order: str | None, network: TrainedNetwork, autocast: Aut
     """One step of metaDefense.py, with the perturbed half, to the end of Adam's."""
     recipe = Recipe(85, 100, 2e-4, margin=0.5, schedule="late", new_layers=3)
     optimizer = torch.optim.Adam(network.groups(recipe.lr, recipe.new_layers), weight_decay=recipe.weight_decay)
+    if order == "second":
+        differentiate_twice(network)
     weights = network.weights()
     inner = None if order is None else Inner(dict.fromkeys(weights, recipe.lr), recipe.weight_decay, order)
     labels = torch.arange(batch_size) // INSTANCES

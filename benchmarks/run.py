@@ -27,11 +27,6 @@ logger = logging.getLogger("benchmarks")
 SUBJECTS: Mapping[str, Sequence[str]] = {
     "attack_step": ["--batch_size 16", "--batch_size 64"],
     "defense_step": ["", "--arch resnet10 --height 80 --width 40 --batch_size 32"],
-    "convolution": [
-        f"--of {of} {size}".strip()
-        for size in ("--arch resnet18 --height 80 --width 40 --batch_size 64", "")
-        for of in ("output", "weight", "input")
-    ],
     "memory_plan": [""],
     "colour": ["--backward table", "--backward none", "--backward both", "--backward table --threads 1"],
     "ranking": [

@@ -4,6 +4,7 @@ import copy
 from itertools import pairwise
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from reid.models.network import ReidModel
@@ -18,7 +19,7 @@ def folded(model: ReidModel) -> ReidModel:
     model = copy.deepcopy(model).eval()
     for parent in list(model.base.modules()):
         for (first, convolution), (second, norm) in pairwise(list(parent.named_children())):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, _BatchNorm):
                 setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
                 setattr(parent, second, nn.Identity())
     return model

@@ -3,7 +3,6 @@
 import difflib
 import logging
 import pickle
-from contextlib import nullcontext
 from http.client import HTTPException
 
 import torch
@@ -12,8 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from reid.errors import UsageError
-from reid.models.checkpointing import checkpointed
-from reid.models.operators import FastOperators
+from reid.models.recompute import recomputed
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +51,14 @@ class ReidModel(nn.Module):
     state dict has the keys of the released models. resMeta, the released defended model, is the resnet50
     without the ReLU of the stem, without the unused `base.fc`, and with another name for the head.
 
-    `checkpointing` trades time for memory: the blocks' activations are computed again instead of kept.
+    `recompute_activations` trades time for memory: the blocks' activations are computed again instead of kept.
     """
 
     def __init__(self, arch: str, num_classes: int) -> None:
         super().__init__()
         res_meta = arch == RES_META
         self.arch, self.num_classes, self.stem_relu = arch, num_classes, not res_meta
-        self.checkpointing = False
+        self.recompute_activations = False
         self.normalise = Normalise()
         self.base = ResNet(*BODIES["resnet50" if res_meta else arch])
         self.feature_dim: int = self.base.fc.in_features
@@ -87,9 +85,9 @@ class ReidModel(nn.Module):
         """Features (N, feature_dim) alone."""
         base, x = self.base, self.normalise(images)
         stem = nn.Sequential(base.conv1, base.bn1, *([base.relu] if self.stem_relu else []), base.maxpool)
-        with FastOperators() if images.device.type == "cpu" else nullcontext():
-            for block in (stem, *base.layer1, *base.layer2, *base.layer3, *base.layer4):
-                x = checkpointed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
+        again = self.recompute_activations and torch.is_grad_enabled()
+        for block in (stem, *base.layer1, *base.layer2, *base.layer3, *base.layer4):
+            x = recomputed(block, x) if again else block(x)
         return x.float().mean(dim=(2, 3))  # float32 from here on, whatever autocast chose for the convolutions
 
     def embedding(self, features: Tensor) -> Tensor:

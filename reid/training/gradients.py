@@ -1,14 +1,12 @@
 """The gradient of a defence step: on the source set, and on the virtual set with or without a look ahead."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from reid.errors import UsageError
-from reid.models.operators import FastOperators
 from reid.runtime import distributed
 from reid.training.batches import Batch
 from reid.training.inner import adam_pullback, adam_step
@@ -56,8 +54,7 @@ def step_gradients(
     they get the whole gradient of the weights, and each that of its own images.
     """
     second = inner is not None and inner.order == "second" and virtual is not None
-    with FastOperators(second=True) if second else nullcontext():
-        loss_tr = loss_of(weights, source)
+    loss_tr = loss_of(weights, source)
     g_tr, on_source = _gradients(loss_tr, weights, source, create_graph=second)
     total = _of_all({name: gradient.detach() for name, gradient in g_tr.items()})
     if virtual is None:

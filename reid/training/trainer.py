@@ -23,6 +23,7 @@ from reid.runtime.seeds import generator, seed_everything
 from reid.runtime.snapshot import STATE_FILE, Run
 from reid.training.adversaries import Attacker
 from reid.training.batches import Batch, TrainingSet, with_perturbed_half
+from reid.training.batchnorm import differentiate_twice
 from reid.training.gradients import Inner, step_gradients
 from reid.training.keeper import Keeper
 from reid.training.network import TrainedNetwork, Weights, is_backbone
@@ -87,6 +88,8 @@ class Trainer:
                 "perturbed; take an even --num-instances"
             )
         synchronise(self.network, here)
+        if look is not None and look.order == "second":
+            differentiate_twice(self.network)
         self.optimizer = torch.optim.Adam(
             self.network.groups(recipe.lr, recipe.new_layers), weight_decay=recipe.weight_decay
         )

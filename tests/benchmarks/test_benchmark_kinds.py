@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import colour, convolution, measure
+from benchmarks import colour, measure
 from benchmarks.memory_plan import LiveBytes
 from reid import models
 from reid.attacks.perturbations import ColorLUT
@@ -40,29 +40,6 @@ def test_live_bytes_are_those_of_storages_until_they_are_freed():
         assert (held.live, held.peak) == (0, 800)
 
 
-@pytest.mark.parametrize("of", convolution.PASSES)
-def test_the_convolutions_that_are_compared_are_the_same(of):
-    random = torch.Generator().manual_seed(0)
-    dy, x = torch.randn(2, 4, 128, 3, 2, generator=random)
-    given = dy, x, torch.randn(128, 128, 3, 3, generator=random), ((1, 1), (1, 1), (1, 1), False, [0, 0], 1)
-    expected, found = (job(of, *given) for job in convolution.KINDS.values())
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
-
-
-def test_the_floor_of_a_convolution_leaves_the_padding_out():
-    x, weight = torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 3, 3)
-    how = ((1, 1), (1, 1), (1, 1), False, [0, 0], 1)
-    assert convolution.arithmetic(torch.zeros(1, 1, 3, 2), x, weight, how) == 2 * 28
-
-
-def test_a_literal_network_runs_with_torchs_operators():
-    model = models.create("resnet10", 4, seed=0)
-    images = torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
-    with measure.torchs_operators():
-        assert convolutions_of(model, images) == {"ConvolutionBackward0"}
-    assert convolutions_of(model, images) == {"_ConvolutionBackward"}
-
-
 def test_the_arithmetic_of_a_network_is_counted_whole():
     """Forward and backward of a convolution, the gradient of its input left out, and of a linear layer."""
     model = models.create("resnet10", 4, seed=0)
@@ -70,14 +47,3 @@ def test_the_arithmetic_of_a_network_is_counted_whole():
     once = measure.counted(lambda: model(images))
     stem = 2 * 2 * 32 * 16 * 64 * 3 * 49
     assert measure.counted(lambda: model(images)[1].sum().backward()) == 3 * once - stem
-
-
-def convolutions_of(model, images):
-    """Names of what differentiates the convolutions of the network."""
-    names, left = set(), [model(images)[1].grad_fn]
-    while left:
-        node = left.pop()
-        if node is not None:
-            names |= {type(node).__name__} if "Convolution" in type(node).__name__ else set()
-            left += [step for step, _ in node.next_functions]
-    return names

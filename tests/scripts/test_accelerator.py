@@ -14,7 +14,6 @@ import trainReid
 from reid import attacks
 from reid.evaluation import ranking
 from reid.evaluation.results import read_results
-from reid.models import convolution
 from reid.runtime import device as devices
 
 
@@ -22,11 +21,10 @@ from reid.runtime import device as devices
 def on_both(monkeypatch, tmp_path):
     """`on_both(main, options, folder option)`: the folders of a run on the CPU and of one on DEVICE.
 
-    Convolutions on the CPU are the library's, and one thread ranks: so attackers and scores are equal to the last bit.
+    One thread ranks, so attackers and scores are equal to the last bit.
     What is trained is not: gradients are added up in another order there, and Adam makes much of little.
     """
     monkeypatch.setattr(devices, "DEVICE_TYPES", (*devices.DEVICE_TYPES, DEVICE.type))
-    monkeypatch.setattr(convolution, "_own", lambda *_: False)
     monkeypatch.setattr(ranking, "in_threads", lambda: nullcontext(map))
 
     def run(main, options, folder_option):

@@ -4,11 +4,11 @@ import io
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reid import UsageError, attacks
 from reid.attacks import Threat, controls
 from reid.attacks.image_pgd import FeaturePGD
-from reid.models import convolution
 from reid.training.adversaries import Attacker, Online, PerImage, Pool, read_noises, shares
 from reid.training.losses import hard_triplet
 
@@ -161,6 +161,19 @@ class TestOnline:
         assert torch.equal(attack.attack(clean)[0], attacker.noise(clean))
 
 
+class WeightGradients(TorchDispatchMode):
+    """Whether each backward pass of a convolution computes the gradient of its weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.computed = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution_backward.default:
+            self.computed.append(args[-1][1])
+        return func(*args, **(kwargs or {}))
+
+
 class TestPerImage:
     @pytest.mark.parametrize("training", [True, False])
     def test_leaves_the_model_as_it_was(self, tiny, clean, training):
@@ -174,18 +187,20 @@ class TestPerImage:
         assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
         assert all(p.grad is None for p in tiny.parameters())
 
-    def test_computes_no_gradient_of_the_weights(self, tiny, clean, monkeypatch):
-        monkeypatch.setattr(convolution, "weight_gradient", None)
-        PerImage(tiny, EPS, steps=2).perturb(clean, generator())
-        with pytest.raises(TypeError):
+    def test_computes_no_gradient_of_the_weights(self, tiny, clean):
+        with WeightGradients() as attack:
+            PerImage(tiny, EPS, steps=2).perturb(clean, generator())
+        with WeightGradients() as training:
             tiny(clean)[1].sum().backward()
+        assert set(attack.computed) == {False}
+        assert set(training.computed) == {True}
 
     def test_is_the_same_where_activations_are_computed_again(self, tiny, clean):
         for _ in range(3):  # running statistics unlike those of the batch
             tiny(0.3 * clean)
         plain, again = [], []
-        for checkpointing, found in ((False, plain), (True, again)):
-            tiny.checkpointing = checkpointing
+        for recompute, found in ((False, plain), (True, again)):
+            tiny.recompute_activations = recompute
             attacker = PerImage(tiny.train(), EPS, steps=3)
             (attack,) = attacker.attacks()
             found += [attacker.perturb(clean, generator()), attack.attack(clean)[0]]

@@ -6,7 +6,6 @@ that it gives on one.
 
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -29,7 +28,6 @@ from reid.evaluation.features import extract
 from reid.evaluation.protocol import Protocol
 from reid.evaluation.rerank import k_reciprocal
 from reid.loading import ImageStore, PKSampler
-from reid.models import convolution
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
@@ -147,7 +145,7 @@ def attackers_in_training():
 def network_in_float32():
     """Loss and gradient of a whole resnet10 in training mode, which computes its activations twice."""
     model = models.create("resnet10", 4, seed=0)
-    model.checkpointing = True
+    model.recompute_activations = True
     synchronise(model, 8 // distributed.size())
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
     labels = distributed.share(torch.arange(8) // 2)
@@ -198,12 +196,8 @@ def learnt(folder):
     return noise.state_dict() | {name: torch.tensor(value) for name, value in losses.items()}
 
 
-@patch.object(convolution, "FEW_PLACES", 0)
 def trained(folder):
-    """Losses and model after an epoch of the meta-learned defence with three attackers that share each batch.
-
-    Without the products for small maps, whose rounding depends on the number of images: PGD takes the gradient's sign.
-    """
+    """Losses and model after an epoch of the meta-learned defence with three attackers that share each batch."""
     model = models.create("resnet10", 8, seed=0)
     frozen = Pool([controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH)])
     online = Online(attacks.create(0, EPS, EPS, HEIGHT, WIDTH), seed=0)

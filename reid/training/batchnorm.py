@@ -8,20 +8,37 @@ derivative takes two calls of the backward kernel, one for r P(dy) and one for r
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
 
 _norm_backward = torch.ops.aten.native_batch_norm_backward
 
 
-def batch_normalisation(
-    x: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
-) -> Tensor:
-    """What `torch.nn.functional.batch_norm` gives in training mode for x (N, C, ...); the running statistics move."""
-    return _BatchNorm.apply(x, weight, bias, running_mean, running_var, momentum, eps)
+class TwiceBatchNorm(_BatchNorm):
+    """nn.BatchNorm1d or nn.BatchNorm2d, on inputs (N, C, ...), with a faster second derivative in training mode."""
+
+    num_batches_tracked: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        self.num_batches_tracked.add_(1)
+        statistics = self.running_mean, self.running_var, self.momentum, self.eps
+        return _Normalised.apply(input, self.weight, self.bias, *statistics)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions will do."""
 
 
-class _BatchNorm(torch.autograd.Function):
+def differentiate_twice(network: nn.Module) -> None:
+    """Give the batch normalisations of `network` the faster second derivative, in place; their values stay the same."""
+    for layer in network.modules():  # which keep their weights, hooks and places
+        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            layer.__class__ = TwiceBatchNorm
+
+
+class _Normalised(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
@@ -34,10 +51,10 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse_std = ctx.saved_tensors
-        return *_BatchNormBackward.apply(dy, x, weight, mean, inverse_std, ctx.eps), None, None, None, None
+        return *_NormalisedBackward.apply(dy, x, weight, mean, inverse_std, ctx.eps), None, None, None, None
 
 
-class _BatchNormBackward(torch.autograd.Function):
+class _NormalisedBackward(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, dy: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse_std: Tensor, eps: float

@@ -1,4 +1,4 @@
-"""Activation checkpointing changes memory, not results."""
+"""Activation recompute changes memory, not results."""
 
 import weakref
 
@@ -9,10 +9,10 @@ from torch.func import functional_call
 from reid import models
 
 
-def model_with(checkpointing):
+def model_with(recompute):
     model = models.create("resnet10", 5, seed=0)
     model.dropout.p = 0.0
-    model.checkpointing = checkpointing
+    model.recompute_activations = recompute
     return model
 
 
@@ -37,8 +37,8 @@ def test_a_training_step_is_the_same_bit_by_bit(images):
 
 def test_weights_that_are_not_the_models_own_are_used_in_both_computations(images):
     found = []
-    for checkpointing in (False, True):
-        model = model_with(checkpointing)
+    for recompute in (False, True):
+        model = model_with(recompute)
         moved = {name: (value + 0.01).detach().requires_grad_() for name, value in model.named_parameters()}
         found.append(results(model, images, moved))
     for plain, twice in zip(*found, strict=True):
@@ -47,8 +47,8 @@ def test_weights_that_are_not_the_models_own_are_used_in_both_computations(image
 
 def test_the_second_derivative_is_the_same(images):
     found = []
-    for checkpointing in (False, True):
-        model = model_with(checkpointing)
+    for recompute in (False, True):
+        model = model_with(recompute)
         weights = [p for p in model.parameters() if p.requires_grad]
         first = torch.autograd.grad(model(images)[1].square().sum(), weights, create_graph=True)
         found.append(torch.autograd.grad(sum(g.square().sum() for g in first), weights))
@@ -79,15 +79,15 @@ def activations_kept(images, function):
 
 
 def test_fewer_activations_are_kept(images):
-    plain, twice = (activations_kept(images, model_with(checkpointing)) for checkpointing in (False, True))
+    plain, twice = (activations_kept(images, model_with(recompute)) for recompute in (False, True))
     assert twice < 0.8 * plain
 
 
 def test_fewer_activations_are_kept_for_the_second_derivative(images):
-    def gradients(checkpointing):
-        model = model_with(checkpointing)
+    def gradients(recompute):
+        model = model_with(recompute)
         weights = [p for p in model.parameters() if p.requires_grad]
         return lambda images: torch.autograd.grad(model(images)[1].square().sum(), weights, create_graph=True)
 
-    plain, twice = (activations_kept(images, gradients(checkpointing)) for checkpointing in (False, True))
+    plain, twice = (activations_kept(images, gradients(recompute)) for recompute in (False, True))
     assert twice < 0.7 * plain
