@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.rerank and args.dist_metric != "euclidean":
         raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
     compute = resolve(args.device, args.precision)
-    victim = models.load_victim(args.resume, args.arch, (args.height, args.width)).to(compute.device)
+    victim = models.load_victim(args.resume, arch=args.arch, size=(args.height, args.width)).to(compute.device)
     attackers = [Attacker(CLEAN), *given_attackers(args)]
     controls = controls_for(attackers, args)
     for attacker in (*attackers, *controls):
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     suite = Suite(
         protocol,
         dataset,
-        victim={"path": str(args.resume), "arch": victim.model.arch, "sha256": sha256(args.resume)},
+        victim={"path": str(args.resume), "arch": victim.arch, "sha256": sha256(args.resume)},
         settings={
             "features": "pooled last stage, not normalised",
             "distance": args.dist_metric,

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     compute = resolve(args.device, args.precision)
     size = (args.height, args.width)
-    victim = models.load_victim(args.resume, args.arch, size).to(compute.device)
+    victim = models.load_victim(args.resume, arch=args.arch, size=size).to(compute.device)
     source = datasets.create(args.source, args.data, split=args.split)
     reported = [(source, victim)] if source.query else []
     if args.target:

@@ -82,7 +82,7 @@ def literal_objective(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
 
 def ours(args: argparse.Namespace, precision: str) -> measure.Step:
     compute = resolve(args.device, precision)
-    victim = models.as_victim(models.create(args.arch, 751, seed=0)).to(args.device)
+    victim = models.Victim(models.create(args.arch, 751, seed=0)).to(args.device)
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     optimizer = MISGD(noise.step_groups(), lr=LR)
     with torch.no_grad(), compute.autocast():
@@ -101,7 +101,7 @@ def images_and_pids(args: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]
 
 def work(args: argparse.Namespace) -> measure.Work:
     """One forward pass and one gradient with respect to the images of both sets."""
-    victim = models.as_victim(models.create(args.arch, 751, seed=0))
+    victim = models.Victim(models.create(args.arch, 751, seed=0))
     image = torch.rand(1, 3, args.height, args.width, requires_grad=True)
     flops = measure.counted(lambda: victim(image).sum().backward())
     return measure.Work(flops=2 * args.batch_size * flops)

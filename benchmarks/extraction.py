@@ -25,7 +25,7 @@ def setup(args: argparse.Namespace, kind: str) -> measure.Step:
     images = torch.rand(args.batch_size, 3, args.height, args.width, generator=generator(0)).to(args.device)
     context: Callable[[], AbstractContextManager] = nullcontext
     if kind != "literal":
-        model = models.as_victim(model)
+        model = models.Victim(model)
         images = images.contiguous(memory_format=torch.channels_last)
         context = resolve(args.device, "bf16" if kind.endswith("bf16") else "fp32").autocast
 
@@ -38,7 +38,7 @@ def setup(args: argparse.Namespace, kind: str) -> measure.Step:
 
 def work(args: argparse.Namespace) -> measure.Work:
     """One forward pass to the features."""
-    victim = models.as_victim(models.create(args.arch, 751, seed=0))
+    victim = models.Victim(models.create(args.arch, 751, seed=0))
     image = torch.rand(1, 3, args.height, args.width)
     return measure.Work(flops=args.batch_size * measure.counted(lambda: victim(image)))
 

@@ -82,7 +82,7 @@ def attack(victim: Victim, autocast: Autocast, batch_size: int) -> measure.Step:
     """One step of metaAttack.py, type 0."""
     noise = attacks.create(0, height=HEIGHT, width=WIDTH)
     optimizer = MISGD(noise.step_groups(), lr=0.0)
-    features, labels = torch.rand(batch_size, victim.model.feature_dim), torch.arange(batch_size) // INSTANCES
+    features, labels = torch.rand(batch_size, victim.feature_dim), torch.arange(batch_size) // INSTANCES
     source, virtual = (AttackBatch(images, labels, features) for images in torch.rand(2, batch_size, 3, HEIGHT, WIDTH))
 
     def distance(clean: Tensor, perturbed: Tensor, _: Tensor) -> Tensor:  # the objective proper looks into labels

@@ -172,7 +172,7 @@ def shared_ranking(gallery: int, length: int, queries: int) -> measure.Step:
 
 def shared_attack(batch_size: int, height: int, width: int, arch: str) -> measure.Step:
     size = {"batch_size": batch_size, "height": height, "width": width, "device": "cpu"}
-    victim = models.as_victim(models.create(arch, 751, seed=0))
+    victim = models.Victim(models.create(arch, 751, seed=0))
     noise = attacks.create(0, height=height, width=width)
     optimizer = MISGD(noise.step_groups(), lr=attack_step.LR)
     with torch.no_grad():

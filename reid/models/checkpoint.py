@@ -10,14 +10,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from reid.errors import CheckpointError
+from reid.models.architectures import HEAD, RES_META, RES_META_HEAD
 from reid.models.layout import few, layout_of
-from reid.models.network import HEAD, RES_META, RES_META_HEAD, ReidModel, create
+from reid.models.network import ReidModel, create
 from reid.runtime.torchfiles import read_torch, write_torch
 
 logger = logging.getLogger(__name__)
 
 START_OF_RES_META = ("resnet50", RES_META)  # the one (file, model) that differ and still load, with a warning
-NOT_ESSENTIAL = (f"{HEAD}.", f"{RES_META_HEAD}.", "base.fc.")
+HEADS = (f"{HEAD}.", f"{RES_META_HEAD}.", "base.fc.")  # the last is that of ImageNet, unused
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
     Code in the file is never run. Raises CheckpointError when it is missing, damaged, or holds no state dict.
     """
+    return read_content(path)[0]
+
+
+def read_content(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict like `read_checkpoint`, and what the file has besides."""
     content = read_torch(path)
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    wrapped = isinstance(content, Mapping) and "state_dict" in content
+    state = content["state_dict"] if wrapped else content
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError(f"{path} holds no state dict; make one with torch.save(model.state_dict(), path)")
     strange = [key for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
@@ -55,14 +62,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"{path} holds no state dict: {few(strange)} is no tensor; "
             "make one with torch.save(model.state_dict(), path)"
         )
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def trained_size(path: str | Path) -> tuple[int, int] | None:
-    """Height and width of the training images, where `save_checkpoint` wrote them into the file."""
-    content = read_torch(path)
-    height, width = (content.get(key) if isinstance(content, Mapping) else None for key in ("height", "width"))
-    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    others = {key: value for key, value in content.items() if key != "state_dict"} if wrapped else {}
+    return {key.removeprefix("module."): value for key, value in state.items()}, others
 
 
 def load_checkpoint(model: nn.Module | str | Path, path: str | Path | nn.Module) -> LoadReport:
@@ -79,7 +80,7 @@ def load_checkpoint(model: nn.Module | str | Path, path: str | Path | nn.Module)
         raise TypeError("load_checkpoint takes a model of reid.models.create and the path of a checkpoint")
     state = read_checkpoint(path)
     _check_same_network(layout_of(state, path).arch, model.arch, path)
-    return _load(model, state, path)
+    return load_state(model, state, path)
 
 
 def load_model(path: str | Path) -> tuple[ReidModel, LoadReport]:
@@ -94,7 +95,35 @@ def load_model(path: str | Path) -> tuple[ReidModel, LoadReport]:
             f"{path} has no head, so the number of classes is not known; create a {arch} and use load_checkpoint"
         )
     model = create(arch, num_classes, seed=0).eval()
-    return model, _load(model, state, path)
+    return model, load_state(model, state, path)
+
+
+def load_state(
+    model: nn.Module, state: Mapping[str, Tensor], path: str | Path, optional: tuple[str, ...] = HEADS
+) -> LoadReport:
+    """Load a state dict into any model and report every key; `path` is for the messages.
+
+    Raises CheckpointError, with the model untouched, when a tensor is missing or has another shape, but for those whose
+    keys begin with one of `optional`, which change no feature, and the counters of batches.
+    """
+    own = model.state_dict()
+    shared = [key for key in own if key in state]
+    report = LoadReport(
+        loaded=[key for key in shared if state[key].shape == own[key].shape],
+        missing=[key for key in own if key not in state],
+        unexpected=[key for key in state if key not in own],
+        mismatched=[key for key in shared if state[key].shape != own[key].shape],
+    )
+    absent = report.missing + report.mismatched
+    broken = [key for key in absent if not (key.startswith(optional) or key.endswith("num_batches_tracked"))]
+    if broken:
+        raise CheckpointError(
+            f"{path} is not whole: {len(broken)} tensors below the head are missing or have another shape "
+            f"({few(broken)}); download or save it again"
+        )
+    model.load_state_dict({key: state[key] for key in report.loaded}, strict=False)
+    logger.log(logging.WARNING if report.mismatched else logging.INFO, "%s: %s", path, report.summary())
+    return report
 
 
 def save_checkpoint(path: str | Path, model: nn.Module, **metadata: Any) -> Path:
@@ -132,31 +161,6 @@ def _check_same_network(found: str, wanted: str, path: str | Path) -> None:
             "and give other features; create resMeta, or use load_model"
         )
     raise CheckpointError(f"{path} is a {found} and the model a {wanted}; create {found}, or use load_model")
-
-
-def _load(model: ReidModel, state: Mapping[str, Tensor], path: str | Path) -> LoadReport:
-    own = model.state_dict()
-    shared = [key for key in own if key in state]
-    report = LoadReport(
-        loaded=[key for key in shared if state[key].shape == own[key].shape],
-        missing=[key for key in own if key not in state],
-        unexpected=[key for key in state if key not in own],
-        mismatched=[key for key in shared if state[key].shape != own[key].shape],
-    )
-    broken = [key for key in report.missing + report.mismatched if _is_essential(key)]
-    if broken:
-        raise CheckpointError(
-            f"{path} is not whole: {len(broken)} tensors below the head are missing or have another shape "
-            f"({few(broken)}); download or save it again"
-        )
-    model.load_state_dict({key: state[key] for key in report.loaded}, strict=False)
-    logger.log(logging.WARNING if report.mismatched else logging.INFO, "%s: %s", path, report.summary())
-    return report
-
-
-def _is_essential(key: str) -> bool:
-    """All but the heads, the unused ImageNet head, and the batch counters, which change no feature."""
-    return not key.startswith(NOT_ESSENTIAL) and not key.endswith("num_batches_tracked")
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from reid.errors import CheckpointError
-from reid.models.network import BODIES, HEAD, RES_META, RES_META_HEAD
+from reid.models.architectures import BODIES, HEAD, RES_META, RES_META_HEAD
 
 
 class Layout(NamedTuple):
@@ -69,12 +69,12 @@ def _refuse_other_files(state: Mapping[str, Tensor], path: str | Path) -> None:
 
 def _resnet(state: Mapping[str, Tensor], path: str | Path) -> str:
     """Name of the ResNet that has the blocks in the keys."""
-    expansion = 4 if any(".conv3." in key for key in state) else 1
+    bottleneck = any(".conv3." in key for key in state)
     blocks = [
         len({key.split(".")[2] for key in state if key.startswith(f"base.layer{stage}.")}) for stage in range(1, 5)
     ]
-    for name, (block, counts) in BODIES.items():
-        if blocks == counts and block.expansion == expansion:
+    for name, body in BODIES.items():
+        if body == (bottleneck, tuple(blocks)):
             return name
     raise CheckpointError(
         f"{path} has {blocks} blocks in the four stages of its backbone, as no known ResNet; "

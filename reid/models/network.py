@@ -4,44 +4,22 @@ import difflib
 import logging
 import pickle
 from http.client import HTTPException
+from typing import TYPE_CHECKING
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from reid.errors import UsageError
+from reid.models.architectures import BODIES, EMBEDDING, HEAD, RES_META, RES_META_HEAD, names
+from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from reid.models.recompute import recomputed
+
+if TYPE_CHECKING:
+    from torchvision.models.resnet import ResNet
 
 logger = logging.getLogger(__name__)
 
-BODIES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
-    "resnet10": (BasicBlock, [1, 1, 1, 1]),
-    "resnet18": (BasicBlock, [2, 2, 2, 2]),
-    "resnet34": (BasicBlock, [3, 4, 6, 3]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-    "resnet101": (Bottleneck, [3, 4, 23, 3]),
-    "resnet152": (Bottleneck, [3, 8, 36, 3]),
-}
-RES_META = "resMeta"
-HEAD, RES_META_HEAD = "classifier_x2", "classifier"
-EMBEDDING = 2048  # width between the pooled features and the head, the same for every depth
-
-
-class Normalise(nn.Module):
-    """Images in [0, 1] to the ImageNet mean and deviation; its constants stay out of the state dict."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to the same shape, normalised."""
-        return (images - self.mean) / self.std
+INPUT = InputSpec(256, 128, resize=None, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 class ReidModel(nn.Module):
@@ -51,6 +29,7 @@ class ReidModel(nn.Module):
     state dict has the keys of the released models. resMeta, the released defended model, is the resnet50
     without the ReLU of the stem, without the unused `base.fc`, and with another name for the head.
 
+    `input` says what the layer `normalise` does with the images, and which size most of the published weights want.
     `recompute_activations` trades time for memory: the blocks' activations are computed again instead of kept.
     """
 
@@ -59,8 +38,9 @@ class ReidModel(nn.Module):
         res_meta = arch == RES_META
         self.arch, self.num_classes, self.stem_relu = arch, num_classes, not res_meta
         self.recompute_activations = False
-        self.normalise = Normalise()
-        self.base = ResNet(*BODIES["resnet50" if res_meta else arch])
+        self.input = INPUT
+        self.normalise: nn.Module = INPUT.layer()
+        self.base = _resnet("resnet50" if res_meta else arch)
         self.feature_dim: int = self.base.fc.in_features
         if res_meta:
             del self.base.fc
@@ -95,11 +75,6 @@ class ReidModel(nn.Module):
         return self.dropout(torch.relu(self.feat_bn(self.feat(features))))
 
 
-def names() -> list[str]:
-    """Architectures that `create` knows. resnet10, for laptops and tests, has no published weights."""
-    return [*BODIES, RES_META]
-
-
 def create(name: str, num_classes: int, pretrained: bool = False, seed: int | None = None) -> ReidModel:
     """A re-ID network in training mode; `names()` lists the architectures.
 
@@ -124,7 +99,16 @@ def create(name: str, num_classes: int, pretrained: bool = False, seed: int | No
     return model
 
 
+def _resnet(name: str) -> "ResNet":
+    from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # takes a second: when a network is made
+
+    body = BODIES[name]
+    return ResNet(Bottleneck if body.bottleneck else BasicBlock, list(body.blocks))
+
+
 def _load_imagenet_weights(model: ReidModel) -> None:
+    import torchvision
+
     body = "resnet50" if model.arch == RES_META else model.arch
     if body not in torchvision.models.list_models():
         logger.warning("%s has no ImageNet weights; it starts from random weights and needs longer training", body)

@@ -1,65 +1,177 @@
-"""The form of a model that is attacked and evaluated: features only, eval mode, frozen."""
+"""The form of a model that is attacked and evaluated: features only, eval mode, frozen, its passes counted."""
 
 import copy
-import logging
-from pathlib import Path
-from typing import Self
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from reid.errors import CheckpointError
-from reid.models.checkpoint import load_checkpoint, read_checkpoint, trained_size
+from reid.errors import UsageError
 from reid.models.fold import folded
-from reid.models.layout import layout_of
-from reid.models.network import ReidModel, create
+from reid.models.inputs import InputSpec
+from reid.models.network import ReidModel
 
-logger = logging.getLogger(__name__)
+USUAL_SIZE = (256, 128)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Images that went through a network: forward, and backward to the images."""
+
+    forward: int = 0
+    backward: int = 0
+
+    def __sub__(self, other: "Passes") -> "Passes":
+        return Passes(self.forward - other.forward, self.backward - other.backward)
 
 
 class Victim(nn.Module):
-    """`features = victim(x)`: a model reduced to its features, frozen, in eval mode even after `.train()`.
+    """`features = victim(images)`: (N, D) from RGB (N, 3, H, W) in [0, 1]; frozen, in eval mode even after `.train()`.
 
-    `model` may return (features, logits) or features alone, so an adapter for somebody else's network is any
-    module that takes images (N, 3, H, W) in [0, 1] and returns features (N, D). Gradients flow to the images. A
-    ReidModel is copied, with its batch normalisation folded into its convolutions.
+    `model` is a module or any other callable that returns features, or a tuple, list or dict that begins with them. A
+    module is copied, so that the caller's own can go on training; the copy of a ReidModel has its batch normalisation
+    folded into its convolutions. What is no module is called as it is.
+
+    `input` is the first layer. Without it a ReidModel has its own, and any other model takes images in [0, 1] itself.
+    `name` and `sha256` say where the model comes from, `feature` which of its features these are. Raises UsageError
+    for a module that cannot be copied.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(
+        self,
+        model: nn.Module | Callable[[Tensor], Any],
+        input: InputSpec | None = None,
+        *,
+        name: str = "",
+        sha256: str | None = None,
+        feature: str = "",
+    ) -> None:
         super().__init__()
-        self.model = (folded(model) if isinstance(model, ReidModel) else model).requires_grad_(False)
-        self.model.to(memory_format=torch.channels_last)
+        if isinstance(model, ReidModel):
+            input = input or model.input
+            model = folded(model)
+            model.normalise = nn.Identity()  # the layer below does that
+        elif isinstance(model, nn.Module):
+            model = _copied(model)
+        self.name, self.sha256, self.input, self.feature = name, sha256, input, feature
+        self.layer = nn.Identity() if input is None else input.layer()
+        self.model = model
+        self._feature_dim: int | None = getattr(model, "feature_dim", None)
+        self._differentiable: bool | None = None
+        self.reset_passes()
+        for module in _modules(model):
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, D) of images (N, 3, H, W) in [0, 1]."""
-        if isinstance(self.model, ReidModel):
-            return self.model.features(images)
-        output = self.model(images)
-        return output[0] if isinstance(output, tuple) else output
+        """Features (N, D), float, of images (N, 3, H, W), RGB in [0, 1]; raises UsageError when the model gives none.
+
+        Gradients flow to the images if the model is `differentiable`.
+        """
+        features = self._features(images)
+        count = len(images)
+        self._forward += count
+        if features.requires_grad:
+            features.register_hook(lambda _: self._count_backward(count))
+        return features
+
+    @property
+    def arch(self) -> str:
+        """The architecture of the model, or the name of its class."""
+        return str(getattr(self.model, "arch", type(self.model).__name__))
+
+    @property
+    def feature_dim(self) -> int:
+        """D, from an image that is sent through where it is not known yet."""
+        if self._feature_dim is None:
+            with torch.no_grad():
+                self._features(self._probe())
+        assert self._feature_dim is not None
+        return self._feature_dim
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients reach the images, from an image that is sent through at the first use."""
+        if self._differentiable is None:
+            image = self._probe()
+            try:
+                with torch.enable_grad():
+                    self._differentiable = self._features(image.clone().requires_grad_()).requires_grad
+            except RuntimeError:  # such as that of .numpy()
+                self._features(image)
+                self._differentiable = False
+        return self._differentiable
+
+    @property
+    def passes(self) -> Passes:
+        """Images that went through since `reset_passes`, in this process."""
+        return Passes(self._forward, self._backward)
+
+    def reset_passes(self) -> None:
+        """Count from 0 again."""
+        self._forward = self._backward = 0
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode: an attack must not move the batch statistics or switch dropout on."""
+        for module in _modules(self.model):
+            module.eval()
         return super().train(False)
 
+    def _features(self, images: Tensor) -> Tensor:
+        images = self.layer(images)
+        output = self.model.features(images) if isinstance(self.model, ReidModel) else self.model(images)
+        if isinstance(output, Mapping):
+            output = next(iter(output.values()), None)
+        if isinstance(output, tuple | list):
+            output = output[0] if output else None
+        if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != len(images):
+            kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise UsageError(
+                f"model {self.name or self.arch} gives {kind} for {len(images)} images, not features "
+                f"({len(images)}, D); wrap it in a function that returns them"
+            )
+        if output.shape[2:].numel() != 1:
+            raise UsageError(
+                f"model {self.name or self.arch} gives features of shape {tuple(output.shape)}, which are not pooled; "
+                "wrap it in a function that returns (N, D)"
+            )
+        self._feature_dim = output.shape[1]
+        features = output.flatten(1)
+        return features if features.dtype in (torch.float32, torch.float64) else features.float()
 
-def as_victim(model: nn.Module) -> Victim:
-    """A frozen copy of `model` as it is now. The model itself is left alone: its training can go on."""
-    return Victim(copy.deepcopy(model))
+    def _count_backward(self, count: int) -> None:
+        self._backward += count
+
+    def _probe(self) -> Tensor:
+        size = (self.input.height, self.input.width) if self.input else USUAL_SIZE
+        device = next((tensor.device for tensor in chain(self.parameters(), self.buffers())), None)
+        return torch.full((1, 3, *size), 0.5, device=device)
 
 
-def load_victim(path: str | Path, arch: str | None = None, size: tuple[int, int] | None = None) -> Victim:
-    """The model in a checkpoint as a Victim; a file without a head will do, since features do not need one.
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except (RuntimeError, TypeError) as error:
+        raise UsageError(
+            f"a {type(module).__name__} cannot be copied ({error}); give a function that calls it instead, "
+            "such as lambda images: model(images)"
+        ) from error
 
-    Warns when the file says that it was trained on images of another (height, width) than `size`. Raises
-    CheckpointError when it is another architecture than `arch`, if given, or no re-ID model.
-    """
-    found, num_classes = layout_of(read_checkpoint(path), path)
-    if arch not in (None, found):
-        raise CheckpointError(f"{path} is a {found}, not a {arch}; use -a {found}, or leave -a out")
-    model = create(found, num_classes or 1, seed=0)
-    load_checkpoint(model, path)
-    trained = trained_size(path)
-    if size is not None and trained not in (None, size):
-        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", path, *trained, *size)
-    return Victim(model)
+
+def _modules(model: object) -> Iterator[nn.Module]:
+    """All modules of a model, those in plain lists, tuples and dicts of its attributes too."""
+    if isinstance(model, nn.Module):
+        for module in model.modules():
+            yield module
+            for name, value in vars(module).items():
+                if not name.startswith("_"):
+                    yield from _modules(value)
+    elif isinstance(model, list | tuple | dict):
+        for value in model.values() if isinstance(model, dict) else model:
+            yield from _modules(value)

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     noise = attacks.load(args.attack).to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     protocol = Protocol.of(victim, test_samples(dataset), args, compute, batch_size=args.batch_size)
-    title = f"{dataset.name}, {victim.model.arch}, noise type {noise.noise_type}"
+    title = f"{dataset.name}, {victim.arch}, noise type {noise.noise_type}"
     picture = attack_picture(protocol, noise, title, min(args.queries, len(protocol.query)))
     write_atomically(args.out, lambda temporary: picture.save(temporary, format="PNG"))
     logger.info("the picture is %s", args.out)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from reid.models.network import EMBEDDING, ReidModel
+from reid.models.architectures import EMBEDDING
+from reid.models.network import ReidModel
 
 Weights = dict[str, Tensor]
 

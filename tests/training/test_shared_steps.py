@@ -179,7 +179,7 @@ def training_batches(folder):
 
 def learnt(folder):
     """A perturbation learnt for an epoch on a whole resnet10 in float32."""
-    victim, plan = models.as_victim(models.create("resnet10", 4, seed=0)), Plan("maml", 1, 2)
+    victim, plan = models.Victim(models.create("resnet10", 4, seed=0)), Plan("maml", 1, 2)
     sets = [
         CleanBatches(
             "own",
@@ -213,7 +213,7 @@ def trained(folder):
 
 def scored(folder):
     """Features and scores, clean and under attack, by each kind of distance."""
-    victim = models.as_victim(models.create("resnet10", 4, seed=0))
+    victim = models.Victim(models.create("resnet10", 4, seed=0))
     query, gallery = (ImageStore(samples(folder)[part], HEIGHT, WIDTH, 1) for part in (slice(0, 48, 4), slice(48)))
     noise, pgd = controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH), FeaturePGD(victim, EPS, 1)
     found = {}

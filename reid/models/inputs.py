@@ -1,0 +1,70 @@
+"""What a network wants to be given: size, channel order, range and normalisation, as the first layer of a victim."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from reid.errors import UsageError
+
+Channels = tuple[float, float, float]
+
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+RESIZES = ("bilinear", "bicubic", "nearest", None)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """From RGB in [0, 1] to what a network takes: resized, in its channel order, times `scale`, less `mean`, by `std`.
+
+    `resize` is bilinear or bicubic (both antialiased, like Pillow's), nearest, or None for a network that takes images
+    of any size; `height` and `width` are then those that it was trained on. `mean` and `std` are in the network's
+    channel order and in its unit, after `scale`. Raises UsageError for values that cannot be.
+    """
+
+    height: int
+    width: int
+    resize: str | None = "bilinear"
+    channels: str = "rgb"
+    scale: float = 1.0
+    mean: Channels = (0.0, 0.0, 0.0)
+    std: Channels = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1:
+            raise UsageError(f"an input of {self.height} x {self.width} pixels cannot be; give at least 1 x 1")
+        if self.resize not in RESIZES:
+            raise UsageError(f"resize {self.resize!r} is not one of {', '.join(map(str, RESIZES))}")
+        if self.channels not in ("rgb", "bgr"):
+            raise UsageError(f"channels {self.channels!r} is neither rgb nor bgr")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in (*self.std, self.scale)):
+            raise UsageError("mean and std of an input take three numbers each; std and scale must be above 0")
+
+    def layer(self) -> "InputLayer":
+        """The layer that does it. It has no weights and nothing in the state dict."""
+        return InputLayer(self)
+
+
+class InputLayer(nn.Module):
+    """Images (N, 3, H, W), RGB in [0, 1], to what the network of `spec` takes; gradients flow through."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        spec, size = self.spec, (self.spec.height, self.spec.width)
+        if spec.resize is not None and images.shape[2:] != size:
+            images = interpolate(images, size, mode=spec.resize, antialias=spec.resize != "nearest")
+        if spec.channels == "bgr":
+            images = images.flip(1)
+        if spec.scale != 1:
+            images = images * spec.scale
+        return (images - self.mean) / self.std
