@@ -80,8 +80,9 @@ def squared_euclidean(query: Tensor, gallery: Tensor, sharded: bool = False) -> 
     an image from ones close to it does not round.
     """
     centre = middle(gallery, sharded)
-    query = query - centre
     squares = squared_norms(gallery, centre)
+    collapsed = _collapsed(squares, centre, sharded) or _collapsed(squared_norms(query, middle(query)), middle(query))
+    query = query - centre
     tile = 256 if gallery.device.type == "cpu" else 8192  # on a CPU, so many that they stay in the cache
 
     def rows(some: slice) -> Tensor:
@@ -90,7 +91,6 @@ def squared_euclidean(query: Tensor, gallery: Tensor, sharded: bool = False) -> 
             torch.sub(norms, query[some] @ (images - centre).T, alpha=2, out=columns)
         return block
 
-    collapsed = _collapsed(squares, centre, sharded) or _collapsed(squared_norms(query, middle(query)), middle(query))
     return Distances(rows, query.device, squared_norms(query), collapsed)
 
 
@@ -104,7 +104,10 @@ BY_NAME: dict[str, DistanceSource] = {"euclidean": squared_euclidean, "cosine": 
 
 def middle(features: Tensor, sharded: bool = False) -> Tensor:
     """Of some 64 rows of (N, D), at equal steps and where `sharded` from all processes, the nearest to their mean."""
-    some = features[:: -(-len(features) // 64)]
+    lengths = distributed.every(len(features)) if sharded else [len(features)]
+    first = sum(lengths[: distributed.rank()]) if sharded else 0
+    step = -(-sum(lengths) // 64)
+    some = features[-first % step :: step]
     if sharded:
         some = distributed.gather_blocks([some], some.device)
     return some[squared_norms(some, some.mean(dim=0)).argmin()]
@@ -123,7 +126,7 @@ def _collapsed(squares: Tensor, centre: Tensor, sharded: bool = False) -> bool:
     """Whether images, at least two, are so close to `centre` on average that they hardly differ."""
     total = torch.stack([squares.sum(), squares.new_tensor(len(squares))])
     spread, number = (distributed.all_sum(total) if sharded else total).tolist()
-    return number > 1 and spread <= COLLAPSED * number * float(centre.square().sum())
+    return number > 1 and spread <= min(COLLAPSED * number * float(centre.square().sum()), torch.finfo(torch.float32).max)
 
 
 def ordered_keys(distances: Tensor, first: int = 0) -> Tensor:
@@ -134,5 +137,6 @@ def ordered_keys(distances: Tensor, first: int = 0) -> Tensor:
     thereby breaks ties in the same, stable way.
     """
     bits = (distances.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 and 0.0 equal
-    bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    return (bits.long() << 32) + torch.arange(first, first + distances.shape[1], device=distances.device)
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    positions = torch.arange(first, first + distances.shape[1], device=distances.device)
+    return bits.long().bitwise_left_shift_(32).add_(positions)
