@@ -1,12 +1,5 @@
-"""What all tests share: one thread, so that times and sums do not depend on the machine."""
+"""What all tests share: the mode they run in, so that times and sums do not depend on the machine."""
 
-import pytest
-import torch
+import modes
 
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+modes.apply()

@@ -98,7 +98,7 @@ class TestWhatIsLeft:
     def test_the_released_envelope_with_what_made_it(self, defended):
         content = read_torch(defended / "model_best.pth")
         assert {"state_dict", "epoch", "best_top1"} <= content.keys()
-        assert (content["trained_on"], content["height"], content["width"]) == ("synth-a", 32, 16)
+        assert (content["trained_on"], content["height"], content["width"]) == ("synth-a", 32, 32)
         assert (content["settings"]["defense"], content["settings"]["inner_order"]) == ("meta", "second")
 
     def test_one_line_of_numbers_per_epoch(self, defended):
@@ -139,7 +139,7 @@ class TestSelection:
         monkeypatch.setattr(datasets, "create", with_six_to_validate_on)
         logs = defend("--epochs", "2")
         model, _ = models.load_model(logs / "model_best.pth")
-        images = SimpleNamespace(height=32, width=16, workers=1, cache="ram")
+        images = SimpleNamespace(height=32, width=32, workers=1, cache="ram")
         samples = validation_samples(datasets.create("synth-a", data))
         protocol = Protocol.of(model.features, samples, images, resolve("cpu", "fp32"))
         clean, attacked = (protocol.score(attack).ranking.mAP for attack in (None, attacks.load(attacker)))
@@ -201,7 +201,7 @@ class TestOptions:
             torch.testing.assert_close(value, usual_meta[name], rtol=1e-3, atol=1e-4, msg=name)
 
     def test_the_attacker_file_decides(self, usual, defend, tmp_path):
-        noise = attacks.controls.random_both(attacks.Threat(8 / 255, 8 / 255), 3, 32, 16)
+        noise = attacks.controls.random_both(attacks.Threat(8 / 255, 8 / 255), 3, 32, 32)
         other = attacks.save(tmp_path / "other.pth", noise, {})
         assert not same(usual, weights(defend("--noise_path1", str(other))))
 
@@ -238,7 +238,7 @@ class TestOptions:
         logs = defend("--attacker", "online", "--noise_type", str(noise_type), "--max-eps", f"{levels}/255")
         held = read_torch(logs / "state.pth")["attacker"]["noise"]
         eps = levels / 255
-        noise = attacks.create(noise_type, eps, eps, 32, 16)
+        noise = attacks.create(noise_type, eps, eps, 32, 32)
         assert held.keys() == noise.state_dict().keys()
         boxes = noise.boxes()
         for name, value in held.items():
@@ -398,7 +398,7 @@ class TestAdaptive:
         assert (pgd.attacker["sha256"], pgd.attacker["learnt_on"]) == (None, None)
 
     def test_learns_the_threat_of_the_attacker(self, adaptive, tmp_path):
-        delta = attacks.save(tmp_path / "delta.pth", attacks.create(2, eps_delta=4 / 255, height=32, width=16), {})
+        delta = attacks.save(tmp_path / "delta.pth", attacks.create(2, eps_delta=4 / 255, height=32, width=32), {})
         for path in adaptive("r", "--attack", str(delta))[1]:
             noise = attacks.load(path)
             assert (noise.noise_type, noise.threat) == (2, attacks.Threat(0.0, 4 / 255))

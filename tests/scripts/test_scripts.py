@@ -41,7 +41,7 @@ def test_attack_leaves_projected_perturbations_with_their_threat(noise_type, att
     metaAttack.main([*attack_options, "--noise_type", str(noise_type), "--lp", "4", "--noise_resume", str(tmp_path)])
     noise = attacks.load(tmp_path / "best_perturbation2.pth")
     assert noise.noise_type == noise_type
-    spent = noise.measure(torch.rand(4, 3, 32, 16))
+    spent = noise.measure(torch.rand(4, 3, 32, 32))
     for component, types in (("color", (0, 1)), ("delta", (0, 2))):
         assert (spent[component] > 0) == (noise_type in types)
         assert spent[component] <= 4 / 255 + 1e-6
@@ -95,7 +95,7 @@ def test_evaluation_at_zero_budget_equals_clean(victim, attacker, data, tmp_path
 
 
 def test_controls_have_the_budget_of_the_attacker_component_by_component(victim, data, tmp_path):
-    noise = attacks.create(0, eps_color=4 / 255, eps_delta=8 / 255, height=32, width=16)
+    noise = attacks.create(0, eps_color=4 / 255, eps_delta=8 / 255, height=32, width=32)
     attacks.save(tmp_path / "uneven.pth", noise, {})
     options = ["-d", "synth-a", "--resume", victim, "--attack", str(tmp_path / "uneven.pth"), "--data", data, *SIZE]
     evaluate.main([*options, "--results", str(tmp_path / "r")])
@@ -110,9 +110,9 @@ def test_a_zero_budget_without_attackers_is_zero(victim, data, tmp_path):
 
 
 def test_another_size_than_the_model_was_trained_on_is_warned_about(victim, data, tmp_path, caplog):
-    options = ["-d", "synth-a", "--resume", victim, "--data", data, "--height", "48", "--width", "16"]
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, "--height", "48", "--width", "32"]
     evaluate.main([*options, "--results", str(tmp_path)])
-    assert "was trained on 32 x 16 images, not 48 x 16" in caplog.text
+    assert "was trained on 32 x 32 images, not 48 x 32" in caplog.text
 
 
 def test_distance_and_reranking_change_the_ranking(victim, data, tmp_path):

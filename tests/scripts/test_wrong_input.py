@@ -315,7 +315,7 @@ def test_an_attacker_file_of_another_threat(defense, attacker, tmp_path):
     line = defense("--noise_path1", attacker, "--max-eps", "4")
     assert f"{attacker} is another threat: colour 8/255 + delta 8/255 (total 16/255), query side" in line
     assert "more than --max-eps 4/255" in line
-    large = attacks.save(tmp_path / "large.pth", attacks.create(2, eps_delta=8.5 / 255, height=32, width=16), {})
+    large = attacks.save(tmp_path / "large.pth", attacks.create(2, eps_delta=8.5 / 255, height=32, width=32), {})
     assert f"{large} is another threat" in defense("--attacker", "pool", "--noise_path1", attacker, str(large))
 
 

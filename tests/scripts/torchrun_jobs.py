@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
-import torch
+import modes
 
 from reid.attacks import learn
 from reid.runtime import cli, distributed
@@ -34,7 +34,7 @@ def kill_in(step: int) -> None:
 
 
 def main(argv: Sequence[str] | None) -> None:
-    torch.set_num_threads(1)
+    modes.apply()
     if len(sys.argv) > 2:
         kill_in(int(sys.argv[2]))
     for script, *options in json.loads(sys.argv[1]):
