@@ -31,7 +31,7 @@ def on_both(monkeypatch, tmp_path):
         folders = tmp_path / "cpu", tmp_path / DEVICE.type
         for folder, place in zip(folders, (nullcontext(), accelerator()), strict=True):
             with place as device:
-                main([*options, folder_option, str(folder), "--device", folder.name])
+                main([*options, folder_option, str(folder), "--device", folder.name, "--precision", "fp32"])
         assert device.waits  # it was used
         return folders
 
