@@ -1,5 +1,7 @@
 """The ranks of the matches of queries: how many counted gallery images come no later than each."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ class Gallery:
         self.end = self.first + len(pids)
         self.pids, self.camids = (np.concatenate(side) for side in zip(*parts, strict=True))
         self.by_pid = np.argsort(self.pids, kind="stable")
-        self.junk_columns = np.flatnonzero(pids == JUNK_PID)
+        self.junk_columns = torch.from_numpy(np.flatnonzero(pids == JUNK_PID))
         self.counted = int((self.pids != JUNK_PID).sum())
 
     def of_identity(self, pids: np.ndarray) -> np.ndarray:
@@ -38,34 +40,43 @@ class Gallery:
         return distributed.all_sum(tensor) if self.sharded else tensor
 
     def gather(self, keys: Tensor, images: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Of `keys` (B, columns) those of `images` (B, ...), positions, 0 where not among the columns; and which are."""
+        """Those of `keys` (B, columns) at positions `images` (B, ...), 0 where it has no column; and whether it has."""
         columns = torch.from_numpy(images - self.first).to(keys.device)
         here = (columns >= 0) & (columns < keys.shape[1])
         values = keys.gather(1, columns.clamp(0, keys.shape[1] - 1).flatten(1)).view(columns.shape)
         return values.masked_fill(~here, 0), here
 
 
-def match_ranks(keys: Tensor, pids: np.ndarray, camids: np.ndarray, gallery: Gallery) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks (B, L), from 1, of the matches of queries with these pids and camids, ascending after zeros that fill up.
+class Ranks(NamedTuple):
+    """Of some queries: `ranks`, from 1, of all their matches, query by query, ascending; how many `matches` and
+    `counted` images each has (b,); and the places `drawn` (n, repeats), from 0, of the n queries that have a match.
+    """
 
-    `keys` (B, columns), distinct, order the gallery for each query, or this process's part of it; they are overwritten.
-    Also gives the number (B,) of images that count for each query.
+    ranks: np.ndarray
+    matches: np.ndarray
+    counted: np.ndarray
+    drawn: np.ndarray
+
+
+def match_ranks(keys: Tensor, pids: np.ndarray, camids: np.ndarray, gallery: Gallery) -> Ranks:
+    """Ranks of the matches of queries with these pids and camids; nothing is drawn.
+
+    `keys` (b, columns), distinct, order the gallery for each query, or this process's part of it; those of images that
+    do not count are overwritten.
     """
     own = gallery.of_identity(pids)
     same_camera = (gallery.camids[own] == camids[:, None]) & (own >= 0)
-    matches, _ = gallery.gather(keys, own)
-    matches = gallery.total(matches)
+    matches = gallery.total(gallery.gather(keys, own)[0])
     query, place = np.nonzero(same_camera & (own >= gallery.first) & (own < gallery.end))
     keys[torch.from_numpy(query), torch.from_numpy(own[query, place] - gallery.first)] = LAST
-    keys[:, torch.from_numpy(gallery.junk_columns)] = LAST
-    ranks = gallery.total(torch.searchsorted(_ascending(keys), matches, right=True)).cpu().numpy()
-    is_match = (own >= 0) & ~same_camera
-    return np.sort(np.where(is_match, ranks, 0), axis=1), gallery.counted - same_camera.sum(axis=1)
+    keys[:, gallery.junk_columns] = LAST
+    closer = gallery.total(torch.searchsorted(_ascending(keys), matches, right=True)).cpu().numpy()
+    ranks = np.sort(np.where((own >= 0) & ~same_camera, closer, 0), axis=1)
+    is_match = ranks > 0
+    counted = gallery.counted - same_camera.sum(axis=1)
+    return Ranks(ranks[is_match], is_match.sum(axis=1), counted, np.empty((is_match.any(axis=1).sum(), 0), dtype=int))
 
 
 def _ascending(keys: Tensor) -> Tensor:
-    """The keys of each row in order; numpy sorts them in place, and much faster than torch does on a CPU."""
-    if keys.device.type != "cpu":
-        return keys.sort(dim=1).values
-    keys.numpy().sort(axis=1)
-    return keys
+    """The keys of each row in order; on a CPU by numpy, which is much faster."""
+    return torch.from_numpy(np.sort(keys.numpy())) if keys.device.type == "cpu" else keys.sort(dim=1).values

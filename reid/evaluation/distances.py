@@ -23,13 +23,12 @@ COLLAPSED = 1e-4  # mean squared distance from an image in the middle, as a shar
 class Distances:
     """Distances of queries from a gallery, computed when asked for.
 
-    `rows(slice)` gives those of some queries, float32 (b, G) on `device`, less a constant for each query: the order is
+    `rows(slice)` gives those of some queries, float32 (b, G), less a constant for each query: the order is
     that of the distances. `constants` (Q,) are what is missing, where a source knows it. `collapsed` says that the
     features of one side hardly differ.
     """
 
     rows: Callable[[slice], Tensor]
-    device: torch.device = torch.device("cpu")
     constants: Tensor | None = None
     collapsed: bool = False
 
@@ -91,7 +90,7 @@ def squared_euclidean(query: Tensor, gallery: Tensor, sharded: bool = False) -> 
             torch.sub(norms, query[some] @ (images - centre).T, alpha=2, out=columns)
         return block
 
-    return Distances(rows, query.device, squared_norms(query), collapsed)
+    return Distances(rows, squared_norms(query), collapsed)
 
 
 def cosine(query: Tensor, gallery: Tensor, sharded: bool = False) -> Distances:
@@ -126,7 +125,9 @@ def _collapsed(squares: Tensor, centre: Tensor, sharded: bool = False) -> bool:
     """Whether images, at least two, are so close to `centre` on average that they hardly differ."""
     total = torch.stack([squares.sum(), squares.new_tensor(len(squares))])
     spread, number = (distributed.all_sum(total) if sharded else total).tolist()
-    return number > 1 and spread <= min(COLLAPSED * number * float(centre.square().sum()), torch.finfo(torch.float32).max)
+    return number > 1 and spread <= min(
+        COLLAPSED * number * float(centre.square().sum()), torch.finfo(torch.float32).max
+    )
 
 
 def ordered_keys(distances: Tensor, first: int = 0) -> Tensor:

@@ -29,9 +29,7 @@ def k_reciprocal(k1: int = 20, k2: int = 6, weight: float = 0.3) -> DistanceSour
     return partial(_distances, k1=k1, k2=k2, weight=weight)
 
 
-def _distances(
-    query: Tensor, gallery: Tensor, sharded: bool = False, *, k1: int, k2: int, weight: float
-) -> Distances:
+def _distances(query: Tensor, gallery: Tensor, sharded: bool = False, *, k1: int, k2: int, weight: float) -> Distances:
     if sharded and distributed.size() > 1:
         raise ReidError(
             "re-ranking needs the whole gallery, and each process has a part of it; "
@@ -50,7 +48,7 @@ def _distances(
         jaccard = torch.from_numpy(jaccard_distances(query_codes[some], gallery_codes)).to(query.device)
         return jaccard.mul_(1 - weight).add_(plain.whole(some).mul_(scale[some]))
 
-    return Distances(rows, query.device, collapsed=plain.collapsed)
+    return Distances(rows, collapsed=plain.collapsed)
 
 
 def nearest(images: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:

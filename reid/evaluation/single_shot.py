@@ -18,7 +18,7 @@ class SingleShot:
         self._by_camera: dict[int, tuple[np.ndarray, ...]] = {}
 
     def places(self, keys: Tensor, query: int, pid: int, camid: int) -> np.ndarray:
-        """Places (repeats,), from 0, of the match of a query at this position.
+        """Places (repeats,), from 0, of the match of a query, by its position; it must have one.
 
         `keys` (1, columns) order the gallery for it, or this process's part of the gallery.
         """

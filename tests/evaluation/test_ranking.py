@@ -11,12 +11,18 @@ from literal_ranking import literal_distances, literal_ranking
 
 from reid.errors import ReidError
 from reid.evaluation.distances import Distances, cosine, ordered_keys, squared_euclidean
-from reid.evaluation.ranking import chance_average_precision, rank, rank_distances
+from reid.evaluation.ranking import rank
+from reid.evaluation.scores import chance_average_precision
 
 
 def matrix(distances):
     """A distance for each query (row) and gallery image."""
     return Distances(torch.as_tensor(distances, dtype=torch.float32).__getitem__)
+
+
+def rank_distances(distances, *ids, **options):
+    features = [np.zeros((len(side), 1)) for side in ids[:2]]
+    return rank(*features, *ids, distances=lambda *_: distances, **options)
 
 
 def rows(*distances):
@@ -105,10 +111,10 @@ def test_same_camera_and_junk_are_left_out_but_distractors_stay():
 def test_queries_without_a_match_are_skipped_and_counted():
     ranking = rank_distances(
         rows([2, 1], [2, 1], [2, 1], [2, 1]),
-        query_pids=np.array([8, 1, -1, 2]),  # unknown, matched, junk, same camera only
-        gallery_pids=np.array([1, 2]),
-        query_camids=np.array([0, 0, 0, 0]),
-        gallery_camids=np.array([1, 0]),
+        np.array([8, 1, -1, 2]),  # unknown, matched, junk, same camera only
+        np.array([1, 2]),
+        np.zeros(4, int),
+        np.array([1, 0]),
     )
     assert (ranking.num_valid, ranking.num_skipped) == (1, 3)
     assert ranking.valid_queries.tolist() == [1]
@@ -350,6 +356,11 @@ def test_features_of_two_models_are_refused():
         rank(*problem)
 
 
+def test_distances_of_another_gallery_are_refused():
+    with pytest.raises(ReidError, match="2 for 1 queries and 3 gallery images"):
+        rank_distances(rows([1, 2]), np.array([1]), np.array([1, 2, 3]), np.zeros(1, int), np.ones(3, int))
+
+
 def test_one_camera_only_is_explained():
     problem = random_problem()
     problem[4][:], problem[5][:] = 0, 0
@@ -377,7 +388,7 @@ def collapsed_problem(spread, sides=(0, 1), num_query=60, num_gallery=500, lengt
 @pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-5, 1e-6])
 def test_collapsed_features_are_ranked_exactly_and_reported(spread, sides):
     problem = collapsed_problem(spread, sides)
-    precisions, _, first_ranks, cmc = literal_ranking(literal_distances(*problem[:2]), *problem[2:])
+    precisions, *_ = literal_ranking(literal_distances(*problem[:2]), *problem[2:])
     ranking = rank(*problem)
     np.testing.assert_allclose(ranking.average_precision, precisions, atol=0.02)  # a few near ties may turn
     assert ranking.mAP == pytest.approx(precisions.mean(), abs=1e-3)
