@@ -148,13 +148,13 @@ def natural_float(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 
 
-def _number(text: str, kind: Callable, allowed: Callable[[float], bool], wanted: str) -> float:
+def _number(text: str, kind: Callable, allowed: Callable[[float], bool], words: str) -> float:
     try:
         value = kind(text)
     except ValueError:
         value = None
     if value is None or not allowed(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
     return value
 
 

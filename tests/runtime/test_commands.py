@@ -1,4 +1,4 @@
-"""The list of commands, and how soon a command line answers."""
+"""The list of commands, and command lines that answer without torch."""
 
 import subprocess
 import sys
