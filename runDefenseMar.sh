@@ -2,7 +2,7 @@
 # The paper's defence of a Market-1501 model against noise types 0 (colour + delta), 1 (colour), 2 (delta), and what it
 # is worth: mAP under the frozen attacker, under attackers learnt on the defended model, under PGD on each image.
 # Needs data/{market1501,personx} (docs/datasets.md), the checkpoint below (docs/checkpoints.md), and the attackers of
-# runAttackMar.sh: of each type that of its last epoch, unless NOISE_FILE names another, as best_perturbation4.pth.
+# runAttackMar.sh: for each type the last epoch, unless NOISE_FILE names another file (best_perturbation4.pth).
 # Every setting can be given from outside:
 #     DEFENSE=mixed ATTACKER="frozen online pgd" BATCH_SIZE=32 DEFENSE_EPOCHS=40 bash runDefenseMar.sh
 set -euo pipefail

@@ -144,6 +144,11 @@ class TestOptions:
             assert exit_code(parser.parse_args, *options) == 2
             assert len(capsys.readouterr().err.splitlines()) == 1
 
+    @pytest.mark.parametrize("option", ["--batch_size", "--batch-size"])
+    def test_errors_spell_them_as_the_user_did(self, parser, option, capsys):
+        assert exit_code(parser.parse_args, "-d", "x", option, "many") == 2
+        assert f"argument {option}: " in capsys.readouterr().err
+
     def test_a_plugin_runs_before_the_options_are_known(self, tmp_path, parser):
         (tmp_path / "own.py").write_text("import argparse\nargparse.OWN = 'seen'")
         argv = ["--plugin", str(tmp_path / "own.py"), "-d", "x"]

@@ -1,4 +1,4 @@
-"""The list of commands, and how soon a command line answers."""
+"""The list of commands, and command lines that answer without torch."""
 
 import subprocess
 import sys
@@ -40,3 +40,15 @@ def test_a_mistyped_option_is_one_line(call):
 def test_every_folder_is_a_package_that_pip_installs():
     folders = {path.parent for path in (ROOT / "reid").rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_every_command_that_computes_sets_its_process_up():
+    """In a line with the choice of its device: only then is what it computes repeatable on a GPU."""
+    lines = [
+        line.strip()
+        for path in [*ROOT.glob("*.py"), *(ROOT / "reid").rglob("*.py")]
+        for line in path.read_text().splitlines()
+    ]
+    choices = [line for line in lines if "resolve(args.device" in line]
+    assert len(choices) >= 6
+    assert all("set_up(" in line for line in choices)
