@@ -103,8 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.report.table import summary
     from reid.runtime import device, distributed
 
-    compute = device.resolve(args.device, args.precision)
-    device.set_up(compute)
+    compute = device.set_up(device.resolve(args.device, args.precision))
     victim = models.load_victim(args.resume, arch=args.arch, size=(args.height, args.width)).to(compute.device)
     images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
     dataset = datasets.create(args.dataset, args.data, split=args.split)

@@ -85,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.runtime import device
     from reid.runtime.snapshot import Run
 
-    compute = device.resolve(args.device, args.precision)
-    device.set_up(compute)
+    compute = device.set_up(device.resolve(args.device, args.precision))
     size = (args.height, args.width)
     victim = models.load_victim(args.resume, arch=args.arch, size=size).to(compute.device)
     images = Images(victim.input.height, victim.input.width, args.workers, args.cache)

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.training.trainer import Selection, Trainer
 
     start = args.resume_reid or args.resume
-    compute = device.resolve(args.device, args.precision)
+    compute = device.set_up(device.resolve(args.device, args.precision))
     args.height, args.width = size = cli.image_size(args.height, args.width, trained_size(start))
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.training.schedule import Schedule
     from reid.training.trainer import Selection, Trainer
 
-    compute = device.resolve(args.device, args.precision)
+    compute = device.set_up(device.resolve(args.device, args.precision))
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     logger.info("%s", dataset.summary())
     images = Images(args.height, args.width, args.workers, args.cache)

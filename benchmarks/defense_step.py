@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks import measure
 from reid import attacks, models
 from reid.runtime import cli
-from reid.runtime.device import resolve
+from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
 from reid.training.adversaries import Pool
 from reid.training.batches import Batch, with_perturbed_half
@@ -71,7 +71,7 @@ def literal(args: argparse.Namespace) -> measure.Step:
 
 
 def ours(args: argparse.Namespace, kind: str, precision: str = "fp32") -> measure.Step:
-    compute = resolve(args.device, precision)
+    compute = set_up(resolve(args.device, precision))
     model = models.create(args.arch, 751, seed=0)
     model.recompute_activations = "checkpointing" in kind
     network = TrainedNetwork(model, num_virtual=410).to(args.device).to(memory_format=torch.channels_last)

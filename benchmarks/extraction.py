@@ -16,7 +16,7 @@ import torch
 from benchmarks import measure
 from reid import models
 from reid.runtime import cli
-from reid.runtime.device import resolve
+from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
 
 
@@ -27,7 +27,7 @@ def setup(args: argparse.Namespace, kind: str) -> measure.Step:
     if kind != "literal":
         model = models.Victim(model)
         images = images.contiguous(memory_format=torch.channels_last)
-        context = resolve(args.device, "bf16" if kind.endswith("bf16") else "fp32").autocast
+        context = set_up(resolve(args.device, "bf16" if kind.endswith("bf16") else "fp32")).autocast
 
     def step() -> None:
         with torch.no_grad(), context():

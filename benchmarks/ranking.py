@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks import measure
-from reid.evaluation.distances import TILE
+TILE = 512
 from reid.evaluation.ranking import block_rows, rank
 from reid.runtime import cli, device
 from reid.runtime.seeds import generator
@@ -145,7 +145,7 @@ def peer_module(package: str, pattern: str) -> types.ModuleType | None:
 def setup(kind: str, size: str, num_query: int, noise: float) -> measure.Step:
     job = KINDS[kind]
     if kind.startswith("ours"):
-        device.resolve("cpu")  # as the scripts begin: freed memory is kept
+        device.set_up(device.resolve("cpu"))  # as the scripts begin: freed memory is kept
     if kind in PEERS:
         job = partial(job, getattr(peer_module(*PEERS[kind][:2]), PEERS[kind][2]))
     return partial(job, *problem(size, num_query, noise))

@@ -68,10 +68,14 @@ class Tree:
         return sorted(set(breaches))
 
     def circle(self) -> list[str]:
-        """The modules of a circle of imports, at module level or for types only, if there is one."""
+        """The modules of a circle of imports, at module level or for types only, if there is one.
+
+        A package may name the types of its own modules.
+        """
         graph: dict[str, set[str]] = {}
         for source, target, _, kind in self.imports():
-            if source != target and kind in ("module", "types"):
+            own_types = kind == "types" and target.startswith(f"{source}.")
+            if source != target and kind in ("module", "types") and not own_types:
                 graph.setdefault(source, set()).add(target)
         try:
             TopologicalSorter(graph).prepare()

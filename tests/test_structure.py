@@ -109,6 +109,12 @@ def test_a_circle_is_seen_whatever_its_length_and_for_types_too(tree):
     assert tree({"a.py": "import reid.b", "b.py": "if typing.TYPE_CHECKING:\n    import reid.a"}).circle()
 
 
+def test_a_package_may_name_the_types_of_its_own_modules(tree):
+    types = "if TYPE_CHECKING:\n    from reid.a.b import B"
+    assert tree({"a/__init__.py": types, "a/b.py": "from reid.a import A"}).circle() == []
+    assert tree({"a/__init__.py": "from reid.a.b import B", "a/b.py": "from reid.a import A"}).circle()
+
+
 def test_imports_in_functions_and_in_text_close_no_circle(tree):
     late = 'TABLE = ["reid.a:A"]\n\ndef f():\n    import reid.a'
     assert tree({"a.py": "import reid.b", "b.py": late}).circle() == []

@@ -90,17 +90,17 @@ class Dataset:
 
     def differences(self) -> list[str]:
         """Where the counts differ from the expected ones, one sentence each; empty when all agree."""
-        found = []
+        lines = []
         for split, expected in self.release.expected.items():
             samples: list[Sample] = getattr(self, split)
             if (ids := len(labels(samples))) != expected.ids:
-                found.append(f"{split} has {ids:,} ids, expected are {expected.ids:,}")
+                lines.append(f"{split} has {ids:,} ids, expected are {expected.ids:,}")
             if len(samples) != expected.images:
-                found.append(f"{split} has {len(samples):,} images, expected are {expected.images:,}")
+                lines.append(f"{split} has {len(samples):,} images, expected are {expected.images:,}")
             per_camera = self._per_camera(samples)
             if expected.per_camera and per_camera != expected.per_camera:
-                found.append(f"{split} has {per_camera} images per camera, expected are {expected.per_camera}")
-        return found
+                lines.append(f"{split} has {per_camera} images per camera, expected are {expected.per_camera}")
+        return lines
 
     def summary(self) -> str:
         """The printed table: identities, images and images per camera of every split."""

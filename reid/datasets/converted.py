@@ -5,7 +5,7 @@ camid of file names (an absent pid is an empty list), `query_fnames` and `galler
 one record with the pids of `trainval`, `query` and `gallery`. Folders written by the code released with
 MetaAttack load too; beyond it we store `release` and `original`, the raw name of each file.
 
-A conversion happens in a hidden folder beside them. `splits.json` is written last, so its presence there
+A conversion happens in a hidden folder next to them. `splits.json` is written last, so its presence there
 means that everything else is complete; moving the three into place can then be repeated after any
 interruption.
 """

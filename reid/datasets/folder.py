@@ -49,10 +49,10 @@ class OwnFolder(Loader):
         return f"put images named like 0002_c1_anything.jpg in {root}/train, {root}/query and {root}/gallery"
 
     def _folder(self, root: Path, names: tuple[str, ...]) -> str:
-        there = [name for name in names if (root / name).is_dir()]
-        if len(there) > 1:
-            raise DatasetError(f"{root} has both {there[0]} and {there[1]}; keep one of them")
-        return there[0] if there else ""
+        present = [name for name in names if (root / name).is_dir()]
+        if len(present) > 1:
+            raise DatasetError(f"{root} has both {present[0]} and {present[1]}; keep one of them")
+        return present[0] if present else ""
 
     def _dataset(self, root: Path, records: list[Record], split: int) -> Dataset:
         images = root.absolute()

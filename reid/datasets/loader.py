@@ -29,7 +29,7 @@ def normalise(name: str) -> str:
 class Loader:
     """Base of the datasets. A subclass names the releases of one, and says how files become records.
 
-    `name` is the one in DATASETS, and that of the folder; `aliases` are others under which the dataset circulates.
+    `name` is its name in DATASETS, which the folder bears too; `aliases` are others under which the dataset circulates.
     """
 
     aliases: tuple[str, ...] = ()
@@ -66,11 +66,11 @@ class Loader:
         """
         if not self.releases[0].folders:
             return {"": list(self.releases)} if any(is_image(name) for name in names) else {}
-        found = {}
+        folders = {}
         for prefix, below in _contents(names).items():
             if fitting := [release for release in self.releases if below.issuperset(release.folders)]:
-                found[prefix] = fitting
-        return found
+                folders[prefix] = fitting
+        return folders
 
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
         """The images of the raw dataset whose top folder is `prefix`. Raises DatasetError naming a strange file."""
@@ -179,9 +179,9 @@ class Loader:
         contents[""] = set(source.names)
         candidates = ((prefix, release.folders) for prefix in contents for release in self.releases)
         prefix, folders = max(candidates, key=lambda pair: len(contents[pair[0]].intersection(pair[1])))
-        there = sorted(contents[prefix])
-        listing = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") or "nothing"
-        lacking = sorted(set(folders).difference(there))
+        present = sorted(contents[prefix])
+        listing = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "") or "nothing"
+        lacking = sorted(set(folders).difference(present))
         missing = f"nothing in {' or '.join(lacking)}" if lacking else "no images"
         return f"{self.name}: {missing} below {source.describe(prefix)} (found there: {listing}); {self.remedy(root)}"
 

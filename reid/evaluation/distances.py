@@ -1,12 +1,12 @@
-"""Distances between query and gallery features, a block of queries at a time.
+"""Distances between query and gallery features, some queries at a time.
 
-A distance source is `source(query, gallery, chunk)`: it yields float32 blocks (<= chunk, num_gallery) that
-together cover the queries in order. `squared_euclidean` and `cosine` are here, k-reciprocal re-ranking is in
-`rerank.py`; `ranking.rank` takes any.
+A distance source is `source(query, gallery, sharded)`, which gives `Distances`. `squared_euclidean` and `cosine` are
+here, k-reciprocal re-ranking is in `rerank.py`; `ranking.rank` takes any.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,9 +14,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.errors import ReidError
+from reid.runtime import distributed
 
-DistanceSource = Callable[[Tensor, Tensor, int], Iterator[Tensor]]
-TILE = 512  # gallery images at a time: a product is fastest where it has more rows than columns
+COLLAPSED = 1e-4  # mean squared distance from an image in the middle, as a share of the squared length of that image
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances of queries from a gallery, computed when asked for.
+
+    `rows(slice)` gives those of some queries, float32 (b, G), less a constant for each query: the order is
+    that of the distances. `constants` (Q,) are what is missing, where a source knows it. `collapsed` says that the
+    features of one side hardly differ.
+    """
+
+    rows: Callable[[slice], Tensor]
+    constants: Tensor | None = None
+    collapsed: bool = False
+
+    def whole(self, some: slice) -> Tensor:
+        """The distances themselves of some queries, at least 0, from a source that knows its constants."""
+        assert self.constants is not None
+        return self.rows(some).add_(self.constants[some, None]).clamp_(min=0)
+
+
+DistanceSource = Callable[[Tensor, Tensor, bool], Distances]
 
 
 def as_features(features: Tensor | np.ndarray, side: str) -> Tensor:
@@ -48,47 +70,74 @@ def full_precision(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def squared_euclidean(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Tensor]:
-    """Yield blocks (<= chunk, G) of |q|^2 + |g|^2 - 2 q.g, at least 0, of float32 rows (Q, D) and (G, D).
+def squared_euclidean(query: Tensor, gallery: Tensor, sharded: bool = False) -> Distances:
+    """Squared Euclidean distances of float32 rows (Q, D) from (G, D), each query's less its squared distance from c.
 
-    The next block overwrites a block.
+    With a = q - c and b = g - c, rows give |b|^2 - 2 a.b; adding the constant |a|^2 gives |q - g|^2. The point c is an
+    image in the middle of the gallery: where all images are close together, the products of the features themselves
+    would drown their differences in rounding, and so would |a|^2 where only the gallery is close together. Subtracting
+    an image from ones close to it does not round.
     """
-    query_norms, gallery_norms = squared_norms(query), squared_norms(gallery)
-    whole = query.new_empty(min(chunk, len(query)), len(gallery))
-    for rows, norms in zip(query.split(chunk), query_norms.split(chunk), strict=True):
-        block = whole[: len(rows)]
-        tiles = zip(gallery.split(TILE), gallery_norms.split(TILE), block.split(TILE, dim=1), strict=True)
-        with full_precision(query.device):
-            for tile, tile_norms, columns in tiles:
-                distances = torch.sub(tile_norms, rows @ tile.T, alpha=2).add_(norms[:, None])
-                torch.clamp(distances, min=0, out=columns)
-        yield block
+    centre = middle(gallery, sharded)
+    squares = squared_norms(gallery, centre)
+    collapsed = _collapsed(squares, centre, sharded) or _collapsed(squared_norms(query, middle(query)), middle(query))
+    query = query - centre
+    tile = 256 if gallery.device.type == "cpu" else 8192  # on a CPU, so many that they stay in the cache
+
+    def rows(some: slice) -> Tensor:
+        block = query.new_empty(len(query[some]), len(gallery))
+        for images, norms, columns in zip(gallery.split(tile), squares.split(tile), block.split(tile, 1), strict=True):
+            torch.sub(norms, query[some] @ (images - centre).T, alpha=2, out=columns)
+        return block
+
+    return Distances(rows, squared_norms(query), collapsed)
 
 
-def squared_norms(features: Tensor) -> Tensor:
-    """|f|^2 (N,) of features (N, D)."""
-    few = 64 if features.device.type == "cpu" else 2**14  # on a CPU, so many that their squares stay in the cache
-    norms = features.new_empty(len(features))
-    for rows, part in zip(features.split(few), norms.split(few), strict=True):
-        torch.sum(rows * rows, dim=1, out=part)
-    return norms
-
-
-def cosine(query: Tensor, gallery: Tensor, chunk: int) -> Iterator[Tensor]:
-    """Squared Euclidean distance of features scaled to unit length, which is 2 - 2 cos(q, g)."""
-    return squared_euclidean(F.normalize(query), F.normalize(gallery), chunk)
+def cosine(query: Tensor, gallery: Tensor, sharded: bool = False) -> Distances:
+    """Squared Euclidean distances of features scaled to unit length, which are 2 - 2 cos(q, g)."""
+    return squared_euclidean(F.normalize(query), F.normalize(gallery), sharded)
 
 
 BY_NAME: dict[str, DistanceSource] = {"euclidean": squared_euclidean, "cosine": cosine}
 
 
-def ordered_keys(distances: Tensor) -> Tensor:
+def middle(features: Tensor, sharded: bool = False) -> Tensor:
+    """Of some 64 rows of (N, D), at equal steps and where `sharded` from all processes, the nearest to their mean."""
+    lengths = distributed.every(len(features)) if sharded else [len(features)]
+    first = sum(lengths[: distributed.rank()]) if sharded else 0
+    step = -(-sum(lengths) // 64)
+    some = features[-first % step :: step]
+    if sharded:
+        some = distributed.gather_blocks([some], some.device)
+    return some[squared_norms(some, some.mean(dim=0)).argmin()]
+
+
+def squared_norms(features: Tensor, centre: Tensor | float = 0.0) -> Tensor:
+    """|f - centre|^2 (N,) of features (N, D)."""
+    few = 64 if features.device.type == "cpu" else 2**14  # on a CPU, so many that their squares stay in the cache
+    norms = features.new_empty(len(features))
+    for rows, part in zip(features.split(few), norms.split(few), strict=True):
+        torch.sum((rows - centre).square_(), dim=1, out=part)
+    return norms
+
+
+def _collapsed(squares: Tensor, centre: Tensor, sharded: bool = False) -> bool:
+    """Whether images, at least two, are so close to `centre` on average that they hardly differ."""
+    total = torch.stack([squares.sum(), squares.new_tensor(len(squares))])
+    spread, number = (distributed.all_sum(total) if sharded else total).tolist()
+    return number > 1 and spread <= min(
+        COLLAPSED * number * float(centre.square().sum()), torch.finfo(torch.float32).max
+    )
+
+
+def ordered_keys(distances: Tensor, first: int = 0) -> Tensor:
     """Distinct int64 keys (B, G) that order each row of `distances` (B, G) by distance, then by position.
 
     A float32 read as an integer keeps its order among positive numbers and reverses it among negative ones;
-    that fills the upper 32 bits, the position fills the lower ones. Every comparison of keys thereby breaks
-    ties in the same, stable way.
+    that fills the upper 32 bits, the position fills the lower ones, counted from `first`. Every comparison of keys
+    thereby breaks ties in the same, stable way.
     """
     bits = (distances.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 and 0.0 equal
-    bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    return (bits.long() << 32) + torch.arange(distances.shape[1], device=distances.device)
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    positions = torch.arange(first, first + distances.shape[1], device=distances.device)
+    return bits.long().bitwise_left_shift_(32).add_(positions)

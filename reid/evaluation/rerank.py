@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking (Zhong et al., CVPR 2017), sparse and in blocks of images."""
 
-from collections.abc import Iterator
+from collections import deque
 from functools import partial
 
 import numpy as np
@@ -9,9 +9,11 @@ from scipy import sparse
 from torch import Tensor
 
 from reid.errors import ReidError
-from reid.evaluation.distances import DistanceSource, ordered_keys, squared_euclidean
+from reid.evaluation.distances import BY_NAME, Distances, DistanceSource, ordered_keys, squared_euclidean
+from reid.evaluation.threads import in_threads
+from reid.runtime import distributed
 
-STRIP = 32  # rows of distances whose keys are made at a time: they are twice as large
+ROWS, FEW = 256, 32  # images whose distances are computed at a time; and whose keys are made, which are twice as large
 
 
 def k_reciprocal(k1: int = 20, k2: int = 6, weight: float = 0.3) -> DistanceSource:
@@ -24,41 +26,50 @@ def k_reciprocal(k1: int = 20, k2: int = 6, weight: float = 0.3) -> DistanceSour
     """
     if not (k1 >= 1 and k2 >= 1 and 0 <= weight <= 1):
         raise ReidError(f"re-ranking with k1={k1}, k2={k2}, weight={weight}: give k1 >= 1, k2 >= 1, 0 <= weight <= 1")
-    return partial(_blocks, k1=k1, k2=k2, weight=weight)
+    return partial(_distances, k1=k1, k2=k2, weight=weight)
 
 
-def _blocks(query: Tensor, gallery: Tensor, chunk: int, k1: int, k2: int, weight: float) -> Iterator[Tensor]:
+def _distances(query: Tensor, gallery: Tensor, sharded: bool = False, *, k1: int, k2: int, weight: float) -> Distances:
+    if sharded and distributed.size() > 1:
+        raise ReidError(
+            "re-ranking needs the whole gallery, and each process has a part of it; "
+            f"gather the features and rank without sharding, or use one of the distances {', '.join(BY_NAME)}"
+        )
     images = torch.cat([query, gallery])
-    neighbours, largest = nearest(images, max(k1 + 1, k2), chunk)
-    codes = _codes(images, neighbours, largest, k1, chunk)
+    neighbours, largest = nearest(images, max(k1 + 1, k2))
+    codes = _codes(images, neighbours, largest, k1)
     if k2 > 1:
         codes = _selection(neighbours[:, :k2]) @ codes / min(k2, len(images))
     query_codes, gallery_codes = codes[: len(query)].tocsr(), codes[len(query) :].tocsc()
-    scale = torch.from_numpy(largest[: len(query)]).to(query.device)[:, None]
-    start = 0
-    for block in squared_euclidean(query, gallery, chunk):
-        rows = slice(start, start + len(block))
-        jaccard = torch.from_numpy(jaccard_distances(query_codes[rows], gallery_codes)).to(query.device)
-        yield jaccard.mul_(1 - weight).add_(block.mul_(weight / scale[rows]))
-        start = rows.stop
+    plain = squared_euclidean(query, gallery)
+    scale = weight / torch.from_numpy(largest[: len(query)]).to(query.device)[:, None]
+
+    def rows(some: slice) -> Tensor:
+        jaccard = torch.from_numpy(jaccard_distances(query_codes[some], gallery_codes)).to(query.device)
+        return jaccard.mul_(1 - weight).add_(plain.whole(some).mul_(scale[some]))
+
+    return Distances(rows, collapsed=plain.collapsed)
 
 
-def nearest(images: Tensor, count: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(images: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions (N, min(count, N)) of the nearest `images` (N, D), closest first, and largest distances (N,).
 
     An image is its own nearest neighbour, whatever rounding or copies of it say; other ties are ordered by
     position.
     """
+    distances = squared_euclidean(images, images)
     positions = torch.empty(len(images), min(count, len(images)), dtype=torch.int64)
-    largest, start = torch.empty(len(images)), 0
-    for block in squared_euclidean(images, images, chunk):
-        rows = slice(start, start + len(block))
-        largest[rows] = block.amax(dim=1)
-        own = torch.arange(len(block), device=block.device)
-        block[own, start + own] = -1
-        for place, strip in zip(positions[rows].split(STRIP), block.split(STRIP), strict=True):
-            place[:] = ordered_keys(strip).topk(positions.shape[1], dim=1, largest=False).values & 0xFFFFFFFF
-        start = rows.stop
+    largest = torch.empty(len(images))
+
+    def find(start: int) -> None:
+        some = slice(start, start + ROWS)
+        block = distances.whole(some)
+        largest[some] = block.amax(dim=1)
+        block.diagonal(start).fill_(-1)
+        for place, few in zip(positions[some].split(FEW), block.split(FEW), strict=True):
+            place[:] = ordered_keys(few).topk(positions.shape[1], dim=1, largest=False).values & 0xFFFFFFFF
+
+    deque(in_threads(find, range(0, len(images), ROWS), images.device), maxlen=0)
     return positions.numpy(), largest.clamp(min=torch.finfo(torch.float32).tiny).numpy()
 
 
@@ -91,10 +102,10 @@ def neighbourhoods(neighbours: np.ndarray, k1: int) -> sparse.coo_array:
     return expanded
 
 
-def _codes(images: Tensor, neighbours: np.ndarray, largest: np.ndarray, k1: int, chunk: int) -> sparse.csr_array:
+def _codes(images: Tensor, neighbours: np.ndarray, largest: np.ndarray, k1: int) -> sparse.csr_array:
     """Neighbourhoods (N, N) weighted by exp(-distance / largest) (equation 7); each row sums to one."""
     codes = neighbourhoods(neighbours, k1)
-    for pairs in np.array_split(np.arange(codes.nnz), codes.nnz // (16 * chunk) + 1):
+    for pairs in np.array_split(np.arange(codes.nnz), codes.nnz // (64 * ROWS) + 1):
         row, column = codes.row[pairs], codes.col[pairs]
         squared = (images[row] - images[column]).square().sum(dim=1).cpu().numpy()
         codes.data[pairs] = np.exp(-squared / largest[row])

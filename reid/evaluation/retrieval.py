@@ -108,7 +108,7 @@ class Retrieval:
         device = self.compute.device
         fits = self._pairwise and device.type != "mps"  # re-ranking is written for the CPU; MPS has no float64
         if device.type == "cuda":
-            block = 4 * block_rows(len(query), len(gallery)) * len(gallery)
+            block = 4 * block_rows(len(query), len(gallery), device) * len(gallery)
             needed = 2 * (query.nbytes + gallery.nbytes + block) + BESIDE
             fits &= 2 * needed <= torch.cuda.get_device_properties(device).total_memory
         return device if all(distributed.every(fits)) else torch.device("cpu")

@@ -19,9 +19,9 @@ RESIZES = ("bilinear", "bicubic", "nearest", None)
 class InputSpec:
     """From RGB in [0, 1] to what a network takes: resized, in its channel order, times `scale`, less `mean`, by `std`.
 
-    `resize` is bilinear or bicubic (both antialiased, like Pillow's), nearest, or None for a network that takes images
-    of any size; `height` and `width` are then those that it was trained on. `mean` and `std` are in the network's
-    channel order and in its unit, after `scale`. Raises UsageError for values that cannot be.
+    `resize` is bilinear or bicubic (both antialiased and clamped, like Pillow's), nearest, or None for a network that
+    takes images of any size; `height` and `width` are then those that it was trained on. `mean` and `std` are in the
+    network's channel order and in its unit, after `scale`. Raises UsageError for values that cannot be.
     """
 
     height: int
@@ -62,7 +62,7 @@ class InputLayer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         spec, size = self.spec, (self.spec.height, self.spec.width)
         if spec.resize is not None and images.shape[2:] != size:
-            images = interpolate(images, size, mode=spec.resize, antialias=spec.resize != "nearest")
+            images = interpolate(images, size, mode=spec.resize, antialias=spec.resize != "nearest").clamp(0, 1)
         if spec.channels == "bgr":
             images = images.flip(1)
         if spec.scale != 1:

@@ -63,7 +63,7 @@ class Victim(nn.Module):
         self.input = input or InputSpec(*USUAL_SIZE, resize=None)
         self.layer = nn.Identity() if input is None else input.layer()
         self.model = model
-        self._feature_dim: int | None = getattr(model, "feature_dim", None)
+        self._feature_dim = model.feature_dim if isinstance(model, ReidModel) else None
         self._differentiable: bool | None = None
         self.reset_passes()
         for module in _modules(model):
@@ -160,7 +160,8 @@ class Victim(nn.Module):
 
 def _copied(module: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(module)
+        with torch.no_grad():  # a TorchScript module clones its weights
+            return copy.deepcopy(module)
     except (RuntimeError, TypeError) as error:
         raise UsageError(
             f"a {type(module).__name__} cannot be copied ({error}); give a function that calls it instead, "
@@ -170,12 +171,17 @@ def _copied(module: nn.Module) -> nn.Module:
 
 def _modules(model: object) -> Iterator[nn.Module]:
     """All modules of a model, those in plain lists, tuples and dicts of its attributes too."""
-    if isinstance(model, nn.Module):
-        for module in model.modules():
-            yield module
-            for name, value in vars(module).items():
-                if not name.startswith("_"):
-                    yield from _modules(value)
-    elif isinstance(model, list | tuple | dict):
-        for value in model.values() if isinstance(model, dict) else model:
-            yield from _modules(value)
+    seen: set[int] = set()
+    left = [model]
+    while left:
+        item = left.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, nn.Module):
+            yield item
+            left += [*item.children(), *vars(item).values()]
+        elif isinstance(item, dict):
+            left += item.values()
+        elif isinstance(item, list | tuple):
+            left += item

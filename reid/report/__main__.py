@@ -42,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if args.out.suffix.lower() != ".png":
         raise UsageError(f"--out {args.out} must end in .png")
-    compute = device.resolve(args.device, args.precision)
-    device.set_up(compute)
+    compute = device.set_up(device.resolve(args.device, args.precision))
     victim = models.load_victim(args.resume, size=(args.height, args.width)).to(compute.device)
     images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
     noise = attacks.load(args.attack).to(compute.device)

@@ -94,8 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"--out {args.out} must end in .png")
     if len({each.name for each in args.model}) < len(args.model):
         raise UsageError("two of --model have the same name; give each another")
-    compute = device.resolve(args.device, args.precision)
-    device.set_up(compute)
+    compute = device.set_up(device.resolve(args.device, args.precision))
     levels, attackers = sorted({round(255 * eps, 4) for eps in args.eps}), [each.attacker_file() for each in args.model]
     check_budgets(attackers, levels)
     samples = test_samples(dataset := datasets.create(args.dataset, args.data, split=args.split))

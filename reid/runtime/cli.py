@@ -36,6 +36,7 @@ class OneLineParser(argparse.ArgumentParser):
         for path in _early(argv).plugin:
             load_plugin(path)
         super().__init__(prog=prog, description=description, formatter_class=_Help, allow_abbrev=False)
+        self._typed: dict[str, str] = {}  # as declared -> as the user wrote it, for errors
         self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(/\d+)?$")  # budgets too
         group = self.add_argument_group("every command")
         group.add_argument(
@@ -48,6 +49,8 @@ class OneLineParser(argparse.ArgumentParser):
         group.add_argument("--debug", action="store_true", help="print where an error came from, not its line alone")
 
     def error(self, message: str) -> NoReturn:
+        for option, typed in self._typed.items():
+            message = message.replace(option, typed)
         _fail(f"{message}{' See' if message.endswith('?') else '; see'} {self.prog} --help")
 
     def print_help(self, file: Any = None) -> None:
@@ -70,6 +73,7 @@ class OneLineParser(argparse.ArgumentParser):
             option = declared.get(_letters(name), name)
             if name.startswith("--") and option in self._option_string_actions:
                 spelt[place] = option + equals + value
+                self._typed[option] = name
             elif name.startswith("--") or option in self._option_string_actions:
                 near = difflib.get_close_matches(_letters(name), declared, n=1)
                 self.error(f"no option is called {name}" + _did_you_mean(declared[each] for each in near))
@@ -148,13 +152,13 @@ def natural_float(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 
 
-def _number(text: str, kind: Callable, allowed: Callable[[float], bool], wanted: str) -> float:
+def _number(text: str, kind: Callable, allowed: Callable[[float], bool], words: str) -> float:
     try:
         value = kind(text)
     except ValueError:
         value = None
     if value is None or not allowed(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
     return value
 
 

@@ -40,6 +40,52 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=tensor.device.type == "cpu" and device.type != "mps")
 
 
+def resolve(device: str = "auto", precision: str = "auto") -> Compute:
+    """Turn `--device` and `--precision` into a Compute.
+
+    "auto" takes a CUDA GPU where there is one, and bfloat16 where the hardware computes in it. Where several processes
+    run on a machine, each takes the GPU of its number. Raises UsageError for a device that cannot be used.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
+    name = device
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(name)
+        if resolved.type not in DEVICE_TYPES:
+            raise ValueError(f"not one of {DEVICE_TYPES}")
+        if resolved.type == "cuda" and distributed.size() > 1:
+            if resolved.index is not None:
+                raise UsageError(
+                    f"--device {device} would put all {distributed.size()} processes on one GPU; use --device cuda, "
+                    "which gives each its own, and CUDA_VISIBLE_DEVICES to choose among them"
+                )
+            resolved = torch.device("cuda", distributed.local_rank())
+        torch.empty(1, device=resolved)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UsageError(f"--device {device} cannot be used on this machine; try --device cpu") from error
+    if precision == "auto":
+        precision = "bf16" if _has_fast_bf16(resolved) else "fp32"
+    return Compute(resolved, precision)
+
+
+def set_up(compute: Compute) -> Compute:
+    """Prepare this process, all of it, to compute there; for commands, not for libraries. Returns `compute`.
+
+    Products are never rounded to TF32, cuDNN is asked for repeatable kernels, and a CPU keeps freed memory.
+    """
+    if compute.device.type == "cuda":
+        torch.cuda.set_device(compute.device)
+    if compute.device.type == "cpu":
+        _keep_freed_memory()
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return compute
+
+
 def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -50,53 +96,7 @@ def _has_fast_bf16(device: torch.device) -> bool:
 def _keep_freed_memory() -> None:
     """Let glibc reuse the memory of freed tensors rather than hand it back: the kernel would clear every page again at
     each step, a fifth of its time on a CPU. Without glibc nothing changes."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # TypeError: Windows
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def resolve(device: str = "auto", precision: str = "auto") -> Compute:
-    """Turn `--device` and `--precision` into a Compute.
-
-    "auto" takes a CUDA GPU where there is one, and bfloat16 where the hardware computes in it. Under torchrun "cuda"
-    is the GPU of the process's number. Changes nothing: see `set_up`. Raises UsageError for a device that is not there,
-    and for a numbered GPU that several processes would share.
-    """
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
-    name = device
-    if device == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if distributed.size() > 1 and name.startswith("cuda:"):
-        raise UsageError(
-            f"--device {device} would put all {distributed.size()} processes on one GPU; "
-            "give --device cuda, by which each gets the GPU of its number, and choose GPUs with CUDA_VISIBLE_DEVICES"
-        )
-    if distributed.size() > 1 and name == "cuda":
-        name = f"cuda:{distributed.local_rank()}"
-    try:
-        resolved = torch.device(name)
-        if resolved.type not in DEVICE_TYPES:
-            raise ValueError(f"not one of {DEVICE_TYPES}")
-        torch.empty(1, device=resolved)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise UsageError(f"--device {device} cannot be used on this machine; try --device cpu") from error
-    if precision == "auto":
-        precision = "bf16" if _has_fast_bf16(resolved) else "fp32"
-    return Compute(resolved, precision)
-
-
-def set_up(compute: Compute) -> None:
-    """Prepare this process for a whole run on a device; a script does this once, since it changes global state.
-
-    Products are never rounded to TF32, cuDNN is asked for repeatable kernels, and freed memory of the CPU is kept.
-    """
-    if compute.device.type == "cuda":
-        torch.cuda.set_device(compute.device)
-    if compute.device.type == "cpu":
-        _keep_freed_memory()
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True

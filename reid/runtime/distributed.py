@@ -7,6 +7,7 @@ number of processes), the gradient of all parts is the sum over the processes of
 docs/distributed.md describes how to start them, and what happens when one is lost.
 """
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -15,7 +16,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from reid.errors import ReidError
 from reid.runtime.job import can_resume, is_main, local_rank, rank, size, watched
 
 __all__ = [
@@ -88,20 +88,30 @@ def every(value: T) -> list[T]:
 
 
 def from_main(function: Callable[[], T]) -> T:
-    """What `function()` gives on rank 0, on every process; where it raises a ReidError, all raise it."""
+    """What `function()` gives on rank 0, on every process; where it raises an error, all raise it."""
     if size() == 1:
         return function()
-    found: list[Any] = [None]
+    message: list[Any] = [None, None]  # the value, the error
+    failure: Exception | None = None
     if is_main():
         try:
-            found[0] = function()
-        except ReidError as error:
-            found[0] = error
+            message[0] = function()
+        except Exception as error:  # none may leave the others waiting
+            failure, message[1] = error, _sendable(error)
     with watched():
-        dist.broadcast_object_list(found)
-    if isinstance(found[0], ReidError):
-        raise found[0]
-    return found[0]
+        dist.broadcast_object_list(message)
+    if message[1] is not None:
+        raise failure or message[1]
+    return message[0]
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or its words where it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def same_(module: nn.Module) -> None:

@@ -4,24 +4,29 @@ import contextlib
 import glob
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from reid.errors import ReidError
 
+ABANDONED = 3600  # seconds without a write after which the process that wrote a file was killed
+
 
 @contextlib.contextmanager
 def temporary_sibling(path: str | Path) -> Iterator[Path]:
-    """Yield a fresh name beside `path`; on success it is renamed to `path`, on any error it is removed.
+    """Yield a fresh name next to `path`; on success it is renamed to `path`, on any error it is removed.
 
     The folder is created. A reader therefore sees the old file, or the whole new one, never a part.
     An OSError of the system that names no file, as on a full disk, or the temporary one, names `path` instead.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # of a process that was killed
-        stale.unlink(missing_ok=True)
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary

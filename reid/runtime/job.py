@@ -1,7 +1,7 @@
 """The job that this process is a part of: torchrun starts several that work together, or there is only this one.
 
-Which of how many it is, and how the job ends: with one line, whichever process meets the error, or is lost. Torch is
-imported only where there are several.
+Which process this is, of how many, and the way in which the job ends: with one line, whichever process meets the
+error, or is lost. Torch is imported only where there are several.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ def is_main() -> bool:
 
 
 def local_rank() -> int:
-    """The number of this process on its own machine, which is that of its GPU."""
+    """The number of this process on its own machine, and of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0")) if size() > 1 else 0
 
 
@@ -85,7 +85,7 @@ def watched() -> Iterator[None]:
 
 
 def is_loss(error: RuntimeError) -> bool:
-    """Whether an error that was raised elsewhere, as by a GPU that waits for another, is that of a failed message."""
+    """Whether an error that was raised elsewhere, as by a GPU that waits for another, comes from a failed message."""
     if size() == 1:
         return False
     import torch.distributed as dist

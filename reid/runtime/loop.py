@@ -26,16 +26,16 @@ def run_epochs(
     """Call `epoch(number, log)` for every epoch (0-based) that is not done yet, and record the numbers it returns.
 
     After each, `state()` is written to the run's folder; `restore` takes what a killed run wrote. All randomness of an
-    epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one. Of several
-    processes rank 0 reads, writes and logs.
+    epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one. Where
+    several processes work together, rank 0 reads, writes and logs.
     Raises CheckpointError for a state that `restore` finds incomplete, or that does not fit.
     """
     start = 0
-    found = distributed.from_main(run.load)
-    if found is not None:
-        start = found["epoch"]
+    saved = distributed.from_main(run.load)
+    if saved is not None:
+        start = saved["epoch"]
         try:
-            restore(found)
+            restore(saved)
         except KeyError as error:
             raise CheckpointError(
                 f"{run.source} lacks {error}: it is the state of another script or version; use another --logs_dir"
@@ -51,7 +51,7 @@ def run_epochs(
         for number in range(start, epochs):
             began = time.perf_counter()
             values = epoch(number, log)
-            log.epoch(number, **values, seconds=time.perf_counter() - began)
+            distributed.from_main(partial(log.epoch, number, **values, seconds=time.perf_counter() - began))
             distributed.from_main(partial(run.save, number + 1, **state()))
             _can_resume(run.logs_dir / STATE_FILE, number + 1)
 

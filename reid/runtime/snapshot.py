@@ -52,9 +52,9 @@ class Run:
         state = read_torch(path)
         if not isinstance(state, dict) or "epoch" not in state or not isinstance(state.get("settings"), dict):
             raise CheckpointError(f"{path} is not the state of a run; give the --logs_dir of one, or its {STATE_FILE}")
-        then = state["settings"]
+        before = state["settings"]
         changes = [
-            f"{key}: {then.get(key)} there, {now} now" for key, now in self.settings.items() if then.get(key) != now
+            f"{key}: {before.get(key)} there, {now} now" for key, now in self.settings.items() if before.get(key) != now
         ]
         if changes:
             raise UsageError(

@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet there instead of the dataset")
     args = parser.parse_args(argv)
     if args.sheet is not None:
-        given = {key: getattr(args, key) for key in ("ids", "cams", "per_cam") if getattr(args, key) is not None}
-        contact_sheet(args.name, args.sheet, height=args.height, width=args.width, seed=args.seed, **given)
+        sizes = {key: getattr(args, key) for key in ("ids", "cams", "per_cam") if getattr(args, key) is not None}
+        contact_sheet(args.name, args.sheet, height=args.height, width=args.width, seed=args.seed, **sizes)
         logger.info("the contact sheet is %s", args.sheet)
         return
     raw_dir = args.root / args.name / "raw"

@@ -13,6 +13,7 @@ from reid.training import LOSSES
 def euclidean(features: Tensor) -> Tensor:
     """Pairwise Euclidean distances (N, N) of features (N, D), in float32, bounded away from zero for the gradient."""
     features = features.float()
+    features = features - features.detach().mean(0)  # where all are close together, the product keeps their differences
     squared = features.pow(2).sum(1)
     distances = squared[:, None] + squared[None, :] - 2 * features @ features.T
     return distances.clamp(min=1e-12).sqrt()

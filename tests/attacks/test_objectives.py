@@ -41,6 +41,15 @@ def test_equals_the_literal_definition(pids, margin, weight):
     assert loss.item() == pytest.approx(literal(features, perturbed, pids, margin, weight).item(), abs=1e-5)
 
 
+def test_the_farthest_are_the_farthest_where_features_lie_close_together():
+    features, perturbed, _ = batch(range(40), dim=64)
+    features = 50 * torch.nn.functional.normalize(torch.ones(1, 64)) + 1e-3 * features
+    pids = torch.arange(40) // 4
+    loss = pull_farthest(features, 10 * perturbed, pids)
+    exact = literal(features.double(), 10 * perturbed.double(), pids, 0.5, 10.0)
+    assert loss.item() == pytest.approx(exact.item(), rel=1e-4)
+
+
 def test_descending_it_turns_the_neighbourhood_inside_out():
     features, _, pids = batch([0] * 4 + [1] * 4)
     perturbed = features.clone().requires_grad_()

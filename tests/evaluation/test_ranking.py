@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,13 +10,27 @@ from hypothesis import strategies as st
 from literal_ranking import literal_distances, literal_ranking
 
 from reid.errors import ReidError
-from reid.evaluation import distances, ranking
-from reid.evaluation.distances import cosine, ordered_keys, squared_euclidean
-from reid.evaluation.ranking import chance_average_precision, rank, rank_distances
+from reid.evaluation.distances import Distances, cosine, ordered_keys, squared_euclidean
+from reid.evaluation.ranking import rank
+from reid.evaluation.scores import chance_average_precision
+
+
+def matrix(distances):
+    """A distance for each query (row) and gallery image."""
+    return Distances(torch.as_tensor(distances, dtype=torch.float32).__getitem__)
+
+
+def rank_distances(distances, *ids, **options):
+    features = [np.zeros((len(side), 1)) for side in ids[:2]]
+    return rank(*features, *ids, distances=lambda *_: distances, **options)
 
 
 def rows(*distances):
-    return [torch.tensor(distances, dtype=torch.float32)]
+    return matrix(distances)
+
+
+def all_of(distances):
+    return distances.whole(slice(None))
 
 
 # The released numbers
@@ -30,16 +43,18 @@ def test_golden_scores_are_reproduced(golden, golden_inputs):
         np.testing.assert_allclose(ranking.cmc[protocol], golden[f"cmc_{protocol}"], atol=1e-6)
 
 
-@pytest.mark.parametrize("repeats", [0, 100])
-def test_golden_cuhk03_curve_is_reproduced_on_average(golden, golden_inputs, repeats):
-    ranking = rank(*golden_inputs, cuhk03_repeats=repeats)
+def test_golden_cuhk03_curve_is_reproduced_on_average(golden, golden_inputs):
+    ranking = rank(*golden_inputs, cuhk03_repeats=100)
     np.testing.assert_allclose(ranking.cmc["cuhk03"], golden["cmc_cuhk03_mean_of_100_runs"], atol=0.02)
 
 
+def test_cuhk03_is_drawn_on_request_only(golden_inputs):
+    assert list(rank(*golden_inputs).cmc) == ["market1501", "allshots"]
+
+
 @pytest.mark.parametrize("repeats", [0, 3])
-def test_an_accelerator_gives_the_same(golden_inputs, repeats, monkeypatch):
+def test_an_accelerator_gives_the_same(golden_inputs, repeats):
     here = rank(*golden_inputs, cuhk03_repeats=repeats)
-    monkeypatch.setattr(ranking, "in_threads", lambda: nullcontext(map))
     with accelerator():
         query, gallery = (torch.as_tensor(features).to(DEVICE) for features in golden_inputs[:2])
         there = rank(query, gallery, *golden_inputs[2:], cuhk03_repeats=repeats)
@@ -53,7 +68,8 @@ def test_an_accelerator_gives_the_same(golden_inputs, repeats, monkeypatch):
 
 def test_one_gallery_image_per_query():
     distances = [[0, 1, 2, 3, 4], [1, 0, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [1, 2, 3, 4, 0]]
-    ranking = rank_distances(rows(*distances), np.arange(5), np.arange(5), np.zeros(5, int), np.ones(5, int))
+    ids = np.arange(5), np.arange(5), np.zeros(5, int), np.ones(5, int)
+    ranking = rank_distances(rows(*distances), *ids, cuhk03_repeats=1)
     for protocol in ("allshots", "market1501", "cuhk03"):
         np.testing.assert_allclose(ranking.cmc[protocol][:5], [0.6, 0.6, 0.8, 1, 1])
 
@@ -95,10 +111,10 @@ def test_same_camera_and_junk_are_left_out_but_distractors_stay():
 def test_queries_without_a_match_are_skipped_and_counted():
     ranking = rank_distances(
         rows([2, 1], [2, 1], [2, 1], [2, 1]),
-        query_pids=np.array([8, 1, -1, 2]),  # unknown, matched, junk, same camera only
-        gallery_pids=np.array([1, 2]),
-        query_camids=np.array([0, 0, 0, 0]),
-        gallery_camids=np.array([1, 0]),
+        np.array([8, 1, -1, 2]),  # unknown, matched, junk, same camera only
+        np.array([1, 2]),
+        np.zeros(4, int),
+        np.array([1, 0]),
     )
     assert (ranking.num_valid, ranking.num_skipped) == (1, 3)
     assert ranking.valid_queries.tolist() == [1]
@@ -109,7 +125,7 @@ def test_cuhk03_drops_the_camera_of_the_query_and_keeps_one_image_per_identity()
     # Closer than the match: three images of identity 1, and one of identity 2 in the camera of the query.
     gallery_pids, gallery_camids = np.array([1, 1, 1, 2, 9, 3]), np.array([1, 2, 1, 0, 1, 1])
     ranking = rank_distances(
-        rows([0, 1, 2, 3, 4, 5]), np.array([9]), gallery_pids, np.array([0]), gallery_camids, topk=3
+        rows([0, 1, 2, 3, 4, 5]), np.array([9]), gallery_pids, np.array([0]), gallery_camids, topk=3, cuhk03_repeats=5
     )
     np.testing.assert_allclose(ranking.cmc["cuhk03"], [0, 1, 1], atol=1e-12)
     np.testing.assert_allclose(ranking.cmc["market1501"], [0, 0, 0])
@@ -177,7 +193,7 @@ def test_equals_the_literal_protocol(problem, topk, chunk):
 @settings(max_examples=50, deadline=None)
 @given(problem=problems(), spread=st.sampled_from([0.0, 1e-30, 1e-6, 1e6]))
 def test_equals_the_literal_protocol_where_distances_crowd(problem, spread):
-    # All matches of a query in one step of the table, or one match far from all else.
+    # Distances one rounding apart, or one match far from all else.
     _, _, query_pids, gallery_pids, query_camids, gallery_camids = problem
     distances = np.full((len(query_pids), len(gallery_pids)), 1, dtype=np.float32)
     distances[:, ::3] = np.nextafter(np.float32(1), np.float32(2))
@@ -185,7 +201,7 @@ def test_equals_the_literal_protocol_where_distances_crowd(problem, spread):
     ids = query_pids, gallery_pids, query_camids, gallery_camids
     precisions, _, first_ranks, cmc = literal_ranking(distances, *ids)
     if len(precisions):
-        ranking = rank_distances([torch.from_numpy(distances)], *ids)
+        ranking = rank_distances(matrix(distances), *ids)
         np.testing.assert_allclose(ranking.average_precision, precisions, atol=1e-12)
         assert ranking.first_match_rank.tolist() == first_ranks.tolist()
         np.testing.assert_allclose(ranking.cmc["allshots"], cmc["allshots"], atol=1e-12)
@@ -201,7 +217,7 @@ def test_equals_the_literal_protocol_at_a_size_with_all_paths(shape):
     features = [(centres[p] + generator.normal(size=(len(p), length))).astype(np.float32) for p in pids]
     features[1][::5] = features[1][0]  # copies: ties of distances that are no whole numbers
     camids = [generator.integers(0, 4, count) for count in sides]
-    distances = torch.cat([block.clone() for block in squared_euclidean(*map(torch.from_numpy, features), 512)])
+    distances = all_of(squared_euclidean(*map(torch.from_numpy, features)))
     precisions, inverse_penalties, first_ranks, cmc = literal_ranking(distances.numpy(), *pids, *camids)
     ranking = rank(*features, *pids, *camids)
     np.testing.assert_allclose(ranking.average_precision, precisions, atol=1e-12)
@@ -259,6 +275,18 @@ def test_tensors_and_arrays_give_the_same():
     np.testing.assert_array_equal(tensors.average_precision, rank(*problem).average_precision)
 
 
+def seen_by_rank(features, ids):
+    """The squared Euclidean distances, in the precision in which `rank` asks for them."""
+    blocks = []
+
+    def source(query, gallery, sharded):
+        distances = squared_euclidean(query, gallery, sharded)
+        return Distances(lambda some: blocks.append(distances.whole(some)) or distances.rows(some))
+
+    rank(*features, *ids, distances=source, chunk=len(features[0]))
+    return blocks[0]
+
+
 def test_reduced_precision_chosen_by_the_caller_is_not_used():
     problem = random_problem()
     before = torch.get_float32_matmul_precision()
@@ -266,7 +294,7 @@ def test_reduced_precision_chosen_by_the_caller_is_not_used():
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             features = [torch.from_numpy(side) * 1.001 for side in problem[:2]]
-            block = next(squared_euclidean(*features, chunk=40))
+            block = seen_by_rank(features, problem[2:])
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
@@ -276,19 +304,18 @@ def test_reduced_precision_chosen_by_the_caller_is_not_used():
     )
 
 
-def test_distances_are_the_same_in_small_pieces(monkeypatch):
-    query, gallery, *_ = problem = random_problem()
-    monkeypatch.setattr(distances, "TILE", 70)
-    found = torch.cat([block.clone() for block in squared_euclidean(*map(torch.from_numpy, (query, gallery)), chunk=7)])
-    expected = np.square(query[:, None].astype(np.float64) - gallery).sum(axis=2)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    assert rank(*problem, chunk=7).mAP == pytest.approx(rank_distances([found], *problem[2:]).mAP, abs=1e-12)
+def test_distances_less_their_constants_keep_the_order():
+    problem = random_problem()
+    distances = squared_euclidean(*map(torch.from_numpy, problem[:2]))
+    expected = literal_distances(*problem[:2])
+    np.testing.assert_array_equal(all_of(distances), expected)  # whole numbers stay whole
+    np.testing.assert_array_equal(distances.rows(slice(None)) + distances.constants[:, None], expected)
 
 
 def test_cosine_ignores_the_length_of_the_features():
     problem = random_problem()
     scaled = [side * np.linspace(1, 9, len(side), dtype=np.float32)[:, None] for side in problem[:2]]
-    block, same = (next(cosine(*map(torch.from_numpy, sides), chunk=40)) for sides in (problem[:2], scaled))
+    block, same = (all_of(cosine(*map(torch.from_numpy, sides))) for sides in (problem[:2], scaled))
     torch.testing.assert_close(block, same, atol=1e-5, rtol=0)
 
 
@@ -301,7 +328,7 @@ def test_broken_features_are_counted_and_named():
 
 def test_distances_beyond_float32_are_refused():
     problem = random_problem()
-    problem[0] = problem[0] * 1e30
+    problem[1] = problem[1] * 1e30
     with pytest.raises(ReidError, match="too large"):
         rank(*problem)
 
@@ -329,11 +356,63 @@ def test_features_of_two_models_are_refused():
         rank(*problem)
 
 
+def test_distances_of_another_gallery_are_refused():
+    with pytest.raises(ReidError, match="2 for 1 queries and 3 gallery images"):
+        rank_distances(rows([1, 2]), np.array([1]), np.array([1, 2, 3]), np.zeros(1, int), np.ones(3, int))
+
+
 def test_one_camera_only_is_explained():
     problem = random_problem()
     problem[4][:], problem[5][:] = 0, 0
     with pytest.raises(ReidError, match="one camera"):
         rank(*problem)
+
+
+# Collapsed features
+
+
+def collapsed_problem(spread, sides=(0, 1), num_query=60, num_gallery=500, length=64):
+    """Features of length 50 whose sides lie within `spread` of one point, with the order of the persons in them."""
+    generator = np.random.default_rng(3)
+    pids = [generator.integers(0, 25, count) for count in (num_query, num_gallery)]
+    camids = [generator.integers(0, 3, count) for count in (num_query, num_gallery)]
+    people, point = generator.normal(size=(25, length)), generator.normal(size=length)
+    point *= 50 / np.linalg.norm(point)
+    features = [people[ids] + generator.normal(size=(len(ids), length)) for ids in pids]
+    for side in sides:
+        features[side] *= spread
+    return [(point + side).astype(np.float32) for side in features] + pids + camids
+
+
+@pytest.mark.parametrize("sides", [(0, 1), (0,), (1,)], ids=["both", "queries", "gallery"])
+@pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-5, 1e-6])
+def test_collapsed_features_are_ranked_exactly_and_reported(spread, sides):
+    problem = collapsed_problem(spread, sides)
+    precisions, *_ = literal_ranking(literal_distances(*problem[:2]), *problem[2:])
+    ranking = rank(*problem)
+    np.testing.assert_allclose(ranking.average_precision, precisions, atol=0.02)  # a few near ties may turn
+    assert ranking.mAP == pytest.approx(precisions.mean(), abs=1e-3)
+    assert ranking.collapsed
+
+
+def test_collapsed_directions_are_ranked_exactly_and_reported():
+    problem = collapsed_problem(1e-4)
+    for side in problem[:2]:
+        side *= np.linspace(1, 9, len(side), dtype=np.float32)[:, None]
+    unit = [side.astype(np.float64) for side in problem[:2]]
+    unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in unit]
+    exact = literal_ranking(literal_distances(*unit), *problem[2:])[0].mean()
+    ranking = rank(*problem, distances=cosine)
+    assert ranking.mAP == pytest.approx(exact, abs=0.02)  # scaling to unit length rounds
+    assert ranking.collapsed
+    assert not rank(*problem).collapsed
+
+
+def test_features_that_differ_are_not_reported_as_collapsed():
+    assert not rank(*random_problem()).collapsed
+    assert not rank(*collapsed_problem(1)).collapsed
+    one_query = [side[:1] if i % 2 == 0 else side for i, side in enumerate(collapsed_problem(1))]
+    assert not rank(*one_query).collapsed
 
 
 # Chance

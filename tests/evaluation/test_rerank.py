@@ -52,9 +52,8 @@ def clustered(num_query=9, num_gallery=41, seed=0):
 @pytest.mark.parametrize("chunk", [4, 100])
 def test_equals_the_dense_form(k1, k2, weight, chunk):
     query, gallery = clustered()[0]
-    source = k_reciprocal(k1, k2, weight)
-    blocks = list(source(torch.from_numpy(query), torch.from_numpy(gallery), chunk))
-    assert max(map(len, blocks)) <= chunk
+    distances = k_reciprocal(k1, k2, weight)(torch.from_numpy(query), torch.from_numpy(gallery), False)
+    blocks = [distances.rows(slice(start, start + chunk)) for start in range(0, len(query), chunk)]
     assert all(block.dtype == torch.float32 for block in blocks)
     expected = dense_reranking(query, gallery, k1, k2, weight)
     np.testing.assert_allclose(torch.cat(blocks).numpy(), expected, atol=1e-5)
@@ -64,14 +63,16 @@ def test_equals_the_dense_form(k1, k2, weight, chunk):
 def test_equals_the_dense_form_where_distances_tie(seed):
     generator = np.random.default_rng(seed)
     query, gallery = (generator.integers(0, 3, (count, 3)).astype(np.float32) for count in (6, 30))
-    blocks = list(k_reciprocal(6, 3)(torch.from_numpy(query), torch.from_numpy(gallery), 5))
-    np.testing.assert_allclose(torch.cat(blocks).numpy(), dense_reranking(query, gallery, 6, 3, 0.3), atol=1e-5)
+    block = k_reciprocal(6, 3)(torch.from_numpy(query), torch.from_numpy(gallery), False).rows(slice(None))
+    np.testing.assert_allclose(block.numpy(), dense_reranking(query, gallery, 6, 3, 0.3), atol=1e-5)
 
 
 def test_collapsed_features_leave_every_image_equally_far():
     query, gallery = torch.ones(3, 4), torch.ones(8, 4)
-    for block in k_reciprocal()(query, gallery, 2):
-        torch.testing.assert_close(block, block[0, 0].expand_as(block))
+    distances = k_reciprocal()(query, gallery, False)
+    block = distances.rows(slice(None))
+    torch.testing.assert_close(block, block[0, 0].expand_as(block))
+    assert distances.collapsed
 
 
 def test_clustered_features_rank_better_than_without():

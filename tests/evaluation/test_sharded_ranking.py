@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from reid.errors import ReidError
-from reid.evaluation import counting, single_shot
 from reid.evaluation.distances import cosine
 from reid.evaluation.ranking import rank
 from reid.evaluation.rerank import k_reciprocal
@@ -14,7 +13,6 @@ from reid.runtime import distributed
 from tests.runtime.ranks import together
 
 SIZE = 2
-STRIP = 3000  # a few queries at a time
 OPTIONS = [{}, {"chunk": 7}, {"cuhk03_repeats": 5, "cuhk03_seed": 1}, {"distances": cosine, "topk": 10}]
 
 
@@ -38,31 +36,19 @@ def rankings():
     return [dataclasses.asdict(rank(*p, **options, sharded=True)) for p in problems for options in OPTIONS]
 
 
-def small_strips():
-    counting.STRIP = single_shot.STRIP = STRIP
-
-
 def reranked():
-    with pytest.raises(ReidError, match="need the whole gallery"):
+    with pytest.raises(ReidError, match="needs the whole gallery"):
         rank(*part(*problem(True)), distances=k_reciprocal(), sharded=True)
 
 
 @pytest.fixture(scope="module")
 def of_several(tmp_path_factory):
-    return [
-        found[1] for found in together(SIZE, [small_strips, rankings, reranked], tmp_path_factory.mktemp("sharded"))
-    ]
-
-
-@pytest.fixture
-def few_queries_at_a_time(monkeypatch):
-    for module in (counting, single_shot):
-        monkeypatch.setattr(module, "STRIP", STRIP)
+    return [results[0] for results in together(SIZE, [rankings, reranked], tmp_path_factory.mktemp("sharded"))]
 
 
 @pytest.mark.parametrize("number", range(SIZE))
 @pytest.mark.parametrize("case", range(2 * len(OPTIONS)))
-def test_every_process_finds_what_one_process_finds(of_several, case, number, few_queries_at_a_time):
+def test_every_process_finds_what_one_process_finds(of_several, case, number):
     alone = rank(*problem(case < len(OPTIONS)), **OPTIONS[case % len(OPTIONS)])
     for name, value in dataclasses.asdict(alone).items():
         np.testing.assert_equal(of_several[number][case][name], value, err_msg=name)

@@ -88,6 +88,10 @@ class TestFile:
         assert torch.equal(opened(samples[::-1]), plain(samples[::-1]))
         assert len(list(path.parent.glob("*.images"))) == 4
 
+    def test_can_be_read_without_calls_that_only_some_systems_have(self, path, samples, monkeypatch):
+        monkeypatch.delattr(os, "preadv", raising=False)
+        assert torch.equal(opened(samples), plain(samples))
+
     def test_can_be_read_where_nothing_can_be_written(self, path, samples, monkeypatch):
         monkeypatch.delattr(disk, "FileLock")
         assert torch.equal(opened(samples), plain(samples))
@@ -162,6 +166,7 @@ class TestWhenItCannotBeMade:
     def test_what_a_killed_process_left_goes_away(self, samples, path):
         part = path.with_name(f".{path.name}.12345678.part")
         part.write_bytes(b"half")
+        os.utime(part, (0, 0))
         path.unlink()
         opened(samples)
         assert not part.exists()

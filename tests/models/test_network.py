@@ -175,3 +175,16 @@ def test_resnet10_has_no_pretrained_weights_and_says_so(caplog):
     with caplog.at_level(logging.WARNING):
         models.create("resnet10", 5, pretrained=True)
     assert "resnet10 has no ImageNet weights" in caplog.text
+
+
+def test_every_kind_of_derivative_can_be_taken(small, images):
+    """Those of torch.func, forward mode, and third ones: nothing in the network may stand in their way."""
+    small.eval()
+    _, slope = torch.func.jvp(small.features, (images,), (torch.ones_like(images),))
+    gradient = torch.func.grad(lambda x: small.features(x).sum())(images)
+    torch.testing.assert_close(gradient.sum(), slope.sum(), rtol=1e-3, atol=1e-3)
+    value, weight = small.features(images).square().sum(), small.base.conv1.weight
+    for _ in range(3):
+        (derivative,) = torch.autograd.grad(value, weight, create_graph=True)
+        value = derivative.square().sum()
+    assert derivative.abs().sum() > 0

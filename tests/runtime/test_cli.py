@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from reid.errors import UsageError
-from reid.runtime import cli, device, job
+from reid.runtime import cli, job
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,6 +144,11 @@ class TestOptions:
             assert exit_code(parser.parse_args, *options) == 2
             assert len(capsys.readouterr().err.splitlines()) == 1
 
+    @pytest.mark.parametrize("option", ["--batch_size", "--batch-size"])
+    def test_errors_spell_them_as_the_user_did(self, parser, option, capsys):
+        assert exit_code(parser.parse_args, "-d", "x", option, "many") == 2
+        assert f"argument {option}: " in capsys.readouterr().err
+
     def test_a_plugin_runs_before_the_options_are_known(self, tmp_path, parser):
         (tmp_path / "own.py").write_text("import argparse\nargparse.OWN = 'seen'")
         argv = ["--plugin", str(tmp_path / "own.py"), "-d", "x"]
@@ -236,12 +240,3 @@ def test_settings_are_what_determines_a_result():
 def test_command_lines_are_known_without_torch(module):
     line = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", line], cwd=ROOT).returncode == 0
-
-
-def test_devices_and_precisions_are_checked():
-    assert device.resolve("cpu", "fp32").precision == "fp32"
-    assert device.resolve("cpu", "bf16").autocast().fast_dtype == torch.bfloat16
-    with pytest.raises(UsageError, match="--device nonsense"):
-        device.resolve("nonsense")
-    with pytest.raises(UsageError, match="--precision fp8"):
-        device.resolve("cpu", "fp8")

@@ -1,8 +1,12 @@
-"""Sending values to a device."""
+"""Devices and precisions: which are taken, what a process is set up for, how values are sent."""
+
+import ctypes
 
 import pytest
 import torch
 
+from reid.errors import UsageError
+from reid.runtime import device, distributed
 from reid.runtime.device import send
 
 
@@ -21,3 +25,62 @@ class Sent:
 )
 def test_only_a_device_that_reads_later_is_waited_for(source, target, waits):
     assert send(Sent(source), torch.device(target)) == (target, not waits)
+
+
+def test_devices_and_precisions_are_checked():
+    assert device.resolve("cpu", "fp32").precision == "fp32"
+    assert device.resolve("cpu", "bf16").autocast().fast_dtype == torch.bfloat16
+    for name in ("nonsense", "cuda:77", "meta"):
+        with pytest.raises(UsageError, match=f"--device {name} cannot be used on this machine"):
+            device.resolve(name)
+    with pytest.raises(UsageError, match="--precision fp8"):
+        device.resolve("cpu", "fp8")
+
+
+def test_one_gpu_is_not_for_several_processes(monkeypatch):
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    with pytest.raises(UsageError, match=r"--device cuda:1 would put all 2 processes on one GPU; use --device cuda"):
+        device.resolve("cuda:1")
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Flags of torch that differ from those of the scripts, and the calls to the C library."""
+    calls, before = [], flags()
+    set_flags(True, False, True, True)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: type("C", (), {"mallopt": lambda *values: calls.append(values)}))
+    yield calls
+    set_flags(*before)
+
+
+def flags():
+    cudnn = torch.backends.cudnn
+    return cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+def set_flags(*values):
+    cudnn = torch.backends.cudnn
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = values
+
+
+def test_a_library_resolves_without_a_change_to_its_process(library):
+    device.resolve("cpu")
+    assert flags() == (True, False, True, True)
+    assert library == []
+
+
+def test_a_command_sets_its_process_up(library):
+    compute = device.resolve("cpu")
+    assert device.set_up(compute) is compute
+    assert flags() == (False, True, False, False)
+    assert library == [(device.M_MMAP_MAX, 0), (device.M_TRIM_THRESHOLD, 2**31 - 1)]
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError, TypeError])
+def test_a_machine_without_glibc_is_set_up_too(library, monkeypatch, error):
+    def missing(name):
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    device.set_up(device.resolve("cpu"))
+    assert flags() == (False, True, False, False)

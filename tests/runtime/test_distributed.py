@@ -73,6 +73,28 @@ def an_error_on_main():
     return True
 
 
+class UnsendableError(Exception):
+    """An error that cannot be pickled."""
+
+    def __init__(self, what, where):
+        super().__init__(f"{what} in {where}")
+
+
+def other_errors_on_main():
+    """The words of what each process raises where rank 0 meets a full disk, and an error that cannot be sent."""
+    lines = []
+    for error in (OSError(28, "No space left on device", "/full/state.pth"), UnsendableError("a bug", "here")):
+
+        def fail(error=error):
+            raise error
+
+        try:
+            distributed.from_main(fail)
+        except Exception as error:
+            lines.append((type(error), str(error)))
+    return lines
+
+
 def the_same_weights():
     layer = torch.nn.BatchNorm1d(2)
     with torch.no_grad():
@@ -108,6 +130,7 @@ JOBS = [
     of_every_rank,
     from_main,
     an_error_on_main,
+    other_errors_on_main,
     the_same_weights,
 ]
 
@@ -174,6 +197,12 @@ def test_plain_values_come_from_every_process(found, size):
 def test_rank_0_does_it_and_all_have_what_it_found(found, size):
     assert found[from_main] == [("found by rank 0", [0] if rank == 0 else []) for rank in range(size)]
     assert found[an_error_on_main] == [True] * size
+
+
+def test_no_error_of_rank_0_leaves_the_others_waiting(found, size):
+    full = (OSError, "[Errno 28] No space left on device: '/full/state.pth'")
+    others = [full, (RuntimeError, "UnsendableError: a bug in here")]
+    assert found[other_errors_on_main] == [[full, (UnsendableError, "a bug in here")]] + [others] * (size - 1)
 
 
 def test_weights_and_buffers_become_those_of_rank_0(found, size):

@@ -60,13 +60,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_write_left_behind_is_removed(tmp_path):
-    left = tmp_path / ".file.0123abcd.part"
-    left.write_text("half")
-    write_atomically(tmp_path / "file", lambda temporary: temporary.write_text("whole"))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
 @pytest.mark.parametrize(
     "write",
     [

@@ -22,7 +22,7 @@ def test_a_wrong_seed(seed):
     assert done.stderr == f"error: the seed '{seed}' is not a whole number; run: bash runDemo.sh [SEED]\n"
 
 
-@pytest.mark.parametrize("script", ["runDemo.sh", "runTests.sh", "runAttackMar.sh"])
+@pytest.mark.parametrize("script", ["runDemo.sh", "runTests.sh"])
 def test_a_python_that_does_not_meet_the_requirements(script, tmp_path):
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
@@ -40,9 +40,85 @@ def test_a_python_that_meets_them_is_used_as_it_is():
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, sys.executable, "")
 
 
-def test_the_attack_script_names_what_is_missing():
-    done = run(
-        "runAttackMar.sh", REID_PYTHON=sys.executable, SOURCE_NET_DIR="nowhere.pth", TARGET_NET_DIR="nowhere.pth"
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: no such checkpoint file: nowhere.pth")
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """Files that the scripts need, and a Python that records what it is called with: `stub()` lists that."""
+    record, python = tmp_path / "calls", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = - ] || echo "$@" >> {record}\n')
+    python.chmod(0o755)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "model.pth").touch()
+    for noise_type in "012":
+        folder = tmp_path / "attack" / noise_type
+        folder.mkdir(parents=True)
+        for epoch in (0, 4, 9, 10):
+            (folder / f"best_perturbation{epoch}.pth").touch()
+    places = {"REID_PYTHON": python, "DATA_DIR": tmp_path / "data", "NOISE_MODEL_PATH": tmp_path / "attack"}
+    places |= {"SOURCE_NET_DIR": tmp_path / "model.pth", "TARGET_NET_DIR": tmp_path / "model.pth"}
+    for name, path in places.items():
+        monkeypatch.setenv(name, str(path))
+    return lambda: record.read_text().splitlines() if record.exists() else []
+
+
+def calls(stub, script, **settings):
+    """The lines with which a script called Python."""
+    done = run(script, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    return stub()
+
+
+def refused(script, **settings):
+    done = run(script, **settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in ROOT.glob("run*.sh")))
+def test_scripts_can_be_called_by_name(script):
+    assert os.access(ROOT / script, os.X_OK)
+
+
+@pytest.mark.parametrize("script", ["runAttackMar.sh", "runAttackDuke.sh", "runDefenseMar.sh", "runDefenseDuke.sh"])
+@pytest.mark.parametrize("name", ["SOURCE_NET_DIR", "DATA_DIR"])
+def test_missing_files_are_named_before_packages_are_installed(script, name, stub, tmp_path):
+    fewer = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REID_PYTHON": "", name: "./nowhere"}
+    (tmp_path / "python3").symlink_to("/bin/false")  # meets no requirements, so that packages would be installed
+    line = refused(script, **fewer)
+    assert line.startswith("error: no ./nowhere; the first lines of run")
+    assert stub() == []
+
+
+def test_missing_attackers_are_named_before_a_defense(stub, tmp_path):
+    line = refused("runDefenseMar.sh", NOISE_MODEL_PATH=str(tmp_path))
+    assert line.startswith(f"error: no {tmp_path}/0/best_perturbation*.pth; ")
+    assert stub() == []
+
+
+def test_several_attackers_are_several_words(stub):
+    lines = calls(stub, "runDefenseMar.sh", ATTACKER="frozen online pgd", DEFENSE="mixed")
+    assert len(lines) == 6
+    assert all("--attacker frozen online pgd --noise_path1" in line for line in lines[::2])
+
+
+def test_a_defense_takes_the_attacker_of_the_last_epoch_or_the_named_one(stub, tmp_path):
+    last = [f"{tmp_path}/attack/{noise_type}/best_perturbation10.pth" for noise_type in "012" for _ in range(2)]
+    for line, path in zip(calls(stub, "runDefenseMar.sh"), last, strict=True):
+        assert path in line
+    for line in calls(stub, "runDefenseDuke.sh", NOISE_FILE="best_perturbation4.pth")[6:]:
+        assert "best_perturbation4.pth" in line
+
+
+def test_epochs_of_attack_and_defense_are_two_settings(stub):
+    epochs = {"ATTACK_EPOCHS": "7", "DEFENSE_EPOCHS": "40"}
+    lines = calls(stub, "runAttackMar.sh", **epochs)
+    assert all("--epoch 7 " in line for line in lines[:3])
+    assert all("best_perturbation6.pth" in line for line in lines[3:])
+    lines = calls(stub, "runDefenseMar.sh", **epochs)
+    assert all("--epochs 40 " in line for line in lines[5::2])
+
+
+@pytest.mark.parametrize("script", ["runAttackMar.sh", "runDefenseMar.sh"])
+def test_one_number_for_both_is_refused(script, stub):
+    name = "ATTACK_EPOCHS" if "Attack" in script else "DEFENSE_EPOCHS"
+    assert refused(script, EPOCHS="5") == f"error: EPOCHS is not read here; set {name} instead"

@@ -39,6 +39,23 @@ def test_identical_features_have_a_finite_gradient():
     assert torch.isfinite(features.grad).all()
 
 
+@pytest.mark.parametrize("spread", [1e-2, 1e-4])
+def test_features_that_lie_close_together_are_told_apart(spread):
+    generator = torch.Generator().manual_seed(0)
+    point = 50 * torch.nn.functional.normalize(torch.randn(1, 64, generator=generator))
+    features = (point + spread * torch.randn(16, 64, generator=generator)).requires_grad_()
+    pids, exact = torch.arange(16) // 4, features.detach().double().requires_grad_()
+    distances = torch.cdist(exact, exact)
+    same = pids[:, None] == pids
+    positive = distances.masked_fill(~same, -1).amax(1)
+    negative = distances.masked_fill(same, torch.inf).amin(1)
+    (0.5 + positive - negative).mean().backward()
+    loss, precision = hard_triplet(features, pids, 0.5)
+    loss.backward()
+    assert precision.item() == pytest.approx((negative > positive).double().mean().item())
+    torch.testing.assert_close(features.grad.double(), exact.grad, rtol=0.01, atol=1e-4)
+
+
 def test_the_sum_adds_label_smoothed_cross_entropy():
     generator = torch.Generator().manual_seed(0)
     features, logits = torch.randn(4, 3, generator=generator), torch.randn(4, 2, generator=generator)

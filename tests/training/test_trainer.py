@@ -18,6 +18,7 @@ from reid.runtime.snapshot import STATE_FILE, Run
 from reid.training import BEST_FILE, Look, Recipe, Selection, Trainer
 from reid.training import trainer as train
 from reid.training.adversaries import Mixture, Online, PerImage, Pool
+from reid.training.batchnorm import TwiceBatchNorm
 
 EPS = 8 / 255
 LAST = Selection(validate=None)
@@ -55,6 +56,13 @@ def build(tiny_once, training_set):
 
 def run_in(folder, resume_from=None):
     return Run(folder, resume_from, {"lr": "0.001"})
+
+
+@pytest.mark.parametrize(("kind", "fast"), [("meta second", True), ("meta first", False), ("adversarial", False)])
+def test_only_the_second_order_puts_in_a_batch_normalisation_of_its_own(build, kind, fast):
+    model = build(kind, pool()).network.model
+    kinds = {type(layer) for layer in model.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)}
+    assert kinds == ({TwiceBatchNorm} if fast else {torch.nn.BatchNorm1d, torch.nn.BatchNorm2d})
 
 
 NOWHERE = run_in(Path("not written"))  # for single epochs
