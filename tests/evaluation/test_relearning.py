@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from PIL import Image
+from ranks import together
 from torch import nn
 
 from reid import attacks
@@ -24,7 +25,6 @@ from reid.models import Victim
 from reid.runtime import distributed
 from reid.runtime.device import resolve
 from reid.runtime.files import sha256
-from tests.runtime.ranks import together
 
 CPU = resolve("cpu", "fp32")
 THREAT = Threat(6 / 255, 4 / 255)

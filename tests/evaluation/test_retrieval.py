@@ -9,6 +9,7 @@ import pytest
 import torch
 from accelerator import DEVICE
 from PIL import Image
+from ranks import together
 
 from reid import attacks
 from reid.attacks import Attack, Attacked, Threat
@@ -24,7 +25,6 @@ from reid.models import Victim
 from reid.models.victim import Passes
 from reid.runtime import distributed
 from reid.runtime.device import Compute, resolve
-from tests.runtime.ranks import together
 
 CPU = resolve("cpu", "fp32")
 
