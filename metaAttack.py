@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parts, images, victim, compute, args.batch_size, args.num_instances, args.seed, args.epoch, args.iters_per_epoch
     )
     settings = cli.settings(vars(args), ignore=NOT_SETTINGS) | {
+        "lp": attacks.format_budget(args.lp),
         "height": str(images.height),
         "width": str(images.width),
         "precision": compute.precision,

@@ -191,6 +191,13 @@ def test_a_picture_must_be_png(victim, attacker, data, capsys):
         (["--adaptive-iters", "x"], "--adaptive-iters"),
         (["--pgd-steps", "-1"], "--pgd-steps"),
         (["--learn-on", "mars"], "no dataset is called 'mars'"),
+        (["-m", "mars"], "no dataset is called 'mars'"),
+        (["--recipe", "maml"], "--recipe maml needs a virtual dataset: give -m"),
+        (["--recipe", "mamel"], "'mamel' is none of maml, alternating, none; did you mean maml?"),
+        (["--image-attack", "pdg"], "no image attack is called 'pdg'; did you mean pgd?"),
+        (["--image-attack", "pgd:steps=0"], "an attack of 0 steps"),
+        (["--image-attack", "pgd:momentum=1"], "pgd has no setting 'momentum', but eps, steps, restarts, seed"),
+        (["--suite", "adaptiv"], "did you mean adaptive?"),
         (["--batch_size", "9"], "--batch_size 9 is not a multiple of --num-instances 8"),
         (["--num-instances", "4"], "a batch of 16 identities x 4 images needs 16 identities, and"),
     ],
@@ -205,7 +212,7 @@ def test_nothing_to_learn_an_adaptive_attack_on(victim, data, tmp_path, capsys, 
     with_few_training_identities(monkeypatch, "synth-a", 0)
     options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--adaptive", "--results", str(tmp_path)]
     line = failure(evaluate, options, capsys)
-    assert "synth-a has no training images for --adaptive to learn on; give another --learn-on" in line
+    assert "synth-a has no training images to learn attacks on; give another --learn-on" in line
     assert not list(tmp_path.iterdir())
 
 
