@@ -88,7 +88,7 @@ class Relearning:
             noise, digest = distributed.from_main(partial(_read, path))
             words = "" if recipe == "none" else f" by {recipe}"
             name = f"re-learnt type {noise_type}{words}, restart {restart + 1} of {self.effort.restarts}"
-            yield Row(name, RELEARNT, noise.to(self.compute.device), digest, {"recipe": recipe})
+            yield Row(name, RELEARNT, noise, digest, {"recipe": recipe})
 
     def _provenance(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> dict[str, Any]:
         sets = {"learnt_from": self.source} | ({"virtual": self.virtual} if self.virtual else {})

@@ -74,7 +74,7 @@ class Retrieval:
         }
 
     def score(self, attack: Attack | None = None, side: str = "query") -> Score:
-        """Rank the gallery for every query, with `attack` on the images of `side`."""
+        """Rank the gallery for every query, with `attack` on the images of `side`; it goes to the network's device."""
         if side not in SIDES:
             raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
         query, gallery = self.clean
@@ -116,6 +116,8 @@ class Retrieval:
     def _extract(self, store: ImageStore, attack: Attack | None = None) -> Extracted:
         whole = store is self.query or not self._sharded
         reference = self._references[id(store)] if attack is not None and "reference" in attack.needs else None
+        if isinstance(attack, nn.Module):
+            attack.to(self.compute.device)
         return extract(self.victim, store, self.compute, self.batch_size, attack, whole, reference)
 
 

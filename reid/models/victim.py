@@ -61,8 +61,8 @@ class Victim(nn.Module):
             model = _copied(model)
         self.name, self.sha256, self.feature = name, sha256, feature
         self.input = input or InputSpec(*USUAL_SIZE, resize=None)
-        self.layer = nn.Identity() if input is None else input.layer()
         self.model = model
+        self.layer = nn.Identity() if input is None else input.layer().to(self._device())
         self._feature_dim = model.feature_dim if isinstance(model, ReidModel) else None
         self._differentiable: bool | None = None
         self.reset_passes()
@@ -153,9 +153,11 @@ class Victim(nn.Module):
         self._backward += count
 
     def _probe(self) -> Tensor:
-        size = self.input.height, self.input.width
-        device = next((tensor.device for tensor in chain(self.parameters(), self.buffers())), None)
-        return torch.full((1, 3, *size), 0.5, device=device)
+        return torch.full((1, 3, self.input.height, self.input.width), 0.5, device=self._device())
+
+    def _device(self) -> torch.device:
+        """Where the model is, and has to get its images."""
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
 
 def _copied(module: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from accelerator import DEVICE
+from accelerator import DEVICE, accelerator
 from PIL import Image
 from ranks import together
 
@@ -132,6 +132,11 @@ class TestScore:
     def test_of_both_sides_adds_up_their_passes(self, retrieval):
         forward = {side: retrieval.score(PGD(steps=1), side).passes.forward for side in ("query", "gallery", "both")}
         assert forward == {"query": 4 * 3, "gallery": 8 * 3, "both": 12 * 3}
+
+    def test_takes_an_attack_to_the_device_of_the_network(self, victim, sides):
+        noise = attacks.controls.random_both(Threat(0.1, 0.1), 0, 8, 4)
+        with accelerator():
+            Retrieval(victim, sides, Compute(DEVICE, "fp32")).score(noise, "both")
 
     def test_refuses_an_unknown_side(self, retrieval):
         with pytest.raises(UsageError, match="side 'left'"):

@@ -25,7 +25,7 @@ def on_both(monkeypatch, tmp_path):
     What is trained is not: gradients are added up in another order there, and Adam makes much of little.
     """
     monkeypatch.setattr(devices, "DEVICE_TYPES", (*devices.DEVICE_TYPES, DEVICE.type))
-    monkeypatch.setattr(ranking, "in_threads", lambda: nullcontext(map))
+    monkeypatch.setattr(ranking, "in_threads", lambda function, pieces, device: map(function, pieces))
 
     def run(main, options, folder_option):
         folders = tmp_path / "cpu", tmp_path / DEVICE.type
@@ -92,18 +92,8 @@ def test_defense(on_both, defense_options, attacker, extra):
 def test_evaluation(on_both, data, victim, attacker, train_options, extra):
     size = train_options[train_options.index("--height") : train_options.index("--batch_size")]
     options = ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *size, *extra]
-    options += [
-        "--adaptive-epochs",
-        "1",
-        "--adaptive-iters",
-        "2",
-        "--pgd-steps",
-        "2",
-        "--batch_size",
-        "8",
-        "--num-instances",
-        "4",
-    ]
+    options += ["--adaptive-epochs", "1", "--adaptive-iters", "2", "--pgd-steps", "2"]
+    options += ["--batch_size", "8", "--num-instances", "4"]
     here, there = (read_results(folder) for folder in on_both(evaluate.main, options, "--results"))
     assert [result.metrics for result in here] == [result.metrics for result in there]
     assert [result.spent for result in here] == [result.spent for result in there]
