@@ -145,7 +145,7 @@ def test_an_input_is_the_first_layer(images):
     victim = Victim(lambda x: x.flatten(1), spec)
     assert victim.input is spec
     assert torch.equal(victim(images), spec.layer()(images).flatten(1))
-    assert Victim(lambda x: x.mean((2, 3))).input is None
+    assert Victim(lambda x: x.mean((2, 3))).input == InputSpec(256, 128, resize=None)
 
 
 def test_an_input_takes_the_place_of_a_models_own(small, images):
