@@ -18,18 +18,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import modes
 
-from reid.attacks import learn
+from reid.attacks.universal import learn
 from reid.runtime import cli, distributed
 
 
 def kill_in(step: int) -> None:
     meta_step, calls = learn.meta_step, []
 
-    def dying(*args):
+    def dying(*args, **options):
         calls.append(1)
         if len(calls) == step and distributed.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return meta_step(*args)
+        return meta_step(*args, **options)
 
     learn.meta_step = dying
 
