@@ -1,18 +1,19 @@
 """The end of the demo: summary.json and the printed tables, from the results of its evaluations."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reid.errors import ReidError
-from reid.evaluation.relearning import PGD, RELEARNT
-from reid.evaluation.results import Result, read_results
-from reid.evaluation.experiment import CLEAN, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN
 from reid.runtime import cli
 from reid.runtime.files import sha256, write_atomically
-from reid.training import BEST_FILE
-from studies.defense import kind, lowest
+from studies.columns import CLEAN, PGD, RANDOM_BOTH, RANDOM_LUT, RANDOM_SIGN, RELEARNT, column, lowest
+
+if TYPE_CHECKING:
+    from reid.evaluation.results import Result
 
 VICTIMS = ("A", "B")
 UNDEFENDED, DEFENDED = "A", "D"  # D is fine-tuned from A
@@ -23,21 +24,24 @@ CONTROLS = {"random_sign": RANDOM_SIGN, "random_lut": RANDOM_LUT, "both": RANDOM
 def summarise(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
     """The numbers of `folder`/results/{A,B,D}, mAP as fractions; see README.md for the layout.
 
-    Only results of the models and attackers that are in `folder` now count. Raises ReidError when some are missing.
+    Only results of the models and perturbations that are in `folder` now count. Raises ReidError when some are missing.
     """
+    from reid.evaluation.results import read_results
+    from reid.training.keeper import BEST_FILE
+
     files = {sha256(folder / path): noise_type for noise_type, path in LEARNT_ON_A.items()}
     victims, withstood = {}, {}
     for name in (*VICTIMS, DEFENDED):
         model = sha256(folder / name / BEST_FILE)
-        found = [
+        measured = [
             result
             for result in read_results(folder / "results" / name)
             if (result.victim["sha256"], result.seed) == (model, seed)
         ]
-        scores = lowest(found, lambda result: files.get(result.attacker["sha256"]) or kind(result))
+        scores = lowest(measured, lambda result: files.get(result.attack["sha256"]) or column(result))
         try:
             if name in VICTIMS:
-                victims[name] = _victim(found[0], scores)
+                victims[name] = _victim(measured[0], scores)
             if name in (UNDEFENDED, DEFENDED):
                 withstood[name] = _withstood(scores)
         except (KeyError, IndexError) as error:
@@ -95,12 +99,12 @@ def defence(defended: dict[str, Any]) -> str:
     return (
         f"{table}\n"
         f"frozen: type 0, learnt on {UNDEFENDED}; re-learnt: type 0, learnt on that very model, the worst restart;\n"
-        "PGD: another perturbation for each image"
+        "PGD: another perturbation for each image. Total budgets: type 0 and random both 16/255, all others 8/255"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.OneLineParser(__doc__, prog="python -m studies.demo")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m studies.demo")
     parser.add_argument("folder", type=Path, help="folder of the demo, with results/A, results/B and results/D in it")
     parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed that the demo ran with")
     parser.add_argument("--seconds", type=cli.natural_float, default=0.0, help="how long the demo ran")

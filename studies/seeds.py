@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from reid.errors import ReidError
-from reid.report.table import markdown
+from reid.report.markdown import markdown
 from reid.runtime import cli
 from studies import demo
 from studies.demo import DEFENDED, UNDEFENDED, VICTIMS
@@ -37,9 +37,10 @@ def _introduction(summaries: Sequence[dict[str, Any]]) -> str:
     seconds = ", ".join(f"{summary['seconds']:.0f} s (seed {summary['seed']})" for summary in summaries)
     return (
         "mAP in % of `bash runDemo.sh SEED` on people that no model saw in training. Types 0, 1 and 2 are the learnt\n"
-        "perturbations (colour + delta, colour, delta; 8/255 per component), learnt on victim A alone; the random\n"
-        "ones spend the same budget without learning. The seed draws everything: people, cameras, training, attack,\n"
-        "defence.\n\n"
+        "perturbations (colour + delta, colour, delta; 8/255 per component, so type 0 has 16/255 in total), learnt on\n"
+        "victim A alone; random both, LUT and sign spend the budgets of types 0, 1 and 2 without learning. The seed\n"
+        "draws everything: people, cameras, training, attack, defence. Networks run in fp32; rounding still differs\n"
+        "between processors, which changes the course of a training.\n\n"
         f"Wall time: {seconds}."
     )
 
@@ -63,8 +64,9 @@ def _defence(summaries: Sequence[dict[str, Any]]) -> str:
     change = {column: defended[column] - undefended[column] for column in WITHSTOOD}
     return (
         f"## Defence: {DEFENDED}, fine-tuned from {UNDEFENDED}\n\n"
-        f"Frozen is type 0 as learnt on {UNDEFENDED}; re-learnt is type 0 learnt anew on that very model, the worst "
-        "restart; PGD is\nanother perturbation for each image.\n\n"
+        f"Frozen is type 0 as learnt on {UNDEFENDED}; re-learnt is type 0 learnt on that very model, the worst\n"
+        "restart; PGD is another perturbation for each image. Total budgets: frozen, re-learnt and random both\n"
+        "16/255, PGD and the others 8/255.\n\n"
         f"Undefended ({UNDEFENDED}):\n\n{before}\n\nDefended ({DEFENDED}):\n\n{after}\n\n"
         f"On average the defence changes mAP by {change['re-learnt']:+.1f} points under the re-learnt attack, "
         f"{change['frozen']:+.1f} under the frozen one,\n{change['PGD']:+.1f} under PGD, and {change['clean']:+.1f} "
@@ -110,7 +112,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.OneLineParser(__doc__, prog="python -m studies.seeds")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m studies.seeds")
     parser.add_argument("summaries", nargs="+", type=Path, help="summary.json files, one per seed")
     args = parser.parse_args(argv)
     print(page(sorted((_read(path) for path in args.summaries), key=lambda summary: summary["seed"])))

@@ -57,11 +57,14 @@ class Threat:
             raise UsageError(f"{values!r} is not a threat: it needs eps_color, eps_delta and side") from error
 
     @property
-    def label(self) -> str:
-        """In words, as in "colour 8/255 + delta 8/255 (total 16/255), query side"."""
+    def budgets(self) -> str:
+        """The budget of each component, as in "colour 8/255 + delta 8/255"."""
         words = {"color": "colour", "delta": "delta"}
         parts = [f"{words[name]} {format_budget(getattr(self, f'eps_{name}'))}" for name in self.components]
-        total = f" (total {format_budget(self.eps_total)})" if len(parts) > 1 else ""
-        return (
-            f"{' + '.join(parts) or 'no change'}{total}, {'both sides' if self.side == 'both' else f'{self.side} side'}"
-        )
+        return " + ".join(parts) or "no change"
+
+    @property
+    def label(self) -> str:
+        """In words, as in "colour 8/255 + delta 8/255 (total 16/255), query side"."""
+        total = f" (total {format_budget(self.eps_total)})" if len(self.components) > 1 else ""
+        return f"{self.budgets}{total}, {'both sides' if self.side == 'both' else f'{self.side} side'}"

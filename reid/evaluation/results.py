@@ -104,13 +104,14 @@ def file_name(
 
 
 def metrics_of(ranking: Ranking) -> dict[str, Any]:
-    """The scores of a ranking as plain numbers, fractions in [0, 1]: what `Result.metrics` holds."""
+    """The scores of a ranking as plain values, fractions in [0, 1]: what `Result.metrics` holds."""
     return {
         "mAP": ranking.mAP,
         "mINP": ranking.mINP,
         "chance_mAP": ranking.chance_mAP,
         "num_valid": ranking.num_valid,
         "num_skipped": ranking.num_skipped,
+        "collapsed": ranking.collapsed,
         "cmc": {
             protocol: {str(k): float(curve[min(k, len(curve)) - 1]) for k in CMC_RANKS}
             for protocol, curve in ranking.cmc.items()

@@ -26,9 +26,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
     cli.add_data_options(parser)
     cli.add_compute_options(parser, precision="fp32")
-    args = parser.parse_args(argv)
-    args.height, args.width = cli.image_size(args.height, args.width)
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -26,14 +26,16 @@ class Contender(NamedTuple):
 
     name: str
     checkpoint: Path
-    attacker: Path
+    perturbation: Path
 
-    def attacker_file(self) -> Path:
+    def perturbation_file(self) -> Path:
         """Raises ReidError when a folder holds no perturbation that was learnt on this model."""
         from reid.evaluation.relearning import worst_relearnt
         from reid.runtime.files import sha256
 
-        return worst_relearnt(self.attacker, sha256(self.checkpoint)) if self.attacker.is_dir() else self.attacker
+        if not self.perturbation.is_dir():
+            return self.perturbation
+        return worst_relearnt(self.perturbation, sha256(self.checkpoint))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -44,9 +46,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         required=True,
         type=contender,
-        metavar="NAME=CHECKPOINT=ATTACKER",
-        help="models, each with the attacker file learnt on that very model, or the results folder of evaluate.py "
-        "--adaptive, which stands for the worst of the re-learnt attackers",
+        metavar="NAME=CHECKPOINT=PERTURBATION",
+        help="models, each with the perturbation file learnt on that very model, or the results folder of evaluate.py "
+        "--adaptive, which stands for the worst of the re-learnt perturbations",
     )
     parser.add_argument(
         "--eps",
@@ -54,29 +56,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=cli.grey_level_budget,
         default=[level / 255 for level in (0, 2, 4, 6, 8)],
         metavar="E",
-        help="budgets per component",
+        help="budgets per component, such as 4/255 or 4",
     )
     parser.add_argument("--steps", type=cli.positive_int, default=15, help="steps of PGD on each image")
     parser.add_argument("--out", type=Path, default=Path("curve.png"), metavar="PNG", help="the picture to write")
     parser.add_argument(
         "--reuse",
         action="store_true",
-        help="take the curves of models that are in the numbers beside --out, for images of the same names, instead of "
-        "measuring them again; numbers of other models stay there",
+        help="take the curves of models that are in the numbers next to --out, for the same images and settings, "
+        "instead of measuring them again; numbers of other models stay there",
     )
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
     cli.add_data_options(parser)
     cli.add_compute_options(parser, precision="fp32")
-    args = parser.parse_args(argv)
-    args.height, args.width = cli.image_size(args.height, args.width)
-    return args
+    return parser.parse_args(argv)
 
 
 def contender(text: str) -> Contender:
-    """An argparse type: NAME=CHECKPOINT=ATTACKER."""
+    """An argparse type: NAME=CHECKPOINT=PERTURBATION."""
     parts = text.split("=")
     if len(parts) != 3 or not all(parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=CHECKPOINT=ATTACKER")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=CHECKPOINT=PERTURBATION")
     return Contender(parts[0], Path(parts[1]), Path(parts[2]))
 
 
@@ -95,19 +95,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len({each.name for each in args.model}) < len(args.model):
         raise UsageError("two of --model have the same name; give each another")
     compute = device.set_up(device.resolve(args.device, args.precision))
-    levels, attackers = sorted({round(255 * eps, 4) for eps in args.eps}), [each.attacker_file() for each in args.model]
-    check_budgets(attackers, levels)
+    levels = sorted({round(255 * eps, 4) for eps in args.eps})
+    perturbations = [each.perturbation_file() for each in args.model]
+    check_budgets(perturbations, levels)
     samples = test_samples(dataset := datasets.create(args.dataset, args.data, split=args.split))
     victims = [models.load_victim(each.checkpoint, size=(args.height, args.width)) for each in args.model]
     sizes = {(victim.input.height, victim.input.width) for victim in victims}
     if len(sizes) > 1:
-        raise UsageError(f"the models take images of several sizes ({sizes}); give --height and --width")
+        shown = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
+        raise UsageError(f"the models take images of several sizes, {shown}; give --height and --width")
     images = Images(*sizes.pop(), args.workers, args.cache)
     settings = {
         "eps": levels,
         "steps": args.steps,
         "dataset": dataset.name,
-        "data": str(Path(args.data).resolve()),
         "split": args.split,
         "images": contents_sha256([*samples[0], *samples[1]], args.workers),
         "height": images.height,
@@ -117,13 +118,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     numbers = args.out.with_suffix(".json")
     known = earlier_curves(numbers, settings) if args.reuse else {}
     data: dict[str, Any] = settings | {"models": {}}
-    for each, victim, attacker in zip(args.model, victims, attackers, strict=True):
-        hashes = {"checkpoint_sha256": sha256(each.checkpoint), "attacker_sha256": sha256(attacker)}
+    for each, victim, file in zip(args.model, victims, perturbations, strict=True):
+        hashes = {"checkpoint_sha256": sha256(each.checkpoint), "perturbation_sha256": sha256(file)}
         drawn = next((model for model in known.values() if hashes.items() <= model.items()), None)
         if drawn is None:
             stores = images.stores(samples)
             retrieval = Retrieval(victim.to(compute.device), stores, compute, args.batch_size)
-            drawn = curves(retrieval, attacker, levels, args.steps)
+            drawn = curves(retrieval, file, levels, args.steps)
         data["models"][each.name] = drawn | hashes
     kept = data | {"models": data["models"] | {n: m for n, m in known.items() if n not in data["models"]}}
     write_atomically(numbers, lambda temporary: temporary.write_text(json.dumps(kept, indent=2) + "\n"))

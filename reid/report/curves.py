@@ -22,12 +22,16 @@ STYLES: dict[str, tuple[Literal["-", "--"], str, str]] = {
     UNIVERSAL: ("-", "o", "universal, learnt on this model\nat its full budget, then clipped"),
     PER_IMAGE: ("--", "s", "PGD on each image, {steps} steps"),
 }
+TOTALS = {
+    UNIVERSAL: "(type 0, colour + delta:\nin total twice the budget)",
+    PER_IMAGE: "(in total the budget)",
+}
 COLOURS = ("#c1272d", "#0b5fa5", "#2e8b57", "#e08a00", "#7b3fa0")  # of the models, in order
 
 
-def check_budgets(attackers: Sequence[Path], levels: Sequence[float]) -> None:
-    """Raises UsageError for a budget of `levels` (in 1/255) beyond that with which an attacker file was learnt."""
-    for path in attackers:
+def check_budgets(files: Sequence[Path], levels: Sequence[float]) -> None:
+    """Raises UsageError for a budget of `levels` (in 1/255) beyond the one with which a perturbation was learnt."""
+    for path in files:
         threat = attacks.load(path).threat
         learnt = max(threat.eps_color, threat.eps_delta)
         if max(levels) / 255 > learnt + 1e-9:
@@ -39,9 +43,9 @@ def check_budgets(attackers: Sequence[Path], levels: Sequence[float]) -> None:
 
 
 def curves(retrieval: Retrieval, path: Path, levels: Sequence[float], steps: int) -> dict[str, Any]:
-    """mAP (fractions) at each budget of `levels` (in 1/255) of a model, with the attacker file that was learnt on it.
+    """mAP (fractions) of a model at each budget of `levels` (in 1/255), with the perturbation file learnt on it.
 
-    That perturbation is projected into each budget; one learnt within that budget may be stronger. Returns noise_type,
+    The perturbation is projected into each budget; one learnt within that budget may be stronger. Returns noise_type,
     universal, pgd, and chance.
     """
     clean = retrieval.score().ranking
@@ -79,8 +83,9 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
             axes.plot(data["eps"], [100 * value for value in model[key]], dashes, marker=marker, color=colour, lw=2)
         axes.axhline(100 * model["chance"], linestyle=":", color="grey")
         legend.append(Line2D([], [], color=colour, lw=6, label=name))
-    for dashes, marker, words in STYLES.values():
-        label = words.format(steps=data["steps"])
+    has_type_0 = any(model["noise_type"] == 0 for model in data["models"].values())
+    for key, (dashes, marker, words) in STYLES.items():
+        label = words.format(steps=data["steps"]) + (f"\n{TOTALS[key]}" if has_type_0 else "")
         legend.append(Line2D([], [], color="black", linestyle=dashes, marker=marker, label=label))
     legend.append(Line2D([], [], color="grey", linestyle=":", label="chance: a random ranking"))
     figure.legend(handles=legend, loc="outside right upper", fontsize=9, handlelength=3.5, edgecolor="none")
@@ -91,9 +96,4 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> Path:
     axes.set_xticks(sorted(set(data["eps"])))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if any(model["noise_type"] == 0 for model in data["models"].values()):
-        note = (
-            "Universal, type 0: two components, colour and delta, so a pixel moves by up to twice the budget; PGD: one."
-        )
-        figure.supxlabel(note, fontsize=8, color="dimgrey", x=0.01, ha="left")
     return write_atomically(path, lambda to: figure.savefig(to, format="png", bbox_inches="tight", pad_inches=0.15))

@@ -1,4 +1,4 @@
-"""Tables: of results for the terminal, and of any cells in Markdown."""
+"""The table of results that evaluate.py prints."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,6 +19,8 @@ def summary(results: Sequence[Result]) -> str:
         f"attacked: {side}; queries without a match, skipped: {skipped}; all scores in %",
         table(results),
     ]
+    if collapsed := [result.attack["name"] for result in results if result.metrics.get("collapsed")]:
+        lines.append(f"features that hardly differ, so that their order means little: {', '.join(collapsed)}")
     if relearnt := [result.metrics["mAP"] for result in results if result.attack["kind"] == RELEARNT]:
         lines.append(f"worst of the re-learnt attacks: mAP {100 * min(relearnt):.1f}; this counts, not a frozen attack")
     return "\n".join([*lines, f"mAP of a random ranking (chance): {100 * metrics['chance_mAP']:.1f}"])
@@ -43,7 +45,7 @@ def _line(result: Result, clean: float) -> tuple[str, ...]:
     budget = total = spent = ""
     if result.threat:
         threat = Threat.from_dict(result.threat)
-        budget, total = threat.label.partition(" (")[0].partition(",")[0], format_budget(threat.eps_total)
+        budget, total = threat.budgets, format_budget(threat.eps_total)
         spent = f"{result.spent['total'] * 255:.1f}/255"
     return (result.attack["name"], budget, total, spent, *(f"{100 * score:.1f}" for score in scores))
 
@@ -52,9 +54,3 @@ def _format(line: tuple[str, ...], widths: list[int]) -> str:
     left = [cell.ljust(width) for cell, width in zip(line[:2], widths, strict=False)]
     right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
     return "  ".join(left + right).rstrip()
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the first of the lines is its head."""
-    head, *body = lines
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
