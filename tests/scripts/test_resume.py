@@ -9,6 +9,7 @@ import metaAttack
 import metaDefense
 import trainReid
 from reid.errors import UsageError
+from reid.evaluation import retrieval
 from reid.runtime.snapshot import Run
 from reid.runtime.torchfiles import read_torch
 from reid.training import trainer as train
@@ -161,7 +162,7 @@ def test_a_defence_killed_inside_an_epoch(online_options, defended, tmp_path, mo
     halfway = read_torch(tmp_path / "state.pth")
     metaDefense.main([*options, "--resume-from", "auto"])
     assert_same_run(defended, tmp_path)
-    then, now = (state["attacker"] for state in (halfway, read_torch(tmp_path / "state.pth")))
+    then, now = (state["adversary"] for state in (halfway, read_torch(tmp_path / "state.pth")))
     for name, value in then["noise"].items():
         assert not torch.equal(value, now["noise"][name])
     for index, state in then["optimizer"]["state"].items():
@@ -174,7 +175,7 @@ def test_a_defence_killed_inside_an_epoch(online_options, defended, tmp_path, mo
         ["--defense", "none"],
         ["--defense", "adversarial", "--attacker", "frozen", "--noise_path1", "FILE"],
         ["--defense", "mixed", "--attacker", "pool", "--noise_path1", "FILE", "OTHER"],
-        ["--defense", "meta", "--inner-order", "first", "--attacker", "pgd"],
+        ["--defense", "meta", "--attacker", "pgd"],
     ],
     ids=["none", "adversarial-frozen", "mixed-pool", "meta-first-pgd"],
 )
@@ -194,7 +195,7 @@ def test_every_defence_killed_inside_an_epoch(extra, defense_options, attacker, 
 
 def test_the_best_epoch_before_a_kill_stays_the_best(defense_options, tmp_path, monkeypatch):
     scores = iter([0.9, 0.1])
-    monkeypatch.setattr(metaDefense, "validation", lambda *_, **__: lambda: {"val_mAP": next(scores)})
+    monkeypatch.setattr(retrieval, "validation", lambda *_, **__: lambda: {"val_mAP": next(scores)})
     options = [*defense_options, "--defense", "none", "--logs_dir", str(tmp_path)]
     with monkeypatch.context() as patch:
         kill_after(patch, epoch=0)

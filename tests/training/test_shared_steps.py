@@ -12,12 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from ranks import together
-from reid.attacks.image_pgd import FeaturePGD
+from reid.attacks.image.pgd import PGD
 from reid.attacks.universal.learn import CleanBatches, Learner, Plan
 from reid.attacks.universal.step import Batch as AttackBatch
 from reid.attacks.universal.step import meta_step
 from reid.evaluation.retrieval import Protocol
-from reid.training.gradients import Inner, step_gradients
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
@@ -25,20 +24,26 @@ from torch.nn.functional import cross_entropy
 from reid import attacks, models
 from reid.attacks import MISGD, Threat, controls
 from reid.datasets import Sample
+from reid.defenses.meta import Meta
 from reid.evaluation.distances import cosine
 from reid.evaluation.features import extract
 from reid.evaluation.rerank import k_reciprocal
-from reid.loading import ImageStore, PKSampler
+from reid.loading import Images, ImageStore, PKSampler
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
-from reid.training import Look, Recipe, Trainer, TrainingSet
-from reid.training.adversaries import Mixture, Online, PerImage, Pool
-from reid.training.batches import Batch, with_perturbed_half
+from reid.training import ReidLoss, Schedule, Trainer, TrainingSet
+from reid.training.adversaries.mixture import Mixture
+from reid.training.adversaries.online import Online
+from reid.training.adversaries.per_image import PerImage
+from reid.training.adversaries.pool import Pool
+from reid.training.batches import TrainingBatch, with_perturbed_half
+from reid.training.step import Inner, step_gradients
 from reid.training.synced import SharedDropout, SyncedBatchNorm, synchronise
 
 EPS = 8 / 255
 HEIGHT, WIDTH = 32, 16
+IMAGES = Images(HEIGHT, WIDTH, workers=1)
 CPU = Compute(torch.device("cpu"), "fp32")
 
 
@@ -83,7 +88,7 @@ def defence_steps():
             return torch.cdist(features, features).logsumexp((0, 1)) + cross_entropy(logits, labels)
 
         source, virtual = (
-            Batch(
+            TrainingBatch(
                 distributed.share(random_images(16, seed)),
                 distributed.share(random_images(8, seed + 1)).requires_grad_(),
                 torch.cat([clean, clean[::2]]),
@@ -121,12 +126,12 @@ def attack_steps():
     return found
 
 
-def attackers_in_training():
-    """Perturbed images of attackers that share batches, and what the one that learns has learnt from them."""
+def adversaries_in_training():
+    """Perturbed images of adversaries that share batches, and what the one that learns has learnt from them."""
     model = models.create("resnet10", 4, seed=0)
     frozen = Pool([controls.random_both(Threat(EPS, EPS), seed, HEIGHT, WIDTH) for seed in (0, 1)])
     found = {}
-    for count in (24, 8):  # with the few, some attackers have no image on some processes
+    for count in (24, 8):  # with the few, some adversaries have no image on some processes
         online = Online(attacks.create(0, EPS, EPS, HEIGHT, WIDTH), seed=0)
         mixture, random = Mixture([frozen, online, PerImage(model, EPS, steps=1)]), generator(7)
         made, gradients = [], []
@@ -152,11 +157,11 @@ def network_in_float32():
 
     def loss_of(at, batch):
         outputs = (*functional_call(model, at, (batch.images,)), batch.labels)
-        return Recipe(1, 1).loss_of(*map(distributed.gather, outputs))[0]
+        return ReidLoss()(*map(distributed.gather, outputs))[0]
 
     images = random_images(8, 0, torch.float32)
     torch.manual_seed(1)
-    step = step_gradients(loss_of, weights, Batch(distributed.share(images), None, labels))
+    step = step_gradients(loss_of, weights, TrainingBatch(distributed.share(images), None, labels))
     return {"loss": step.losses["loss_tr"]} | step.gradients | dict(model.named_buffers())
 
 
@@ -167,11 +172,9 @@ def samples(folder):
 
 def training_batches(folder):
     """Indices, images and labels of an epoch."""
-    options = {"height": HEIGHT, "width": WIDTH, "workers": 1, "batch_size": 16, "num_instances": 4, "seed": 3}
+    data = TrainingSet("own", samples(folder), IMAGES, batch_size=16, num_instances=4, seed=3)
     found = {}
-    for i, (indices, images, labels) in enumerate(
-        TrainingSet("own", samples(folder), **options).epoch(1, 3, CPU.device)
-    ):
+    for i, (indices, images, labels) in enumerate(data.epoch(1, 3, CPU.device)):
         found |= {f"indices {i}": torch.tensor(indices), f"labels {i}": distributed.gather(labels)}
         found[f"images {i}"] = distributed.gather(images)
     return found
@@ -197,15 +200,14 @@ def learnt(folder):
 
 
 def trained(folder):
-    """Losses and model after an epoch of the meta-learned defence with three attackers that share each batch."""
+    """Losses and model after an epoch of the meta-learned defence with three adversaries that share each batch."""
     model = models.create("resnet10", 8, seed=0)
     frozen = Pool([controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH)])
     online = Online(attacks.create(0, EPS, EPS, HEIGHT, WIDTH), seed=0)
-    options = {"height": HEIGHT, "width": WIDTH, "workers": 1, "batch_size": 16, "num_instances": 4}
-    source, virtual = (TrainingSet("own", samples(folder), **options, seed=seed) for seed in (0, 1))
-    attacker = Mixture([frozen, online, PerImage(model, EPS, 1)])
-    recipe = Recipe(1, 2, 1e-5, schedule="late")
-    trainer = Trainer(model, source, recipe, CPU, 0, virtual=virtual, attacker=attacker, look=Look("second"))
+    sets = [TrainingSet("own", samples(folder), IMAGES, batch_size=16, num_instances=4, seed=seed) for seed in (0, 1)]
+    adversary = Mixture([frozen, online, PerImage(model, EPS, 1)])
+    schedule = Schedule(1, 2, 1e-5, shape="late")
+    trainer = Trainer(model, Meta("second"), sets, schedule, ReidLoss(), CPU, 0, adversary)
     losses = trainer._epoch(0, Run(Path("not written"), None, {}))
     found = {name: torch.tensor(value) for name, value in losses.items()}
     return found | trainer.network.state_dict() | {f"online {k}": v for k, v in online.noise.state_dict().items()}
@@ -246,7 +248,7 @@ def layers():
     return {"same in inference": same, "types": [type(layer) for layer in synced.modules()]}
 
 
-LIGHT = [defence_steps, attack_steps, attackers_in_training, layers]
+LIGHT = [defence_steps, attack_steps, adversaries_in_training, layers]
 HEAVY = [network_in_float32, training_batches, learnt, trained, scored]
 
 
@@ -301,8 +303,8 @@ def test_attack_steps_make_the_same_perturbation(found):
     assert not beyond(1e-12, found[attack_steps])
 
 
-def test_attackers_in_training_draw_and_learn_the_same(found):
-    assert not beyond(1e-6, found[attackers_in_training])
+def test_adversaries_in_training_draw_and_learn_the_same(found):
+    assert not beyond(1e-6, found[adversaries_in_training])
 
 
 def test_layers_are_those_of_torch_in_one_process_and_shared_in_several(found):
