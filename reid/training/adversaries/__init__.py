@@ -52,9 +52,14 @@ class AdversaryOptions:
         "perturbation files: one for frozen, several for pool; the others report on them only",
         nargs="+",
         metavar="FILE",
+        spelling="--noise_path1",
     )
     noise_type: int = option(
-        0, "of frozen and online: 0 colour and delta, 1 colour, 2 delta", type=int, choices=(0, 1, 2)
+        0,
+        "of frozen and online: 0 colour and delta, 1 colour, 2 delta",
+        type=int,
+        choices=(0, 1, 2),
+        spelling="--noise_type",
     )
     max_eps: float = option(
         8 / 255, "largest L-inf budget per component, such as 8/255", type=cli.positive_budget, metavar="BUDGET"
