@@ -12,23 +12,23 @@ import pytest
 import torch
 from PIL import Image
 from ranks import together
-from reid.attacks.image.pgd import PGD
-from reid.attacks.universal.learn import CleanBatches, Learner, Plan
-from reid.attacks.universal.step import Batch as AttackBatch
-from reid.attacks.universal.step import meta_step
-from reid.evaluation.retrieval import Protocol
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from reid import attacks, models
 from reid.attacks import MISGD, Threat, controls
+from reid.attacks.image.pgd import PGD
+from reid.attacks.universal.learn import Learner, set_batches
+from reid.attacks.universal.recipes import MAML
+from reid.attacks.universal.step import KnownImages, meta_step
 from reid.datasets import Sample
 from reid.defenses.meta import Meta
+from reid.evaluation import Retrieval
 from reid.evaluation.distances import cosine
 from reid.evaluation.features import extract
 from reid.evaluation.rerank import k_reciprocal
-from reid.loading import Images, ImageStore, PKSampler
+from reid.loading import Images
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
@@ -117,7 +117,7 @@ def attack_steps():
                 batches = []
                 for seed in (2 * step, 2 * step + 1):
                     images = random_images(16, seed)
-                    batches.append(AttackBatch(distributed.share(images), torch.arange(16) // 4, victim(images)[0]))
+                    batches.append(KnownImages(distributed.share(images), torch.arange(16) // 4, victim(images)[0]))
                 losses = meta_step(noise, lambda images: victim(images)[0], *batches, optimizer, mode)
             here = f"type {noise_type}, {mode}"
             found |= {f"{here}: {name}": loss for name, loss in losses.items()}
@@ -182,20 +182,11 @@ def training_batches(folder):
 
 def learnt(folder):
     """A perturbation learnt for an epoch on a whole resnet10 in float32."""
-    victim, plan = models.Victim(models.create("resnet10", 4, seed=0)), Plan("maml", 1, 2)
-    sets = [
-        CleanBatches(
-            "own",
-            ImageStore(samples(folder), HEIGHT, WIDTH, 1),
-            PKSampler([s.pid for s in samples(folder)], 8, 2, seed),
-            victim,
-            plan,
-            CPU,
-        )
-        for seed in (0, 1)
-    ]
+    victim = models.Victim(models.create("resnet10", 4, seed=0))
+    sets = [("own", samples(folder)), ("again", samples(folder))]
+    duration, batches = set_batches(sets, IMAGES, victim, CPU, 8, 2, 0, 1, 2)
     noise = attacks.create(0, EPS, EPS, HEIGHT, WIDTH)
-    losses = Learner(noise, victim, *sets, plan, CPU).epoch(0)
+    losses = Learner(noise, victim, *batches, MAML, duration, CPU).epoch(0)
     return noise.state_dict() | {name: torch.tensor(value) for name, value in losses.items()}
 
 
@@ -216,20 +207,19 @@ def trained(folder):
 def scored(folder):
     """Features and scores, clean and under attack, by each kind of distance."""
     victim = models.Victim(models.create("resnet10", 4, seed=0))
-    query, gallery = (ImageStore(samples(folder)[part], HEIGHT, WIDTH, 1) for part in (slice(0, 48, 4), slice(48)))
-    noise, pgd = controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH), FeaturePGD(victim, EPS, 1)
+    sides = IMAGES.stores((samples(folder)[::4], samples(folder)))
+    noise, pgd = controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH), PGD(eps=EPS, steps=1)
     found = {}
-    for batch_size, attack in (
-        (5, pgd),
-        (64, noise),
-    ):  # ten batches, and a single one, which not all can have a part of
-        found[f"features {batch_size}"], spent = extract(victim, gallery, CPU, batch_size, attack)
-        found |= {f"spent {name} {batch_size}": value for name, value in spent.items()}
+    for batch_size, attack in ((5, pgd), (64, noise)):  # ten batches, and one, which not all can have a part of
+        extracted = extract(victim, sides[1], CPU, batch_size, attack)
+        found[f"features {batch_size}"] = extracted.features
+        found |= {f"spent {name} {batch_size}": value for name, value in extracted.spent.items()}
+        found |= {f"{name} passes {batch_size}": value for name, value in vars(extracted.passes).items()}
     scores = [
-        Protocol(victim, query, gallery, CPU, 5).score(noise, "both"),
-        Protocol(victim, query, gallery, CPU, 5, distances=cosine).score(noise, "query"),
-        Protocol(victim, query, gallery, CPU, 5, distances=k_reciprocal(k1=5)).score(),
-        Protocol(victim, query, gallery, CPU, 64).score(),
+        Retrieval(victim, sides, CPU, 5).score(noise, "both"),
+        Retrieval(victim, sides, CPU, 5, distances=cosine).score(noise, "query"),
+        Retrieval(victim, sides, CPU, 5, distances=k_reciprocal(k1=5)).score(),
+        Retrieval(victim, sides, CPU, 64).score(),
     ]
     for i, score in enumerate(scores):
         ranking = vars(score.ranking)

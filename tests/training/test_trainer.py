@@ -359,7 +359,7 @@ class TestNotFinite:
         state = torch.load(tmp_path / STATE_FILE, weights_only=True)
         assert state["epoch"] == 1
         assert same(state["network"], good)
-        assert same(state["attacker"]["noise"], weights_of(trainer.adversary.noise))
+        assert same(state["adversary"]["noise"], weights_of(trainer.adversary.noise))
         live = trainer.network.weights()
         assert all(torch.equal(value, good[name]) for name, value in live.items())
         best = models.read_checkpoint(tmp_path / BEST_FILE)
