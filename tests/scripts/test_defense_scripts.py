@@ -10,8 +10,7 @@ from tiny_market import SIZE
 import evaluate
 import metaDefense
 from reid import attacks, datasets, models, training
-from reid.evaluation import adaptive as evaluation
-from reid.evaluation import Retrieval, retrieval
+from reid.evaluation import Retrieval, relearning, retrieval
 from reid.evaluation.results import read_results
 from reid.loading import Images, store
 from reid.runtime.device import resolve
@@ -445,12 +444,12 @@ class TestAdaptive:
         assert len(adaptive("r", "--restarts", "1", "--learn-on", "synth-b")[1]) == 1
 
     def test_query_and_gallery_are_not_learnt_from(self, adaptive, data, monkeypatch):
-        learnt_from, real = [], evaluation.ImageStore
+        learnt_from, real = [], relearning.ImageStore
 
         def watched(samples, *size):
             learnt_from.extend(samples)
             return real(samples, *size)
 
-        monkeypatch.setattr(evaluation, "ImageStore", watched)
+        monkeypatch.setattr(relearning, "ImageStore", watched)
         adaptive("r", "--restarts", "1")
         assert {sample.path for sample in learnt_from} == {s.path for s in datasets.create("synth-a", data).train}
