@@ -5,17 +5,9 @@ from pathlib import Path
 import pytest
 
 import metaDefense
-from reid.defenses import DEFENSES
 from reid.runtime.torchfiles import read_torch
 
 TOY = Path(__file__).parents[1] / "plugins" / "toy_defense.py"
-
-
-@pytest.fixture(autouse=True)
-def forgotten(monkeypatch):
-    """What the plugin registers is gone after the test."""
-    for table in ("_places", "_summaries"):
-        monkeypatch.setattr(DEFENSES, table, dict(getattr(DEFENSES, table)))
 
 
 def test_is_thirty_lines():
@@ -35,11 +27,8 @@ def test_trains_by_its_loss_and_option(defense_options, tmp_path):
     options = ["--plugin", str(TOY), *defense_options, "--defense", "toy", "--attacker", "online", "--epochs", "1"]
     weights = []
     for weight in ("1", "1", "50"):
-        with pytest.MonkeyPatch.context() as patch:
-            for table in ("_places", "_summaries"):
-                patch.setattr(DEFENSES, table, dict(getattr(DEFENSES, table)))
-            logs = tmp_path / str(len(weights))
-            metaDefense.main([*options, "--toy-weight", weight, "--logs_dir", str(logs)])
+        logs = tmp_path / str(len(weights))
+        metaDefense.main([*options, "--toy-weight", weight, "--logs_dir", str(logs)])
         content = read_torch(logs / "model_best.pth")
         assert (content["settings"]["defense"], content["settings"]["toy_weight"]) == ("toy", f"{float(weight)}")
         weights.append(content["state_dict"]["base.conv1.weight"])
