@@ -13,14 +13,14 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from reid import datasets
+from reid import datasets, models, training
 from reid.datasets import Dataset
-from reid.defenses import DEFENSES
+from reid.defenses import DEFENSES, Defense
 from reid.errors import UsageError
 from reid.runtime import cli, options
 from reid.runtime.budgets import format_budget
-from reid.training import LOSSES
 from reid.training.adversaries import AdversaryOptions
 
 logger = logging.getLogger("metaDefense")
@@ -34,13 +34,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("-s", "--source", required=True, help="dataset to meta-train on: " + ", ".join(datasets.names()))
     add("-m", "--mte", help="virtual dataset to meta-test on, for defences that need one")
-    add("-a", "--arch", help="architecture to train: that of the model to start from, or resMeta for a resnet50")
+    add("-a", "--arch", choices=models.names(), help="architecture (default: as the model to start from)")
     add("--resume", metavar="FILE", help="the undefended model to start from, trained on the source")
     add("--resume_reid", metavar="FILE", help="a defended model to start from instead, or to measure by --evaluate")
     add("--evaluate", action="store_true", help="train nothing, only report on --resume_reid")
     summaries = "; ".join(f"{name}: {DEFENSES.summary(name)}" for name in DEFENSES)
     add("--defense", choices=DEFENSES, default="meta", help=f"what to train on. {summaries}")
-    add("--loss", choices=LOSSES, default="triplet+ce", help="triplet alone is the released one")
+    add("--loss", choices=training.LOSSES, default="triplet+ce", help="triplet alone is the released one")
     add("--logs_dir", type=Path, help="folder for the model, the state and the logs (default: below defenseModel/)")
     add("--lr", type=cli.positive_float, default=2e-4, help="learning rate; new layers: 3 times that")
     add("--start_save", type=cli.natural_int, default=0, help="keep no epoch before this one as the best")
@@ -58,8 +58,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         raise UsageError("nothing to start from: give --resume, the undefended model, or --resume_reid, a defended one")
     if args.evaluate and args.resume_reid is None:
         raise UsageError("--evaluate measures a defended model: give it as --resume_reid")
-    if args.evaluate and "online" in args.attacker:
-        raise UsageError("an online attacker lives in training only: give --evaluate files, with --attacker pool")
     if DEFENSES[args.defense].needs_virtual and args.mte is None and not args.evaluate:
         raise UsageError(f"--defense {args.defense} needs a virtual dataset: give -m, for example -m personx")
     if args.logs_dir is None:
@@ -71,99 +69,79 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     defense = options.build(DEFENSES[args.defense], vars(args))
-    chosen = options.build(AdversaryOptions, vars(args))
-    if args.evaluate:
-        chosen = chosen.without_files()  # which are reported on anyway
-    elif defense.needs_adversary:
-        chosen.require_files()
+    chosen = options.build(AdversaryOptions, vars(args)).used(defense.needs_adversary, args.evaluate)
 
-    from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
-
-    from reid import models
     from reid.evaluation import distances
+    from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
     from reid.loading import Images
     from reid.models.load import trained_size
     from reid.runtime import device, distributed
-    from reid.runtime.snapshot import Run
-    from reid.training.adversaries.pool import Pool
-    from reid.training.batches import TrainingSet
-    from reid.training.losses import ReidLoss
-    from reid.training.schedule import Schedule
     from reid.training.start import starting_model
-    from reid.training.trainer import Selection, Trainer
 
     start = args.resume_reid or args.resume
     compute = device.set_up(device.resolve(args.device, args.precision))
     args.height, args.width = size = cli.image_size(args.height, args.width, trained_size(start))
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
-
-    def load(name: str) -> Dataset:
-        return datasets.create(name, args.data, split=args.split)
-
-    def training_set(dataset: Dataset, seed: int) -> TrainingSet:
-        samples = dataset.trainval if args.combine_trainval else dataset.train
-        shape = {"batch_size": args.batch_size, "num_instances": args.num_instances}
-        return TrainingSet(dataset.name, samples, images, **shape, seed=seed, labelled=defense.needs_labels)
-
-    dataset = load(args.source)
-    source = None if args.evaluate else training_set(dataset, 2 * args.seed)
-    identities = source.num_classes if source and defense.needs_labels else None
+    names = [args.source, args.mte] if defense.needs_virtual and not args.evaluate else [args.source]
+    data = [datasets.create(name, args.data, split=args.split) for name in names]
+    sets = [] if args.evaluate else training_sets(args, data, images, defense.needs_labels)
+    identities = sets[0].num_classes if sets and defense.needs_labels else None
     model = starting_model(start, identities, args.arch, args.seed).to(compute.device)
-    model.checkpointing = args.checkpointing
+    model.recompute_activations = args.checkpointing
     perturbations = chosen.perturbations(compute.device)
-    adversary = Pool(perturbations)  # without need of one, the files only help to choose the best epoch
-    if args.evaluate or defense.needs_adversary:
-        adversary = chosen.adversary(model, perturbations, size, compute.device, args.seed)
-    if source:
-        virtual = load(args.mte) if defense.needs_virtual else None
-        settings = run_settings(args, dataset, virtual) | {"precision": compute.precision}
-        iterations = args.iters_per_epoch or max(1, len(source.samples) // args.batch_size)
-        trainer = Trainer(
-            model,
-            defense,
-            source,
-            Schedule(args.epochs, iterations, args.lr, args.weight_decay, shape="late", new_layers=3),
-            ReidLoss(args.loss, args.margin),
-            compute,
-            args.seed,
-            virtual=training_set(virtual, 2 * args.seed + 1) if virtual else None,
-            adversary=adversary,
-        )
+    adversary = chosen.adversary(model, perturbations, size, compute.device, args.seed)
+    if sets:
         validate = None
         if not args.combine_trainval:
-            validate = validation(model, dataset, images, compute.exact(), adversary.attacks, **scoring)
-        path = trainer.train(
-            Run(args.logs_dir, args.resume_from, settings),
-            Selection(validate, args.eval_every, args.start_save),
-            {"trained_on": dataset.name, "height": args.height, "width": args.width, "settings": settings},
-        )
+            validate = validation(model, data[0], images, compute.exact(), adversary.attacks, **scoring)
+        selection = training.Selection(validate, args.eval_every, args.start_save)
+        path = train(args, defense, model, data, sets, adversary, compute, selection)
         distributed.from_main(lambda: models.load_checkpoint(model, path))
         distributed.same_(model)
         logger.info("the defended model is %s", path)
-    if dataset.query:
-        attacks = dict(zip(args.noise_path1, perturbations, strict=True))
+    if data[0].query:
+        named = dict(zip(args.noise_path1, perturbations, strict=True))
         for attack in adversary.attacks():
             if attack not in perturbations:
-                attacks["PGD" if attack.noise_type is None else "online"] = attack
-        retrieval = Retrieval(models.Victim(model), images.stores(test_samples(dataset)), compute.exact(), **scoring)
-        log_scores(dataset.name, retrieval, attacks)
+                named["PGD" if attack.noise_type is None else "online"] = attack
+        sides = images.stores(test_samples(data[0]))
+        log_scores(data[0].name, Retrieval(models.Victim(model), sides, compute.exact(), **scoring), named)
 
 
-def run_settings(args: argparse.Namespace, source: Dataset, virtual: Dataset | None) -> dict[str, str]:
-    """What determines the result of the run: options, and the contents of all files."""
-    from reid.datasets.contents import contents_sha256
-    from reid.runtime import distributed
-    from reid.runtime.files import sha256
+def training_sets(args: argparse.Namespace, data: Sequence[Dataset], images: Any, labelled: bool) -> list[Any]:
+    """The source, then the virtual set if the defence needs one."""
+    shape = {"batch_size": args.batch_size, "num_instances": args.num_instances, "labelled": labelled}
+    return [
+        training.TrainingSet(
+            dataset.name, dataset.trainval if args.combine_trainval else dataset.train, images, seed=seed, **shape
+        )
+        for seed, dataset in enumerate(data, 2 * args.seed)
+    ]
 
-    files = {
-        "start_sha256": lambda: sha256(args.resume_reid or args.resume),
-        "attackers_sha256": lambda: ", ".join(map(sha256, args.noise_path1)),
-        "source_sha256": lambda: contents_sha256(source.trainval, args.workers),
-        "virtual_sha256": lambda: contents_sha256(virtual.trainval, args.workers) if virtual else "",
-    }
-    words = cli.settings(vars(args) | {"max_eps": format_budget(args.max_eps)}, ignore=NOT_SETTINGS)
-    return words | distributed.from_main(lambda: {name: digest() for name, digest in files.items()})
+
+def train(
+    args: argparse.Namespace,
+    defense: Defense,
+    model: Any,
+    data: Sequence[Dataset],
+    sets: Sequence[Any],
+    adversary: Any,
+    compute: Any,
+    selection: Any,
+) -> Path:
+    """Train `model` in place; returns the path of its best epoch."""
+    from reid.runtime.snapshot import Run
+    from reid.training.start import contents
+
+    settings = cli.settings(vars(args) | {"max_eps": format_budget(args.max_eps)}, ignore=NOT_SETTINGS)
+    settings |= {"precision": compute.precision}
+    settings |= contents(data, start=args.resume_reid or args.resume, attackers=args.noise_path1)
+    steps = args.iters_per_epoch or sets[0].batches_per_epoch
+    schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay, shape="late", new_layers=3)
+    loss = training.ReidLoss(args.loss, args.margin)
+    trainer = training.Trainer(model, defense, sets, schedule, loss, compute, args.seed, adversary)
+    return trainer.train(Run(args.logs_dir, args.resume_from, settings), selection)
 
 
 if __name__ == "__main__":

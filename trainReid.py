@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from reid import datasets
+from reid import datasets, models, training
 from reid.runtime import cli
 
 logger = logging.getLogger("trainReid")
@@ -20,7 +20,7 @@ logger = logging.getLogger("trainReid")
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv)
     parser.add_argument("-d", "--dataset", required=True, help="dataset to train on: " + ", ".join(datasets.names()))
-    parser.add_argument("-a", "--arch", default="resnet50", help="network: resnet10 to resnet152, or resMeta")
+    parser.add_argument("-a", "--arch", choices=models.names(), default="resnet50", help="network")
     parser.add_argument("--pretrained", action="store_true", help="start from torchvision's ImageNet weights")
     parser.add_argument("--logs_dir", type=Path, required=True, help="folder for the model, the state and the logs")
     parser.add_argument("--lr", type=cli.positive_float, default=3.5e-4, help="peak learning rate of Adam")
@@ -37,42 +37,36 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
 
-    from reid.evaluation.retrieval import validation
-
-    from reid import models
-    from reid.datasets.contents import contents_sha256
     from reid.defenses.none import NoDefense
+    from reid.evaluation.retrieval import validation
     from reid.loading import Images
-    from reid.runtime import device, distributed
+    from reid.runtime import device
     from reid.runtime.snapshot import Run
-    from reid.training.batches import TrainingSet
-    from reid.training.losses import ReidLoss
-    from reid.training.schedule import Schedule
-    from reid.training.trainer import Selection, Trainer
+    from reid.training.start import contents
 
     compute = device.set_up(device.resolve(args.device, args.precision))
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     logger.info("%s", dataset.summary())
     images = Images(args.height, args.width, args.workers, args.cache)
-    samples = dataset.trainval if args.combine_trainval else dataset.train
-    shape = {"batch_size": args.batch_size, "num_instances": args.num_instances}
-    source = TrainingSet(dataset.name, samples, images, **shape, seed=args.seed)
+    source = training.TrainingSet(
+        dataset.name,
+        dataset.trainval if args.combine_trainval else dataset.train,
+        images,
+        batch_size=args.batch_size,
+        num_instances=args.num_instances,
+        seed=args.seed,
+    )
     model = models.create(args.arch, source.num_classes, args.pretrained, seed=args.seed)
-    model.checkpointing = args.checkpointing
-    iterations = args.iters_per_epoch or max(1, len(samples) // args.batch_size)
-    settings = cli.settings(vars(args)) | {
-        "precision": compute.precision,
-        "source_sha256": distributed.from_main(lambda: contents_sha256(dataset.trainval, args.workers)),
-    }
+    model.recompute_activations = args.checkpointing
+    settings = cli.settings(vars(args)) | contents([dataset]) | {"precision": compute.precision}
     validate = None
     if not args.combine_trainval:
         validate = validation(model, dataset, images, compute.exact(), batch_size=args.batch_size)
-    schedule = Schedule(args.epochs, iterations, args.lr, args.weight_decay)
-    best = Trainer(model, NoDefense(), source, schedule, ReidLoss(margin=args.margin), compute, args.seed).train(
-        Run(args.logs_dir, args.resume_from, settings),
-        Selection(validate, args.eval_every),
-        {"trained_on": dataset.name, "height": args.height, "width": args.width, "settings": settings},
-    )
+    steps = args.iters_per_epoch or source.batches_per_epoch
+    schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay)
+    loss = training.ReidLoss(margin=args.margin)
+    trainer = training.Trainer(model, NoDefense(), [source], schedule, loss, compute, args.seed)
+    best = trainer.train(Run(args.logs_dir, args.resume_from, settings), training.Selection(validate, args.eval_every))
     logger.info("the best model is %s", best)
 
 

@@ -103,7 +103,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
-        if action.required or default in (None, [], argparse.SUPPRESS) or isinstance(default, bool):
+        if action.required or default in (None, [], (), argparse.SUPPRESS) or isinstance(default, bool):
             return text
         if "default:" in text:
             return text

@@ -16,10 +16,14 @@ def option(
     choices: Container | None = None,
     nargs: str | None = None,
     metavar: str | None = None,
+    spelling: str | None = None,
 ) -> Any:
-    """A field of a dataclass that is also an option: `type`, `choices`, `nargs` and `metavar` are argparse's."""
+    """A field of a dataclass that is also an option: `type`, `choices`, `nargs` and `metavar` are argparse's.
+
+    `spelling` is its name on the command line, where that is not --like-this.
+    """
     argparses = {"help": help, "type": type, "choices": choices, "nargs": nargs, "metavar": metavar}
-    return dataclasses.field(default=default, metadata=argparses)
+    return dataclasses.field(default=default, metadata={"spelling": spelling, **argparses})
 
 
 def declared(owner: type) -> dict[str, dataclasses.Field]:
@@ -30,9 +34,10 @@ def declared(owner: type) -> dict[str, dataclasses.Field]:
 def add_options(parser: argparse._ActionsContainer, owner: type) -> None:
     """Add an option --like-this for each declared field `like_this` that the parser does not have yet."""
     for name, field in declared(owner).items():
-        spelling = f"--{name.replace('_', '-')}"
+        settings = dict(field.metadata)
+        spelling = settings.pop("spelling") or f"--{name.replace('_', '-')}"
         if spelling not in parser._option_string_actions:
-            parser.add_argument(spelling, default=field.default, **field.metadata)
+            parser.add_argument(spelling, default=field.default, **settings)
 
 
 def build(owner: Callable[..., T], values: dict[str, Any], **fixed: Any) -> T:

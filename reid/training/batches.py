@@ -72,13 +72,18 @@ class TrainingSet:
         seed: int,
         labelled: bool = True,
     ) -> None:
-        self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self.name, self.samples, self.images, self.batch_size, self.seed = name, samples, images, batch_size, seed
         pids = [sample.pid for sample in samples] if labelled else range(len(samples))
         self._sampler = PKSampler(pids, batch_size, num_instances if labelled else 1, seed, name)
         self._store = images.store(samples)
         label_of = label_map(samples)
         self._labels = torch.tensor([label_of[sample.pid] for sample in samples])
         self.num_classes = len(label_of)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """As many as show each image once, on average; the remainder is left out."""
+        return max(1, len(self.samples) // self.batch_size)
 
     def epoch(self, epoch: int, batches: int, device: torch.device) -> Iterator[tuple[Sequence[int], Tensor, Tensor]]:
         """(indices of the whole batch, images in [0, 1], labels) of each batch of an epoch, on `device`."""

@@ -10,16 +10,16 @@ from reid.models.network import ReidModel
 from reid.runtime import distributed
 from reid.runtime.files import write_atomically
 from reid.runtime.snapshot import Run
+from reid.training import BEST_FILE
 
 logger = logging.getLogger(__name__)
-
-BEST_FILE = "model_best.pth"
 
 
 class Keeper:
     """Keeps the model with the highest score, the latest of equals, in the folder of a run; released envelope.
 
-    Of several processes all know the best score, and rank 0 has the file.
+    The score is in the released key `best_top1`, whatever it is a mean of. With several processes all know it, and
+    rank 0 has the file.
     """
 
     def __init__(self, run: Run, metadata: Mapping[str, Any]) -> None:
@@ -40,10 +40,10 @@ class Keeper:
             self.best = distributed.from_main(lambda: self._recover(best))
 
     def _recover(self, best: float) -> float:
-        there = self._run.source.with_name(BEST_FILE) if self._run.source else self.path
-        if there != self.path and there.exists():
-            write_atomically(self.path, lambda path: shutil.copy(there, path))
+        kept = self._run.source.with_name(BEST_FILE) if self._run.source else self.path
+        if kept != self.path and kept.exists():
+            write_atomically(self.path, lambda path: shutil.copy(kept, path))
         if self.path.exists():
             return best
-        logger.warning("%s, the best model before the kill, is gone; the best of the epochs to come is kept", there)
+        logger.warning("%s, the best model before the kill, is gone; the best of the epochs to come is kept", kept)
         return self.best

@@ -1,12 +1,17 @@
-"""The model that a defence starts from."""
+"""What a defence starts from: a model, and the contents of files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from reid import models
+from reid.datasets import Dataset
+from reid.datasets.contents import contents_sha256
 from reid.errors import UsageError
 from reid.models.checkpoint import START_OF_RES_META
 from reid.models.layout import layout_of
 from reid.models.network import ReidModel
+from reid.runtime import distributed
+from reid.runtime.files import sha256
 
 
 def starting_model(path: str | Path, num_classes: int | None, arch: str | None = None, seed: int = 0) -> ReidModel:
@@ -22,3 +27,20 @@ def starting_model(path: str | Path, num_classes: int | None, arch: str | None =
     model = models.create(arch, num_classes or layout.num_classes or 1, seed=seed)
     models.load_checkpoint(model, path)
     return model
+
+
+def contents(data: Sequence[Dataset], start: str | Path = "", attackers: Sequence[str] = ()) -> dict[str, str]:
+    """Hashes of what a run is made from: all images to train and validate on of its sets (the source, then the virtual
+    one), the model to start from, perturbation files.
+
+    They are among the settings of a run, so that it is not gone on with when one of them has changed.
+    """
+
+    def hashes() -> dict[str, str]:
+        named = zip(("source", "virtual"), data, strict=False)
+        digests = {f"{name}_sha256": contents_sha256(dataset.trainval) for name, dataset in named}
+        if start:
+            digests |= {"start_sha256": sha256(start), "attackers_sha256": ", ".join(map(sha256, attackers))}
+        return digests
+
+    return distributed.from_main(hashes)

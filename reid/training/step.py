@@ -71,8 +71,8 @@ def step_gradients(
     the identity path w' = w + ..., and for order "second" through the inner gradient too, as a Hessian-vector product.
     Order "first" takes the inner gradient as a constant.
     `loss_of(weights, batch)` is a pure function of the weights; one that a loss does not use has no gradient.
-    With several processes each has its share of the images, and `loss_of` gives all of them the loss of the whole batch;
-    they get the whole gradient of the weights, and each that of its own images.
+    With several processes each has its share of the images, and `loss_of` gives all the loss of the whole batch; they
+    get the whole gradient of the weights, and each that of its own images.
     """
     second = inner is not None and inner.order == "second" and virtual is not None
     loss_tr = loss_of(weights, source)

@@ -70,8 +70,9 @@ class Selection:
 
 
 class Trainer:
-    """One training run of `model`, in place, by a defence; `none` without an adversary gives attacks their victims.
+    """One training run of `model`, in place, by a defence, on the source and, where it needs one, a virtual set.
 
+    The defence `none` on the source alone gives attacks their victims.
     With several processes it ends, up to rounding, with the model of one: batch normalisation, dropout and losses are
     those of the whole batch. Raises UsageError where the virtual set or the adversary that the defence needs is
     missing, and where there is an adversary and each process has an odd number of images.
@@ -81,18 +82,17 @@ class Trainer:
         self,
         model: ReidModel,
         defense: Defense,
-        source: TrainingSet,
+        sets: Sequence[TrainingSet],
         schedule: Schedule,
         loss: ReidLoss,
         compute: Compute,
         seed: int,
-        *,
-        virtual: TrainingSet | None = None,
         adversary: Adversary | None = None,
     ) -> None:
-        _check_needs(defense, virtual, adversary, source.batch_size // distributed.size())
+        images_here = sets[0].batch_size // distributed.size()
+        _check_needs(defense, sets, adversary, images_here)
         self.defense, self.schedule, self.loss, self.compute, self.seed = defense, schedule, loss, compute, seed
-        self.sets = [source, virtual] if virtual is not None and defense.needs_virtual else [source]
+        self.sets = sets[: 1 + defense.needs_virtual]
         self.adversary = adversary if defense.needs_adversary else None
         self.start: ReidModel | None = None
         if defense.needs_start:
@@ -100,19 +100,19 @@ class Trainer:
             self.start.to(compute.device).to(memory_format=torch.channels_last)
         self.network = TrainedNetwork(model, self.sets[1].num_classes if len(self.sets) > 1 else 0, seed)
         self.network.to(compute.device).to(memory_format=torch.channels_last)
-        synchronise(self.network, source.batch_size // distributed.size())
+        synchronise(self.network, images_here)
         if defense.look_ahead is not None and defense.look_ahead.order == "second":
             differentiate_twice(self.network)
         self.optimizer = torch.optim.Adam(
             self.network.groups(schedule.lr, schedule.new_layers), weight_decay=schedule.weight_decay
         )
 
-    def train(self, run: Run, selection: Selection, metadata: dict[str, Any]) -> Path:
-        """Train, and return the path of the best model, in `run.logs_dir`; `metadata` goes into the file.
-
-        Raises ReidError when a loss is no longer finite.
-        """
-        keeper = Keeper(run, metadata)
+    def train(self, run: Run, selection: Selection) -> Path:
+        """Train, and return the path of the best model, in `run.logs_dir`. Raises ReidError when a loss is no longer
+        finite."""
+        source = self.sets[0]
+        size = {"height": source.images.height, "width": source.images.width}
+        keeper = Keeper(run, {"trained_on": source.name, **size, "settings": run.settings})
 
         def epoch(number: int, log: RunLog) -> dict[str, float]:
             values = self._epoch(number, run)
@@ -211,9 +211,9 @@ class Trainer:
         )
 
 
-def _check_needs(defense: Defense, virtual: TrainingSet | None, adversary: Adversary | None, images: int) -> None:
+def _check_needs(defense: Defense, sets: Sequence[TrainingSet], adversary: Adversary | None, images: int) -> None:
     """Raises UsageError where a defence lacks what it needs, or no half of a process's `images` can be perturbed."""
-    if defense.needs_virtual and virtual is None:
+    if defense.needs_virtual and len(sets) < 2:
         raise UsageError(f"{type(defense).__name__} trains on a virtual set too; give one")
     if defense.needs_adversary and adversary is None:
         raise UsageError(f"{type(defense).__name__} trains on perturbed images; give an adversary")

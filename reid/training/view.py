@@ -29,16 +29,13 @@ class Outputs:
     @cached_property
     def perturbed(self) -> Tensor:
         """Rows (P,) of the perturbed images."""
-        return send(self._starts + len(self.batch.clean) + self._order, self.features.device).flatten()
+        places = len(self.batch.clean) + torch.arange(len(self.batch.origins))
+        return send((self._starts + places).flatten(), self.features.device)
 
     @cached_property
     def origins(self) -> Tensor:
         """Rows (P,) of the clean images that the perturbed ones were made from, in the same order."""
-        return send(self._starts + self.batch.origins, self.features.device).flatten()
-
-    @property
-    def _order(self) -> Tensor:
-        return torch.arange(len(self.batch.origins))
+        return send((self._starts + self.batch.origins).flatten(), self.features.device)
 
     @property
     def _starts(self) -> Tensor:
@@ -60,7 +57,8 @@ class View:
         """Features, logits and labels of clean and perturbed images; differentiable in the weights and the images."""
         with self.compute.autocast():
             features, logits = self.network.at(self.weights, batch.images, batch.virtual)
-        return Outputs(*map(distributed.gather, (features, logits.float(), batch.labels)), batch)
+        features, logits, labels = map(distributed.gather, (features, logits.float(), batch.labels))
+        return Outputs(features, logits, labels, batch)
 
     def reid_loss(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """The re-ID loss of the run over all rows, and the precision of its triplets."""

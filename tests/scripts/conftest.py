@@ -52,7 +52,7 @@ def defense_options(data, victim):
 
 @pytest.fixture(scope="session")
 def online_options(defense_options):
-    return [*defense_options, "--attacker", "online"]
+    return [*defense_options, "--inner-order", "second", "--attacker", "online"]
 
 
 @pytest.fixture(scope="session")

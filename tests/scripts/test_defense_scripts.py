@@ -2,19 +2,18 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
-from reid.evaluation.retrieval import Protocol, validation_samples
 from tiny_market import SIZE
 
 import evaluate
 import metaDefense
-from reid import attacks, datasets, models
-from reid.evaluation import adaptive as evaluation
+import trainReid
+from reid import attacks, datasets, models, training
+from reid.evaluation import Retrieval, relearning, retrieval
 from reid.evaluation.results import read_results
-from reid.loading import store
+from reid.loading import Images, store
 from reid.runtime.device import resolve
 from reid.runtime.torchfiles import read_torch
 from reid.training import trainer as train
@@ -122,7 +121,7 @@ class TestSelection:
     )
     def test_the_epoch_with_the_best_mean_of_clean_and_attacked_is_kept(self, scores, best, defend, monkeypatch):
         planned = iter([{"val_mAP": clean, "val_attacked": attacked} for clean, attacked in scores])
-        monkeypatch.setattr(metaDefense, "validation", lambda *_, **__: lambda: next(planned))
+        monkeypatch.setattr(retrieval, "validation", lambda *_, **__: lambda: next(planned))
         content = read_torch(defend("--epochs", str(len(scores))) / "model_best.pth")
         assert content["epoch"] == best
         assert content["best_top1"] == pytest.approx(sum(scores[best - 1]) / 2)
@@ -139,10 +138,10 @@ class TestSelection:
         monkeypatch.setattr(datasets, "create", with_six_to_validate_on)
         logs = defend("--epochs", "2")
         model, _ = models.load_model(logs / "model_best.pth")
-        images = SimpleNamespace(height=32, width=32, workers=1, cache="ram")
-        samples = validation_samples(datasets.create("synth-a", data))
-        protocol = Protocol.of(model.features, samples, images, resolve("cpu", "fp32"))
-        clean, attacked = (protocol.score(attack).ranking.mAP for attack in (None, attacks.load(attacker)))
+        images = Images(32, 32, workers=1)
+        samples = retrieval.validation_samples(datasets.create("synth-a", data))
+        scores = Retrieval(models.Victim(model), images.stores(samples), resolve("cpu", "fp32"))
+        clean, attacked = (scores.score(attack).ranking.mAP for attack in (None, attacks.load(attacker)))
         assert len({1.0, clean, attacked}) == 3
         content = read_torch(logs / "model_best.pth")
         line = metrics(logs)[content["epoch"] - 1]
@@ -150,9 +149,22 @@ class TestSelection:
         assert line["val_attacked"] == pytest.approx(attacked, abs=1e-6)
         assert content["best_top1"] == max((line["val_mAP"] + line["val_attacked"]) / 2 for line in metrics(logs))
 
+    def test_both_scripts_select_in_fp32_whatever_they_train_in(self, train_options, defend, monkeypatch, tmp_path):
+        precisions = []
+
+        def validation(model, dataset, images, compute, *others, **options):
+            precisions.append(compute.precision)
+            return lambda: {"val_mAP": 0.5}
+
+        monkeypatch.setattr(retrieval, "validation", validation)
+        bf16 = ["--precision", "bf16", "--epochs", "1", "--iters-per-epoch", "1"]
+        trainReid.main([*train_options, *bf16, "--logs_dir", str(tmp_path)])
+        defend(*bf16)
+        assert precisions == ["fp32", "fp32"]
+
     def test_query_and_gallery_are_read_once_at_the_end(self, defend, data, monkeypatch):
-        read, report, before = watch_images(monkeypatch), metaDefense.log_scores, []
-        monkeypatch.setattr(metaDefense, "log_scores", lambda *args: (before.extend(read), report(*args)))
+        read, report, before = watch_images(monkeypatch), retrieval.log_scores, []
+        monkeypatch.setattr(retrieval, "log_scores", lambda *args: (before.extend(read), report(*args)))
         defend("--epochs", "2")
         dataset = datasets.create("synth-a", data)
         train, val, query, gallery = (
@@ -189,7 +201,7 @@ class TestOptions:
 
     @pytest.mark.parametrize(
         "extra",
-        [["-m", "synth-b"], ["--inner-order", "first"], ["--inner-lr", "0.01"], ["--defense", "mixed"]],
+        [["-m", "synth-b"], ["--inner-order", "second"], ["--inner-lr", "0.01"], ["--defense", "mixed"]],
         ids=" ".join,
     )
     def test_what_changes_the_weights_of_a_meta_defence(self, extra, usual_meta, defend):
@@ -197,8 +209,12 @@ class TestOptions:
 
     def test_checkpointing_gives_the_same_weights(self, usual, usual_meta, defend):
         assert same(usual, weights(defend("--checkpointing")))
-        for name, value in weights(defend("--checkpointing", "--defense", "meta")).items():  # second order: to rounding
-            torch.testing.assert_close(value, usual_meta[name], rtol=1e-3, atol=1e-4, msg=name)
+        assert same(usual_meta, weights(defend("--checkpointing", "--defense", "meta")))
+        second = ["--defense", "meta", "--inner-order", "second"]
+        kept, again = weights(defend(*second)), weights(defend(*second, "--checkpointing"))
+        # rounding turns the step of Adam where the gradient is nearly zero, whatever the tolerance
+        moved = [(value - kept[name]).abs() > 1e-4 for name, value in again.items()]
+        assert torch.cat([each.flatten() for each in moved]).float().mean() < 0.001
 
     def test_the_attacker_file_decides(self, usual, defend, tmp_path):
         noise = attacks.controls.random_both(attacks.Threat(8 / 255, 8 / 255), 3, 32, 32)
@@ -236,7 +252,7 @@ class TestOptions:
     @pytest.mark.parametrize(("noise_type", "levels"), [(0, 2), (1, 6), (2, 0.5)])
     def test_the_online_attacker_is_of_its_type_and_within_the_largest_budget(self, noise_type, levels, defend):
         logs = defend("--attacker", "online", "--noise_type", str(noise_type), "--max-eps", f"{levels}/255")
-        held = read_torch(logs / "state.pth")["attacker"]["noise"]
+        held = read_torch(logs / "state.pth")["adversary"]["noise"]
         eps = levels / 255
         noise = attacks.create(noise_type, eps, eps, 32, 32)
         assert held.keys() == noise.state_dict().keys()
@@ -256,7 +272,7 @@ class TestOptions:
         assert moved.max() <= 2 / 255 + 1e-6
 
     def test_all_identities_train_and_the_last_epoch_is_kept(self, defend, monkeypatch):
-        monkeypatch.setattr(metaDefense, "validation", None)  # nothing may call it
+        monkeypatch.setattr(retrieval, "validation", None)  # nothing may call it
         seen = watch_batches(monkeypatch)
         logs = defend("--combine-trainval", "--defense", "mixed", "--epochs", "2")
         content = read_torch(logs / "model_best.pth")
@@ -267,7 +283,7 @@ class TestOptions:
 
     def test_no_epoch_before_start_save_is_kept(self, defend, monkeypatch):
         planned = iter([0.9, 0.2, 0.3, 0.1])
-        monkeypatch.setattr(metaDefense, "validation", lambda *_, **__: lambda: {"val_mAP": next(planned)})
+        monkeypatch.setattr(retrieval, "validation", lambda *_, **__: lambda: {"val_mAP": next(planned)})
         assert read_torch(defend("--epochs", "4", "--start_save", "1") / "model_best.pth")["epoch"] == 3
 
     def test_the_last_epoch_is_kept_when_all_come_before_start_save(self, defend):
@@ -281,6 +297,14 @@ class TestOptions:
         other = models.save_checkpoint(tmp_path / "other.pth", models.create("resnet18", 11, seed=0))
         assert models.load_model(defend("--resume", str(other)) / "model_best.pth")[0].arch == "resnet18"
         assert models.load_model(defend("-a", "resnet10") / "model_best.pth")[0].arch == "resnet10"
+
+    def test_images_are_of_the_size_of_the_start_unless_the_options_say_another(self, defense_options, tmp_path):
+        place = defense_options.index("--height")
+        options = [*defense_options[:place], *defense_options[place + 4 :], "--defense", "none", "--epochs", "1"]
+        for name, extra, size in (("own", [], (32, 32)), ("other", ["--width", "16"], (32, 16))):
+            metaDefense.main([*options, *extra, "--logs_dir", str(tmp_path / name)])
+            content = read_torch(tmp_path / name / "model_best.pth")
+            assert (content["height"], content["width"]) == size
 
     def test_a_defended_model_is_gone_on_with(self, defend, defended):
         """With a rate too small to move any weight, training ends where it started."""
@@ -306,7 +330,7 @@ class TestReport:
         return run
 
     def test_evaluation_trains_nothing_and_writes_nothing(self, evaluated, attacker, tmp_path, monkeypatch):
-        monkeypatch.setattr(metaDefense, "Trainer", None)  # nothing may call it
+        monkeypatch.setattr(training, "Trainer", None)  # nothing may call it
         lines = evaluated("--noise_path1", attacker)
         assert len(lines) == 2
         assert lines[0][:2] == ("synth-a", "clean")
@@ -315,7 +339,7 @@ class TestReport:
     def test_the_scores_are_those_of_evaluate(self, evaluated, defended, attacker, data, tmp_path):
         options = ["-d", "synth-a", "--resume", str(defended / "model_best.pth"), "--attack", attacker, "--data", data]
         evaluate.main([*options, *SIZE, "--results", str(tmp_path / "r")])
-        results = [r for r in read_results(tmp_path / "r") if r.attacker["name"] == "clean" or r.attacker["sha256"]]
+        results = [r for r in read_results(tmp_path / "r") if r.attack["name"] == "clean" or r.attack["sha256"]]
         wanted = sorted(result.metrics["mAP"] for result in results)
         found = sorted(line[2] for line in evaluated("--noise_path1", attacker))
         assert found == pytest.approx(wanted, abs=1e-6)
@@ -331,6 +355,18 @@ class TestReport:
         files = [attacker, attacker.replace("2.pth", "0.pth")]
         assert len(evaluated("--attacker", "pool", "--noise_path1", *files)) == 3
         assert len(evaluated("--attacker", "pgd")) == 2
+
+    def test_a_set_to_evaluate_on_need_have_no_training_images(self, evaluated, monkeypatch):
+        create = datasets.create
+
+        def query_and_gallery_only(*args, **kwargs):
+            dataset = create(*args, **kwargs)
+            dataset.train, dataset.val, dataset.trainval = [], [], []
+            return dataset
+
+        whole = evaluated("--attacker", "pgd")
+        monkeypatch.setattr(datasets, "create", query_and_gallery_only)
+        assert evaluated("--attacker", "pgd") == whole
 
     def test_it_follows_training(self, defend, attacker, caplog):
         caplog.set_level("INFO")
@@ -352,7 +388,7 @@ def test_a_defended_resMeta_evaluates_and_so_does_one_in_the_released_envelope(d
         options = ["-d", "synth-a", "-a", "resMeta", "--resume", str(path), "--data", data, *SIZE]
         evaluate.main([*options, "--results", str(tmp_path / str(i))])
         assert f"{path} (resMeta) on synth-a" in capsys.readouterr().out
-        metrics_of.append({r.attacker["name"]: r.metrics for r in read_results(tmp_path / str(i))})
+        metrics_of.append({r.attack["name"]: r.metrics for r in read_results(tmp_path / str(i))})
     assert metrics_of[0] == metrics_of[1]
 
 
@@ -369,7 +405,7 @@ class TestAdaptive:
 
         def run(folder, *extra):
             evaluate.main([*options, "--attack", attacker, "--results", str(tmp_path / folder), *extra])
-            results = {result.attacker["name"]: result for result in read_results(tmp_path / folder)}
+            results = {result.attack["name"]: result for result in read_results(tmp_path / folder)}
             return results, sorted((tmp_path / folder / "attackers").iterdir())
 
         return run
@@ -378,24 +414,24 @@ class TestAdaptive:
         results, files = adaptive("r")
         printed = capsys.readouterr().out
         relearnt = [f"re-learnt type 0, restart {restart} of 2" for restart in (1, 2)]
-        assert {"clean", "PGD 8, 2 steps", *relearnt} <= results.keys()
+        assert {"clean", "pgd 8/255, 2 steps", *relearnt} <= results.keys()
         assert all(name in printed for name in results)
         learnt_on = results["clean"].victim["sha256"]
         for name, path in zip(relearnt, files, strict=True):
             result, noise = results[name], attacks.load(path)
             assert noise.threat == attacks.Threat(8 / 255, 8 / 255)
             assert result.threat == noise.threat.to_dict()
-            assert result.attacker["learnt_on"] == noise.provenance["victim_sha256"] == learnt_on
+            assert result.attack["learnt_on"] == noise.provenance["victim_sha256"] == learnt_on
             assert [check["name"] for check in result.checks] == ["budget", "converged"]
             assert [check["passed"] for check in result.checks] == [True, False]
             assert result.spent["total"] <= 16 / 255 + 1e-6
         worst = min(results[name].metrics["mAP"] for name in relearnt)
         assert f"worst of the re-learnt attacks: mAP {100 * worst:.1f}" in printed
-        pgd = results["PGD 8, 2 steps"]
+        pgd = results["pgd 8/255, 2 steps"]
         assert pgd.threat == {"eps_color": 0.0, "eps_delta": 8 / 255, "side": "query"}
         assert [check["name"] for check in pgd.checks] == ["budget"]
         assert 0 < pgd.spent["total"] <= 8 / 255 + 1e-6
-        assert (pgd.attacker["sha256"], pgd.attacker["learnt_on"]) == (None, None)
+        assert (pgd.attack["sha256"], pgd.attack["kind"]) == (None, "image")
 
     def test_learns_the_threat_of_the_attacker(self, adaptive, tmp_path):
         delta = attacks.save(tmp_path / "delta.pth", attacks.create(2, eps_delta=4 / 255, height=32, width=32), {})
@@ -406,7 +442,7 @@ class TestAdaptive:
     def test_learns_at_the_budget_of_the_option(self, adaptive):
         results, files = adaptive("r", "--eps", "2/255", "--restarts", "1")
         assert [attacks.load(path).threat for path in files] == [attacks.Threat(2 / 255, 2 / 255)]
-        assert results["PGD 2, 2 steps"].threat["eps_delta"] == 2 / 255
+        assert results["pgd 2/255, 2 steps"].threat["eps_delta"] == 2 / 255
 
     def test_learns_the_usual_threat_without_an_attacker(self, options, tmp_path):
         evaluate.main([*options, "--restarts", "1", "--results", str(tmp_path)])
@@ -442,12 +478,12 @@ class TestAdaptive:
         assert len(adaptive("r", "--restarts", "1", "--learn-on", "synth-b")[1]) == 1
 
     def test_query_and_gallery_are_not_learnt_from(self, adaptive, data, monkeypatch):
-        learnt_from, real = [], evaluation.ImageStore
+        learnt_from, real = [], relearning.CleanBatches
 
-        def watched(samples, *size):
-            learnt_from.extend(samples)
-            return real(samples, *size)
+        def watched(name, store, *others):
+            learnt_from.extend(store.samples)
+            return real(name, store, *others)
 
-        monkeypatch.setattr(evaluation, "ImageStore", watched)
+        monkeypatch.setattr(relearning, "CleanBatches", watched)
         adaptive("r", "--restarts", "1")
         assert {sample.path for sample in learnt_from} == {s.path for s in datasets.create("synth-a", data).train}

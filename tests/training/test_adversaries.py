@@ -1,15 +1,18 @@
-"""The attacker inside training: frozen files, a perturbation that learns as it goes, and one for each image."""
+"""Adversaries: frozen files, a perturbation that learns as it goes, and one for each image."""
 
 import io
 
 import pytest
 import torch
-from reid.attacks.image_pgd import FeaturePGD
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reid import UsageError, attacks
 from reid.attacks import Threat, controls
-from reid.training.adversaries import Attacker, Online, PerImage, Pool, read_noises, shares
+from reid.attacks.image.pgd import PGD
+from reid.training.adversaries.base import Adversary, shares
+from reid.training.adversaries.online import Online
+from reid.training.adversaries.per_image import PerImage
+from reid.training.adversaries.pool import Pool, read_perturbations
 from reid.training.losses import hard_triplet
 
 EPS = 8 / 255
@@ -48,7 +51,7 @@ class TestPool:
         brightened = [bool((pool.perturb(clean, generator(seed)) >= clean).all()) for seed in range(20)]
         assert 5 <= sum(brightened) <= 15
 
-    def test_of_one_is_the_frozen_attacker(self, clean):
+    def test_of_one_is_the_frozen_adversary(self, clean):
         """Its change is a share of the file's, the same share for every pixel of an image."""
         noise = self.noises()[0]
         change, full = Pool([noise]).perturb(clean, generator()) - clean, noise(clean).detach() - clean
@@ -58,9 +61,9 @@ class TestPool:
 
     def test_learns_nothing_and_has_no_state(self, clean):
         pool = Pool(self.noises())
-        before = [value.clone() for noise in pool.noises for value in noise.parameters()]
+        before = [value.clone() for noise in pool.perturbations for value in noise.parameters()]
         pool.learn([pool.perturb(clean, generator())], [torch.ones_like(clean)])
-        after = [value for noise in pool.noises for value in noise.parameters()]
+        after = [value for noise in pool.perturbations for value in noise.parameters()]
         assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
         assert pool.state_dict() == {}
         pool.load_state_dict({})
@@ -158,7 +161,7 @@ class TestOnline:
     def test_a_model_is_selected_by_it_as_it_now_is_at_full_budget(self, noise_type, clean):
         attacker = Online(noise_of(noise_type), seed=0)
         (attack,) = attacker.attacks()
-        assert torch.equal(attack.attack(clean)[0], attacker.noise(clean))
+        assert torch.equal(attack(clean), attacker.noise(clean))
 
 
 class WeightGradients(TorchDispatchMode):
@@ -198,15 +201,13 @@ class TestPerImage:
     def test_is_the_same_where_activations_are_computed_again(self, tiny, clean):
         for _ in range(3):  # running statistics unlike those of the batch
             tiny(0.3 * clean)
-        plain, again = [], []
-        for recompute, found in ((False, plain), (True, again)):
+        perturbed = []
+        for recompute in (False, True):
             tiny.recompute_activations = recompute
-            attacker = PerImage(tiny.train(), EPS, steps=3)
-            (attack,) = attacker.attacks()
-            found += [attacker.perturb(clean, generator()), attack.attack(clean)[0]]
-        assert not torch.equal(plain[0], clean)
-        for a, b in zip(plain, again, strict=True):
-            assert ((a - b).abs() > 1e-6).float().mean() < 0.001
+            perturbed.append(PerImage(tiny.train(), EPS, steps=3).perturb(clean, generator()))
+        plain, again = perturbed
+        assert not torch.equal(plain, clean)
+        assert ((plain - again).abs() > 1e-6).float().mean() < 0.001
 
     def test_attacks_the_model_in_the_mode_of_inference(self, tiny, clean):
         """Dropout and the other images of the batch have no say: half a batch gives half of the images."""
@@ -226,11 +227,11 @@ class TestPerImage:
 
     def test_a_model_is_selected_by_the_same_attack_at_full_budget(self, tiny):
         (attack,) = PerImage(tiny, EPS, steps=3).attacks()
-        assert isinstance(attack, FeaturePGD)
+        assert isinstance(attack, PGD)
         assert (attack.eps, attack.steps) == (EPS, 3)
 
 
-class TestReadNoises:
+class TestReadPerturbations:
     @pytest.fixture
     def files(self, tmp_path):
         """Attacker files of the three types, at 8/255 per component."""
@@ -239,23 +240,23 @@ class TestReadNoises:
         return [str(tmp_path / f"type{noise_type}.pth") for noise_type in range(3)]
 
     def test_reads_several_of_any_type(self, files):
-        assert [noise.noise_type for noise in read_noises(files, EPS, None)] == [0, 1, 2]
+        assert [noise.noise_type for noise in read_perturbations(files, EPS, None)] == [0, 1, 2]
 
     def test_reads_one_of_the_type_that_is_asked_for(self, files):
-        (noise,) = read_noises(files[1:2], EPS, 1)
+        (noise,) = read_perturbations(files[1:2], EPS, 1)
         assert noise.threat == Threat(EPS, 0.0)
 
     @pytest.mark.parametrize(("noise_type", "wanted"), [(0, 2), (1, 0), (2, 1)])
     def test_another_type_is_refused(self, files, noise_type, wanted):
         with pytest.raises(UsageError, match=rf"is of noise type {noise_type}, not {wanted}") as caught:
-            read_noises([files[noise_type]], EPS, wanted)
+            read_perturbations([files[noise_type]], EPS, wanted)
         assert str(caught.value).startswith(files[noise_type])
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("noise_type", [0, 1, 2])
     def test_a_larger_budget_is_refused(self, files, noise_type):
         with pytest.raises(UsageError, match=r"8/255.* more than --max-eps 4/255") as caught:
-            read_noises([files[noise_type]], 4 / 255, None)
+            read_perturbations([files[noise_type]], 4 / 255, None)
         assert str(caught.value).startswith(files[noise_type])
         assert "\n" not in str(caught.value)
 
@@ -263,16 +264,16 @@ class TestReadNoises:
         large = str(tmp_path / "large.pth")
         attacks.save(large, noise_of(2, eps=16 / 255), {})
         with pytest.raises(UsageError, match=r"large\.pth is another threat"):
-            read_noises([*files, large], EPS, None)
+            read_perturbations([*files, large], EPS, None)
 
     def test_a_smaller_budget_is_kept(self, tmp_path):
         attacks.save(tmp_path / "small.pth", noise_of(0, eps=2 / 255), {})
-        (noise,) = read_noises([str(tmp_path / "small.pth")], EPS, 0)
+        (noise,) = read_perturbations([str(tmp_path / "small.pth")], EPS, 0)
         assert noise.threat == Threat(2 / 255, 2 / 255)
 
 
-def test_an_attacker_must_say_what_it_does(clean):
+def test_an_adversary_must_say_what_it_does(clean):
     with pytest.raises(NotImplementedError):
-        Attacker().perturb(clean, generator())
+        Adversary().perturb(clean, generator())
     with pytest.raises(NotImplementedError):
-        Attacker().attacks()
+        Adversary().attacks()

@@ -5,9 +5,12 @@ import torch
 
 from reid import UsageError, attacks
 from reid.attacks import Threat, controls
+from reid.loading import Images
 from reid.training import TrainingSet
-from reid.training.adversaries import Online, PerImage, Pool
-from reid.training.batches import Batch, with_perturbed_half
+from reid.training.adversaries.online import Online
+from reid.training.adversaries.per_image import PerImage
+from reid.training.adversaries.pool import Pool
+from reid.training.batches import TrainingBatch, with_perturbed_half
 
 COLOR, DELTA = 8 / 255, 4 / 255
 HEIGHT, WIDTH = 32, 16
@@ -110,7 +113,7 @@ class TestBatch:
 
     def test_gradients_reach_the_perturbed_images(self, clean, labels):
         perturbed = clean[::2].clone().requires_grad_()
-        (3 * Batch(clean, perturbed, labels).images).sum().backward()
+        (3 * TrainingBatch(clean, perturbed, labels).images).sum().backward()
         assert torch.equal(perturbed.grad, torch.full_like(perturbed, 3.0))
 
 
@@ -140,7 +143,7 @@ class TestTrainingSet:
         assert not torch.equal(first[0][1], self.batches(training_set("real", seed=1), 0)[0][1])
 
     def test_a_set_without_enough_identities_is_named_in_one_line(self, people):
-        options = {"height": HEIGHT, "width": WIDTH, "workers": 1, "batch_size": 16, "num_instances": 2, "seed": 0}
+        images = Images(HEIGHT, WIDTH, workers=1)
         with pytest.raises(UsageError, match="8 identities, and synth-virtual has 6") as caught:
-            TrainingSet("synth-virtual", people["virtual"], **options)
+            TrainingSet("synth-virtual", people["virtual"], images, batch_size=16, num_instances=2, seed=0)
         assert "\n" not in str(caught.value)

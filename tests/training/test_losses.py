@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from reid.training.losses import hard_triplet, triplet_and_identity
+from reid import UsageError
+from reid.training.losses import ReidLoss, hard_triplet, triplet_and_identity
 
 GOLDEN = Path(__file__).parents[1] / "data" / "losses.npz"
 
@@ -64,3 +65,31 @@ def test_the_sum_adds_label_smoothed_cross_entropy():
     cross = -(0.9 * log[range(4), labels] + 0.1 * log.mean(1)).mean()
     both, _ = triplet_and_identity(features, logits, labels, margin=0.3, smoothing=0.1)
     assert both.item() == pytest.approx((hard_triplet(features, labels, 0.3)[0] + cross).item(), abs=1e-5)
+
+
+class TestReidLoss:
+    @pytest.fixture
+    def batch(self):
+        random = torch.Generator().manual_seed(0)
+        features, logits = torch.randn(8, 4, generator=random), torch.randn(8, 3, generator=random)
+        return features, logits, torch.tensor([0, 0, 1, 1, 2, 2, 0, 1])
+
+    def test_is_triplet_and_cross_entropy(self, batch):
+        reid_loss = ReidLoss(margin=0.4, smoothing=0.2)
+        loss, precision = reid_loss(*batch)
+        expected = triplet_and_identity(*batch, 0.4, 0.2)
+        assert torch.equal(loss, expected[0])
+        assert torch.equal(precision, expected[1])
+
+    def test_is_triplet_alone_as_released(self, batch):
+        features, logits, labels = batch
+        reid_loss = ReidLoss("triplet", margin=0.4)
+        loss, precision = reid_loss(features, logits.requires_grad_(), labels)
+        expected = hard_triplet(features, labels, 0.4)
+        assert torch.equal(loss, expected[0])
+        assert torch.equal(precision, expected[1])
+        assert not loss.requires_grad
+
+    def test_an_unknown_kind_is_refused_with_the_known_ones(self):
+        with pytest.raises(UsageError, match=r"loss 'ce' is not one of triplet\+ce, triplet"):
+            ReidLoss("ce")

@@ -5,10 +5,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reid import UsageError
-from reid.training import gradients as meta
-from reid.training.batches import Batch
-from reid.training.gradients import Inner, step_gradients
+from reid.training import step as meta
+from reid.training.batches import TrainingBatch
 from reid.training.inner import adam_pullback, adam_step
+from reid.training.step import Inner, LookAhead, step_gradients
 
 SHAPES = {"body": (6, 5), "bias": (5,), "source_head": (5, 3), "virtual_head": (5, 4), "unused": (2,)}
 RATES = {"body": 0.1, "bias": 0.2, "source_head": 0.3, "virtual_head": 0.3, "unused": 0.3}
@@ -26,7 +26,7 @@ def batch(seed, virtual, learnt=True):
     random = torch.Generator().manual_seed(seed)
     clean, perturbed = torch.rand(2, 6, 3, 2, 1, generator=random, dtype=torch.float64)
     labels = torch.randint(0, 3, (12,), generator=random)
-    return Batch(clean, perturbed.requires_grad_(learnt), labels, virtual)
+    return TrainingBatch(clean, perturbed.requires_grad_(learnt), labels, virtual)
 
 
 def inner(order):
@@ -181,7 +181,7 @@ class TestEveryStep:
         assert list(gradients) == ["body", "bias", "source_head", "virtual_head"]
 
     def test_image_gradients_are_those_of_each_batchs_own_loss(self, weights, source, virtual, look):
-        """That of the source does not go through the inner step: the attacker climbs the loss it is shown."""
+        """That of the source does not go through the inner step: the adversary climbs the loss it is shown."""
         moved = {name: value.detach() for name, value in self.moved(weights, source, look).items()}
         expected = [
             torch.autograd.grad(loss_of(there, data), data.perturbed)[0]
@@ -198,5 +198,5 @@ class TestEveryStep:
 
 
 def test_an_unknown_order_is_refused():
-    with pytest.raises(UsageError, match="inner order 'third' is not one of second, first"):
-        inner("third")
+    with pytest.raises(UsageError, match="inner order 'third' is not one of first, second"):
+        LookAhead("third")

@@ -1,11 +1,13 @@
-"""Several attackers that share each batch."""
+"""Several adversaries that share each batch."""
 
 import pytest
 import torch
 
 from reid import attacks
 from reid.attacks import Threat, controls
-from reid.training.adversaries import Mixture, Online, Pool
+from reid.training.adversaries.mixture import Mixture
+from reid.training.adversaries.online import Online
+from reid.training.adversaries.pool import Pool
 
 EPS = 8 / 255
 
@@ -84,7 +86,7 @@ def test_a_batch_too_small_for_all_of_them_still_works(colours, online):
 
 
 def test_the_worst_of_all_members_selects_the_epoch(colours, online):
-    assert Mixture([colours, online]).attacks() == [*colours.noises, online.noise]
+    assert Mixture([colours, online]).attacks() == [*colours.perturbations, online.noise]
 
 
 def test_goes_on_from_its_state(images, colours, online):

@@ -12,33 +12,38 @@ import pytest
 import torch
 from PIL import Image
 from ranks import together
-from reid.attacks.image_pgd import FeaturePGD
-from reid.attacks.universal.learn import CleanBatches, Learner, Plan
-from reid.attacks.universal.step import Batch as AttackBatch
-from reid.attacks.universal.step import meta_step
-from reid.evaluation.retrieval import Protocol
-from reid.training.gradients import Inner, step_gradients
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from reid import attacks, models
 from reid.attacks import MISGD, Threat, controls
+from reid.attacks.image.pgd import PGD
+from reid.attacks.universal.learn import Learner, set_batches
+from reid.attacks.universal.recipes import MAML
+from reid.attacks.universal.step import KnownImages, meta_step
 from reid.datasets import Sample
+from reid.defenses.meta import Meta
+from reid.evaluation import Retrieval
 from reid.evaluation.distances import cosine
 from reid.evaluation.features import extract
 from reid.evaluation.rerank import k_reciprocal
-from reid.loading import ImageStore, PKSampler
+from reid.loading import Images
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
-from reid.training import Look, Recipe, Trainer, TrainingSet
-from reid.training.adversaries import Mixture, Online, PerImage, Pool
-from reid.training.batches import Batch, with_perturbed_half
+from reid.training import ReidLoss, Schedule, Trainer, TrainingSet
+from reid.training.adversaries.mixture import Mixture
+from reid.training.adversaries.online import Online
+from reid.training.adversaries.per_image import PerImage
+from reid.training.adversaries.pool import Pool
+from reid.training.batches import TrainingBatch, with_perturbed_half
+from reid.training.step import Inner, step_gradients
 from reid.training.synced import SharedDropout, SyncedBatchNorm, synchronise
 
 EPS = 8 / 255
 HEIGHT, WIDTH = 32, 16
+IMAGES = Images(HEIGHT, WIDTH, workers=1)
 CPU = Compute(torch.device("cpu"), "fp32")
 
 
@@ -83,7 +88,7 @@ def defence_steps():
             return torch.cdist(features, features).logsumexp((0, 1)) + cross_entropy(logits, labels)
 
         source, virtual = (
-            Batch(
+            TrainingBatch(
                 distributed.share(random_images(16, seed)),
                 distributed.share(random_images(8, seed + 1)).requires_grad_(),
                 torch.cat([clean, clean[::2]]),
@@ -112,7 +117,7 @@ def attack_steps():
                 batches = []
                 for seed in (2 * step, 2 * step + 1):
                     images = random_images(16, seed)
-                    batches.append(AttackBatch(distributed.share(images), torch.arange(16) // 4, victim(images)[0]))
+                    batches.append(KnownImages(distributed.share(images), torch.arange(16) // 4, victim(images)[0]))
                 losses = meta_step(noise, lambda images: victim(images)[0], *batches, optimizer, mode)
             here = f"type {noise_type}, {mode}"
             found |= {f"{here}: {name}": loss for name, loss in losses.items()}
@@ -121,12 +126,12 @@ def attack_steps():
     return found
 
 
-def attackers_in_training():
-    """Perturbed images of attackers that share batches, and what the one that learns has learnt from them."""
+def adversaries_in_training():
+    """Perturbed images of adversaries that share batches, and what the one that learns has learnt from them."""
     model = models.create("resnet10", 4, seed=0)
     frozen = Pool([controls.random_both(Threat(EPS, EPS), seed, HEIGHT, WIDTH) for seed in (0, 1)])
     found = {}
-    for count in (24, 8):  # with the few, some attackers have no image on some processes
+    for count in (24, 8):  # with the few, some adversaries have no image on some processes
         online = Online(attacks.create(0, EPS, EPS, HEIGHT, WIDTH), seed=0)
         mixture, random = Mixture([frozen, online, PerImage(model, EPS, steps=1)]), generator(7)
         made, gradients = [], []
@@ -152,11 +157,11 @@ def network_in_float32():
 
     def loss_of(at, batch):
         outputs = (*functional_call(model, at, (batch.images,)), batch.labels)
-        return Recipe(1, 1).loss_of(*map(distributed.gather, outputs))[0]
+        return ReidLoss()(*map(distributed.gather, outputs))[0]
 
     images = random_images(8, 0, torch.float32)
     torch.manual_seed(1)
-    step = step_gradients(loss_of, weights, Batch(distributed.share(images), None, labels))
+    step = step_gradients(loss_of, weights, TrainingBatch(distributed.share(images), None, labels))
     return {"loss": step.losses["loss_tr"]} | step.gradients | dict(model.named_buffers())
 
 
@@ -167,11 +172,9 @@ def samples(folder):
 
 def training_batches(folder):
     """Indices, images and labels of an epoch."""
-    options = {"height": HEIGHT, "width": WIDTH, "workers": 1, "batch_size": 16, "num_instances": 4, "seed": 3}
+    data = TrainingSet("own", samples(folder), IMAGES, batch_size=16, num_instances=4, seed=3)
     found = {}
-    for i, (indices, images, labels) in enumerate(
-        TrainingSet("own", samples(folder), **options).epoch(1, 3, CPU.device)
-    ):
+    for i, (indices, images, labels) in enumerate(data.epoch(1, 3, CPU.device)):
         found |= {f"indices {i}": torch.tensor(indices), f"labels {i}": distributed.gather(labels)}
         found[f"images {i}"] = distributed.gather(images)
     return found
@@ -179,33 +182,23 @@ def training_batches(folder):
 
 def learnt(folder):
     """A perturbation learnt for an epoch on a whole resnet10 in float32."""
-    victim, plan = models.Victim(models.create("resnet10", 4, seed=0)), Plan("maml", 1, 2)
-    sets = [
-        CleanBatches(
-            "own",
-            ImageStore(samples(folder), HEIGHT, WIDTH, 1),
-            PKSampler([s.pid for s in samples(folder)], 8, 2, seed),
-            victim,
-            plan,
-            CPU,
-        )
-        for seed in (0, 1)
-    ]
+    victim = models.Victim(models.create("resnet10", 4, seed=0))
+    sets = [("own", samples(folder)), ("again", samples(folder))]
+    duration, batches = set_batches(sets, IMAGES, victim, CPU, 8, 2, 0, 1, 2)
     noise = attacks.create(0, EPS, EPS, HEIGHT, WIDTH)
-    losses = Learner(noise, victim, *sets, plan, CPU).epoch(0)
+    losses = Learner(noise, victim, *batches, MAML, duration, CPU).epoch(0)
     return noise.state_dict() | {name: torch.tensor(value) for name, value in losses.items()}
 
 
 def trained(folder):
-    """Losses and model after an epoch of the meta-learned defence with three attackers that share each batch."""
+    """Losses and model after an epoch of the meta-learned defence with three adversaries that share each batch."""
     model = models.create("resnet10", 8, seed=0)
     frozen = Pool([controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH)])
     online = Online(attacks.create(0, EPS, EPS, HEIGHT, WIDTH), seed=0)
-    options = {"height": HEIGHT, "width": WIDTH, "workers": 1, "batch_size": 16, "num_instances": 4}
-    source, virtual = (TrainingSet("own", samples(folder), **options, seed=seed) for seed in (0, 1))
-    attacker = Mixture([frozen, online, PerImage(model, EPS, 1)])
-    recipe = Recipe(1, 2, 1e-5, schedule="late")
-    trainer = Trainer(model, source, recipe, CPU, 0, virtual=virtual, attacker=attacker, look=Look("second"))
+    sets = [TrainingSet("own", samples(folder), IMAGES, batch_size=16, num_instances=4, seed=seed) for seed in (0, 1)]
+    adversary = Mixture([frozen, online, PerImage(model, EPS, 1)])
+    schedule = Schedule(1, 2, 1e-5, shape="late")
+    trainer = Trainer(model, Meta("second"), sets, schedule, ReidLoss(), CPU, 0, adversary)
     losses = trainer._epoch(0, Run(Path("not written"), None, {}))
     found = {name: torch.tensor(value) for name, value in losses.items()}
     return found | trainer.network.state_dict() | {f"online {k}": v for k, v in online.noise.state_dict().items()}
@@ -214,20 +207,19 @@ def trained(folder):
 def scored(folder):
     """Features and scores, clean and under attack, by each kind of distance."""
     victim = models.Victim(models.create("resnet10", 4, seed=0))
-    query, gallery = (ImageStore(samples(folder)[part], HEIGHT, WIDTH, 1) for part in (slice(0, 48, 4), slice(48)))
-    noise, pgd = controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH), FeaturePGD(victim, EPS, 1)
+    sides = IMAGES.stores((samples(folder)[::4], samples(folder)))
+    noise, pgd = controls.random_both(Threat(EPS, EPS), 0, HEIGHT, WIDTH), PGD(eps=EPS, steps=1)
     found = {}
-    for batch_size, attack in (
-        (5, pgd),
-        (64, noise),
-    ):  # ten batches, and a single one, which not all can have a part of
-        found[f"features {batch_size}"], spent = extract(victim, gallery, CPU, batch_size, attack)
-        found |= {f"spent {name} {batch_size}": value for name, value in spent.items()}
+    for batch_size, attack in ((5, pgd), (64, noise)):  # ten batches, and one, which not all can have a part of
+        extracted = extract(victim, sides[1], CPU, batch_size, attack)
+        found[f"features {batch_size}"] = extracted.features
+        found |= {f"spent {name} {batch_size}": value for name, value in extracted.spent.items()}
+        found |= {f"{name} passes {batch_size}": value for name, value in vars(extracted.passes).items()}
     scores = [
-        Protocol(victim, query, gallery, CPU, 5).score(noise, "both"),
-        Protocol(victim, query, gallery, CPU, 5, distances=cosine).score(noise, "query"),
-        Protocol(victim, query, gallery, CPU, 5, distances=k_reciprocal(k1=5)).score(),
-        Protocol(victim, query, gallery, CPU, 64).score(),
+        Retrieval(victim, sides, CPU, 5).score(noise, "both"),
+        Retrieval(victim, sides, CPU, 5, distances=cosine).score(noise, "query"),
+        Retrieval(victim, sides, CPU, 5, distances=k_reciprocal(k1=5)).score(),
+        Retrieval(victim, sides, CPU, 64).score(),
     ]
     for i, score in enumerate(scores):
         ranking = vars(score.ranking)
@@ -246,7 +238,7 @@ def layers():
     return {"same in inference": same, "types": [type(layer) for layer in synced.modules()]}
 
 
-LIGHT = [defence_steps, attack_steps, attackers_in_training, layers]
+LIGHT = [defence_steps, attack_steps, adversaries_in_training, layers]
 HEAVY = [network_in_float32, training_batches, learnt, trained, scored]
 
 
@@ -301,8 +293,8 @@ def test_attack_steps_make_the_same_perturbation(found):
     assert not beyond(1e-12, found[attack_steps])
 
 
-def test_attackers_in_training_draw_and_learn_the_same(found):
-    assert not beyond(1e-6, found[attackers_in_training])
+def test_adversaries_in_training_draw_and_learn_the_same(found):
+    assert not beyond(1e-6, found[adversaries_in_training])
 
 
 def test_layers_are_those_of_torch_in_one_process_and_shared_in_several(found):

@@ -12,12 +12,16 @@ from accelerator import DEVICE, accelerator
 
 from reid import ReidError, attacks, models
 from reid.attacks import Threat, controls
+from reid.defenses import DEFENSES
 from reid.runtime.device import Compute
 from reid.runtime.seeds import seed_everything
 from reid.runtime.snapshot import STATE_FILE, Run
-from reid.training import BEST_FILE, Look, Recipe, Selection, Trainer
+from reid.training import BEST_FILE, ReidLoss, Schedule, Selection, Trainer
 from reid.training import trainer as train
-from reid.training.adversaries import Mixture, Online, PerImage, Pool
+from reid.training.adversaries.mixture import Mixture
+from reid.training.adversaries.online import Online
+from reid.training.adversaries.per_image import PerImage
+from reid.training.adversaries.pool import Pool
 from reid.training.batchnorm import TwiceBatchNorm
 
 EPS = 8 / 255
@@ -36,19 +40,20 @@ def online():
 
 @pytest.fixture
 def build(tiny_once, training_set):
-    """`build(kind, attacker)`: a trainer of 2 epochs of 2 steps, of a fresh copy of the tiny network."""
+    """`build(kind, adversary)`: a trainer of 2 epochs of 2 steps, of a fresh copy of the tiny network."""
 
-    def trainer(kind, attacker=None, model=tiny_once, compute=CPU, **changes):
-        defense, _, order = kind.partition(" ")
+    def trainer(kind, adversary=None, model=tiny_once, compute=CPU, inner_lr=None, **changes):
+        name, _, order = kind.partition(" ")
+        settings = {"inner_order": order, "inner_lr": inner_lr} if order else {}
         return Trainer(
             copy.deepcopy(model),
-            training_set("real", seed=0),
-            Recipe(**({"epochs": 2, "iters_per_epoch": 2, "lr": 1e-3, "schedule": "late", "new_layers": 3} | changes)),
+            DEFENSES[name](**settings),
+            [training_set("real", seed=0), training_set("virtual", seed=1)],
+            Schedule(**({"epochs": 2, "iters_per_epoch": 2, "lr": 1e-3, "shape": "late", "new_layers": 3} | changes)),
+            ReidLoss(),
             compute,
             0,
-            virtual=training_set("virtual", seed=1) if defense in ("mixed", "meta") else None,
-            attacker=attacker,
-            look=Look(order) if defense == "meta" else None,
+            adversary or pool(),
         )
 
     return trainer
@@ -83,11 +88,11 @@ class TestOneEpoch:
 
     @pytest.fixture
     def trainer(self, build, kind):
-        return build(kind, None if kind == "none" else pool(), epochs=1)
+        return build(kind, epochs=1)
 
     def test_changes_every_weight_and_stays_finite(self, trainer, kind, tmp_path):
         before = {name: value.detach().clone() for name, value in trainer.network.weights().items()}
-        path = trainer.train(run_in(tmp_path), LAST, {})
+        path = trainer.train(run_in(tmp_path), LAST)
         after = trainer.network.weights()
         assert not any(torch.equal(value, before[name]) for name, value in after.items())
         assert all(value.isfinite().all() for value in trainer.network.state_dict().values())
@@ -121,8 +126,8 @@ class TestOneEpoch:
 
 
 def test_the_file_of_a_whole_resnet10_is_read_like_any_other(build, small_once, tmp_path):
-    trainer = build("meta second", pool(), model=small_once, epochs=1, iters_per_epoch=1)
-    model, report = models.load_model(trainer.train(run_in(tmp_path), LAST, {}))
+    trainer = build("meta second", model=small_once, epochs=1, iters_per_epoch=1)
+    model, report = models.load_model(trainer.train(run_in(tmp_path), LAST))
     assert report.unexpected == report.missing == report.mismatched == []
     assert same(model.state_dict(), trainer.network.model.state_dict())
     assert not torch.equal(model.base.layer4[0].conv1.weight, small_once.base.layer4[0].conv1.weight)
@@ -130,7 +135,7 @@ def test_the_file_of_a_whole_resnet10_is_read_like_any_other(build, small_once, 
 
 class TestUndefended:
     def test_is_ordinary_training(self, build, training_set, tiny_once):
-        trainer, recipe = build("none"), Recipe(2, 2, lr=1e-3, schedule="late", new_layers=3)
+        trainer, schedule = build("none"), Schedule(2, 2, lr=1e-3, shape="late", new_layers=3)
         trainer._epoch(0, NOWHERE)
 
         model = copy.deepcopy(tiny_once).to(memory_format=torch.channels_last)
@@ -140,9 +145,9 @@ class TestUndefended:
         seed_everything(0, 0)
         for step, (_, images, labels) in enumerate(training_set("real").epoch(0, 2, torch.device("cpu"))):
             for group, factor in zip(optimizer.param_groups, (1, 3), strict=True):
-                group["lr"] = factor * recipe.lr_at(step)
+                group["lr"] = factor * schedule.lr_at(step)
             optimizer.zero_grad()
-            loss = recipe.loss_of(*model(images), labels)[0]
+            loss = ReidLoss()(*model(images), labels)[0]
             loss.backward()
             optimizer.step()
         for name, value in trainer.network.model.state_dict().items():
@@ -165,7 +170,7 @@ class TestLook:
     @pytest.mark.parametrize("order", ["first", "second"])
     def test_takes_the_outer_rate_and_three_times_that_for_new_layers(self, build, inners, order):
         build(f"meta {order}", epochs=4)._epoch(3, NOWHERE)
-        expected = [Recipe(4, 2, lr=1e-3, schedule="late").lr_at(step) for step in (6, 7)]
+        expected = [Schedule(4, 2, lr=1e-3, shape="late").lr_at(step) for step in (6, 7)]
         assert expected[1] < expected[0] < 1e-3
         for inner, rate in zip(inners, expected, strict=True):
             assert (inner.order, inner.weight_decay) == (order, 5e-4)
@@ -173,9 +178,7 @@ class TestLook:
             assert inner.lr["model.feat.weight"] == inner.lr["virtual_head.weight"] == pytest.approx(3 * rate)
 
     def test_may_have_a_rate_of_its_own(self, build, inners):
-        trainer = build("meta second")
-        trainer.look = Look("second", lr=0.02)
-        trainer._epoch(1, NOWHERE)
+        build("meta second", inner_lr=0.02)._epoch(1, NOWHERE)
         assert [inner.lr["model.base.conv1.weight"] for inner in inners] == [0.02, 0.02]
         assert [inner.lr["virtual_head.weight"] for inner in inners] == [0.06, 0.06]
 
@@ -185,24 +188,24 @@ class TestLook:
         assert inners == [None, None]
 
 
-class TestAttackers:
+class TestAdversaries:
     def test_an_online_one_learns_from_both_sets(self, build, monkeypatch):
         trainer = build("meta second", online())
-        noise, before = trainer.attacker.noise, weights_of(trainer.attacker.noise)
-        given, learn = [], trainer.attacker.learn
+        noise, before = trainer.adversary.noise, weights_of(trainer.adversary.noise)
+        given, learn = [], trainer.adversary.learn
 
         def recording(made, gradients):
             given.append((len(made), len(gradients)))
             learn(made, gradients)
 
-        monkeypatch.setattr(trainer.attacker, "learn", recording)
+        monkeypatch.setattr(trainer.adversary, "learn", recording)
         trainer._epoch(0, NOWHERE)
         assert given == [(2, 2), (2, 2)]
         assert not any(torch.equal(value, before[name]) for name, value in noise.named_parameters())
 
     def test_one_for_each_image_leaves_the_running_statistics_to_the_training(self, build):
         trainer = build("adversarial")
-        trainer.attacker = PerImage(trainer.network.model, EPS, steps=2)
+        trainer.adversary = PerImage(trainer.network.model, EPS, steps=2)
         trainer._epoch(0, NOWHERE)
         assert trainer.network.model.base.bn1.num_batches_tracked == 2
         assert trainer.network.training
@@ -212,18 +215,18 @@ class TestAttackers:
         with accelerator() as device:
             trainer = build(kind, compute=Compute(DEVICE, "fp32"))
             if kind != "none":
-                frozen, learnt = pool().noises[0].to(DEVICE), attacks.create(0, EPS, EPS, 32, 16).to(DEVICE)
+                frozen, learnt = pool().perturbations[0].to(DEVICE), attacks.create(0, EPS, EPS, 32, 16).to(DEVICE)
                 each = PerImage(trainer.network.model, EPS, steps=2)
-                trainer.attacker = Mixture([Pool([frozen]), Online(learnt, seed=0), each])
+                trainer.adversary = Mixture([Pool([frozen]), Online(learnt, seed=0), each])
             trainer._epoch(0, NOWHERE)
             device.waits.clear()
             trainer._epoch(1, NOWHERE)
-            assert len(device.waits) == trainer.recipe.iters_per_epoch
+            assert len(device.waits) == trainer.schedule.iters_per_epoch
 
 
 class TestSelection:
     def train(self, trainer, folder, selection):
-        saved = models.read_checkpoint(trainer.train(run_in(folder), selection, {}))
+        saved = models.read_checkpoint(trainer.train(run_in(folder), selection))
         return torch.load(folder / BEST_FILE, weights_only=True), saved
 
     def scores(self, *values):
@@ -262,12 +265,14 @@ class TestSelection:
 
     def test_scores_that_leave_the_network_in_inference_do_not_change_the_training(self, build, tmp_path):
         trainer = build("none")
-        trainer.train(run_in(tmp_path), Selection(lambda: {"a": float(trainer.network.eval().training)}), {})
+        trainer.train(run_in(tmp_path), Selection(lambda: {"a": float(trainer.network.eval().training)}))
         assert trainer.network.model.base.bn1.num_batches_tracked == 4
 
     def test_a_file_says_how_it_was_made(self, build, tmp_path):
-        build("none", epochs=1, iters_per_epoch=1).train(run_in(tmp_path), LAST, {"trained_on": "synth-a"})
-        assert torch.load(tmp_path / BEST_FILE, weights_only=True)["trained_on"] == "synth-a"
+        build("none", epochs=1, iters_per_epoch=1).train(run_in(tmp_path), LAST)
+        content = torch.load(tmp_path / BEST_FILE, weights_only=True)
+        assert (content["trained_on"], content["height"], content["width"]) == ("real", 32, 16)
+        assert content["settings"] == {"lr": "0.001"}
 
 
 class TestResume:
@@ -276,7 +281,7 @@ class TestResume:
         self, build, kind, tmp_path, monkeypatch
     ):
         straight = build(kind, online())
-        straight.train(run_in(tmp_path / "straight"), LAST, {})
+        straight.train(run_in(tmp_path / "straight"), LAST)
 
         steps, real = itertools.count(), train.step_gradients
 
@@ -288,12 +293,12 @@ class TestResume:
         with monkeypatch.context() as patch:
             patch.setattr(train, "step_gradients", dying)
             with pytest.raises(KeyboardInterrupt):
-                build(kind, online()).train(run_in(tmp_path / "killed", "auto"), LAST, {})
+                build(kind, online()).train(run_in(tmp_path / "killed", "auto"), LAST)
 
         again = build(kind, online())
-        path = again.train(run_in(tmp_path / "killed", "auto"), LAST, {})
+        path = again.train(run_in(tmp_path / "killed", "auto"), LAST)
         assert same(again.network.state_dict(), straight.network.state_dict())
-        assert same(weights_of(again.attacker.noise), weights_of(straight.attacker.noise))
+        assert same(weights_of(again.adversary.noise), weights_of(straight.adversary.noise))
         assert same(models.read_checkpoint(path), models.read_checkpoint(tmp_path / "straight" / BEST_FILE))
 
 
@@ -303,13 +308,13 @@ class TestNotFinite:
     @pytest.fixture
     def poison(self, monkeypatch):
         def at(call, value=math.nan):
-            calls, real = itertools.count(), Recipe.loss_of
+            calls, real = itertools.count(), ReidLoss.__call__
 
-            def loss_of(recipe, *args):
-                loss, precision = real(recipe, *args)
+            def loss_of(reid_loss, *args):
+                loss, precision = real(reid_loss, *args)
                 return (loss * value if next(calls) == call else loss), precision
 
-            monkeypatch.setattr(Recipe, "loss_of", loss_of)
+            monkeypatch.setattr(ReidLoss, "__call__", loss_of)
 
         return at
 
@@ -321,7 +326,7 @@ class TestNotFinite:
             return {"a": 0.5}
 
         with pytest.raises(ReidError) as caught:
-            trainer.train(run_in(folder, "auto"), Selection(validate), {})
+            trainer.train(run_in(folder, "auto"), Selection(validate))
         return str(caught.value), kept
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -354,7 +359,7 @@ class TestNotFinite:
         state = torch.load(tmp_path / STATE_FILE, weights_only=True)
         assert state["epoch"] == 1
         assert same(state["network"], good)
-        assert same(state["attacker"]["noise"], weights_of(trainer.attacker.noise))
+        assert same(state["adversary"]["noise"], weights_of(trainer.adversary.noise))
         live = trainer.network.weights()
         assert all(torch.equal(value, good[name]) for name, value in live.items())
         best = models.read_checkpoint(tmp_path / BEST_FILE)
@@ -370,15 +375,15 @@ class TestNotFinite:
 
     def test_a_gradient_that_is_not_finite_is_seen_though_the_loss_is(self, build, tmp_path, monkeypatch):
         """At the last step of an epoch: no state and no best model may hold the weights it would give."""
-        calls, real = itertools.count(), Recipe.loss_of
+        calls, real = itertools.count(), ReidLoss.__call__
 
-        def loss_of(recipe, features, *args):
-            loss, precision = real(recipe, features, *args)
+        def loss_of(reid_loss, features, *args):
+            loss, precision = real(reid_loss, features, *args)
             if next(calls) == 1:
                 loss = loss + 0 * (features.sum() - features.sum().detach()).sqrt()
             return loss, precision
 
-        monkeypatch.setattr(Recipe, "loss_of", loss_of)
+        monkeypatch.setattr(ReidLoss, "__call__", loss_of)
         message, _ = self.fail(build("none"), tmp_path)
         assert "(gradient nan) at epoch 1, step 2" in message
         assert not (tmp_path / STATE_FILE).exists()
@@ -396,6 +401,6 @@ def test_going_on_before_anything_was_kept_does_not_miss_it(build, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(train, "step_gradients", dying)
         with pytest.raises(KeyboardInterrupt):
-            build("none").train(run_in(tmp_path, "auto"), LAST, {})
-    build("none").train(run_in(tmp_path, "auto"), LAST, {})
+            build("none").train(run_in(tmp_path, "auto"), LAST)
+    build("none").train(run_in(tmp_path, "auto"), LAST)
     assert "is gone" not in caplog.text

@@ -52,22 +52,39 @@ class AdversaryOptions:
         "perturbation files: one for frozen, several for pool; the others report on them only",
         nargs="+",
         metavar="FILE",
+        spelling="--noise_path1",
     )
     noise_type: int = option(
-        0, "of frozen and online: 0 colour and delta, 1 colour, 2 delta", type=int, choices=(0, 1, 2)
+        0,
+        "of frozen and online: 0 colour and delta, 1 colour, 2 delta",
+        type=int,
+        choices=(0, 1, 2),
+        spelling="--noise_type",
     )
     max_eps: float = option(
         8 / 255, "largest L-inf budget per component, such as 8/255", type=cli.positive_budget, metavar="BUDGET"
     )
     pgd_steps: int = option(4, "steps of --attacker pgd", type=cli.positive_int)
 
-    def require_files(self) -> None:
-        """Raises UsageError where an adversary has no file to take, or the frozen one has several."""
+    def used(self, trains: bool, evaluates: bool) -> AdversaryOptions:
+        """With those adversaries alone that a run uses which trains on them, or evaluates only, or does neither; files
+        are reported on anyway, and help to choose the best epoch.
+
+        Raises UsageError where one that trains has no file to take, or the frozen one several; for online, where
+        nothing is trained.
+        """
+        if evaluates and "online" in self.attacker:
+            raise UsageError("an online attacker lives in training only: give --evaluate files, with --attacker pool")
+        if evaluates:
+            return replace(self, attacker=[name for name in self.attacker if name not in FROM_FILES])
+        if not trains:
+            return replace(self, attacker=["pool"])
         files = len(self.noise_path1)
         if "frozen" in self.attacker and files != 1:
             raise UsageError(f"--attacker frozen needs one file as --noise_path1, not {files}; see also pool")
         if "pool" in self.attacker and not files:
             raise UsageError("--attacker pool needs files: give --noise_path1")
+        return self
 
     def perturbations(self, device: torch.device) -> list[Perturbation]:
         """Those in the files. Raises UsageError for one of another threat."""
@@ -75,10 +92,6 @@ class AdversaryOptions:
 
         noise_type = self.noise_type if "frozen" in self.attacker else None
         return [noise.to(device) for noise in read_perturbations(self.noise_path1, self.max_eps, noise_type)]
-
-    def without_files(self) -> AdversaryOptions:
-        """The same without the adversaries that are files."""
-        return replace(self, attacker=tuple(name for name in self.attacker if name not in FROM_FILES))
 
     def adversary(
         self,
