@@ -84,6 +84,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.rerank and args.dist_metric != "euclidean":
         raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
+    for recipe in args.recipe or ():
+        if args.mte is None and RECIPES[recipe].needs_virtual:
+            raise UsageError(f"--recipe {recipe} needs a virtual dataset: give -m, for example -m personx")
     args.command = shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)])
     return args
 
@@ -105,8 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     suite = SUITES[args.suite]
-    given = file_rows(args.attack, args.eps)
-    threats = threats_of(given, args.eps)
+    files = file_rows(args.attack, args.eps)
+    threats = threats_of(files, args.eps)
     image = image_rows(args.image_attack or suite.image, threats, args.pgd_steps, args.seed)
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     retrieval = Retrieval(
@@ -137,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         relearning = Relearning(victim, source, images, effort, compute, args.seed, folder, virtual)
         relearnt = relearning.rows(recipes, threats, args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
-    results = list(experiment.run([CLEAN_ROW, *given, *relearnt, *image, *controls], args.reuse))
+    results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))
     if distributed.is_main():
         print(summary(results))
         logger.info("results are in %s", args.results)

@@ -110,15 +110,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "learnt_from": ", ".join(contents_sha256(samples, args.workers) for _, samples in parts),
     }
     virtual = batches[1] if args.mte else None
-    path = learn(
-        Learner(
-            noise, victim, batches[0], batches[1] if args.mte else None, recipe, duration, compute, args.print_freq
-        ),
-        args.noise_resume,
-        Run(args.logs_dir or args.noise_resume, args.resume_from, settings),
-        provenance=settings | versions(),
-    )
-    del batches, virtual  # their images and features make room for those of the report
+    learner = Learner(noise, victim, batches[0], virtual, recipe, duration, compute, args.print_freq)
+    run = Run(args.logs_dir or args.noise_resume, args.resume_from, settings)
+    path = learn(learner, args.noise_resume, run, provenance=settings | versions())
+    del batches, virtual, learner  # their images and features make room for those of the report
     for dataset, attacked in reported:
         stores = images.stores(test_samples(dataset))
         log_scores(dataset.name, Retrieval(attacked, stores, compute.exact(), args.batch_size), {"attacked": noise})

@@ -12,7 +12,7 @@ from reid.errors import ReidError, UsageError
 from reid.models.victim import Passes, Victim
 
 KINDS = ("universal", "image", "search", "control")
-NEEDS = frozenset({"gradients", "labels", "reference", "scores"})
+NEEDS = ("gradients", "labels", "reference", "scores")
 TOLERANCE = 1e-6
 HALF_LEVEL = 0.5 / 255
 
@@ -116,15 +116,17 @@ def linf(a: Tensor, b: Tensor) -> float:
 
 
 def _check_needs(attack: Attack, victim: Victim, batch: AttackBatch) -> None:
-    has = {
-        "gradients": lambda: victim.differentiable,
-        "labels": lambda: batch.pids is not None,
-        "reference": lambda: batch.reference is not None,
-        "scores": lambda: True,
+    name = type(attack).__name__
+    if unknown := attack.needs - {*NEEDS}:
+        raise UsageError(f"the attack {name} needs {', '.join(sorted(unknown))}, which is none of {', '.join(NEEDS)}")
+    lacks = {
+        "labels": batch.pids is None,
+        "reference": batch.reference is None,
+        "gradients": "gradients" in attack.needs and not victim.differentiable,
     }
     for need in sorted(attack.needs):
-        if not has[need]():
+        if lacks.get(need):
             raise UsageError(
-                f"the attack {type(attack).__name__} needs {need}, which this model or these images do not give; "
+                f"the attack {name} needs {need}, which this model or these images do not give; "
                 "use an attack that does without"
             )

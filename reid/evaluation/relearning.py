@@ -124,6 +124,7 @@ class Relearning:
         sampler = PKSampler([sample.pid for sample in store.samples], size, self.effort.num_instances, seed, name)
         return CleanBatches(name, store, sampler, self.victim, duration, self.compute)
 
+    @cached_property
     def _selection(self) -> CleanBatches:
         """Fixed batches of the identities that the steps do not see, of the same size where there are enough."""
         _, store = self._parts
@@ -146,11 +147,10 @@ class Relearning:
         if self.virtual and self._virtual_store:
             virtual = self._batches(self._virtual_store, self.virtual.name, size, seed + 500, duration)
         learner = Learner(noise, self.victim, source, virtual, RECIPES[recipe], duration, self.compute)
-        selection = self._selection()
         best = Best()
         while best.epochs < self.effort.adaptive_epochs and not best.is_final:
             learner.epoch(best.epochs)
-            best.offer(learner.loss_on(selection), noise.state_dict())
+            best.offer(learner.loss_on(self._selection), noise.state_dict())
         noise.load_state_dict(best.state)
         logger.info(
             "re-learnt type %d, restart %d: lowest loss %.2f after %d of %d epochs%s",

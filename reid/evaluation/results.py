@@ -21,7 +21,7 @@ from reid.runtime.files import temporary_sibling, write_atomically
 
 SCHEMA_VERSION = 2
 CMC_RANKS = (1, 5, 10)
-OLD_KINDS = {"clean": "clean", "random": "control", "re-learnt": "relearnt", "PGD": "image"}  # by how names began
+OLD_KINDS = {"clean": "clean", "random": "control", "PGD": "image"}  # of attacks without a file, by how names began
 REQUIRED = {
     "metrics": ("mAP", "mINP", "cmc", "num_valid", "num_skipped", "chance_mAP"),
     "victim": ("path", "arch", "sha256"),
@@ -204,7 +204,11 @@ def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
     attack = record.get("attacker")
     if not isinstance(attack, dict):
         return record
-    kind = next((kind for start, kind in OLD_KINDS.items() if str(attack.get("name")).startswith(start)), "universal")
+    name = str(attack.get("name"))
+    if attack.get("sha256"):
+        kind = "relearnt" if name.startswith("re-learnt type ") else "universal"
+    else:
+        kind = next((kind for start, kind in OLD_KINDS.items() if name.startswith(start)), "universal")
     return record | {"attack": attack | {"kind": kind}, "passes": {}, "schema_version": SCHEMA_VERSION}
 
 

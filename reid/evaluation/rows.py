@@ -57,11 +57,10 @@ def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], step
     rows = []
     for spec in specs:
         name = spec.partition(":")[0]
-        stated = {} if "steps=" in spec else {"steps": steps}
         for eps in sorted({max(threat.eps_color, threat.eps_delta) for _, threat in threats}):
-            attack = create_image_attack(spec, eps=eps, seed=seed, **stated)
+            attack = create_image_attack(spec, eps=eps, seed=seed, steps=steps)
             options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in SHARED}
-            words = f"{name} {format_budget(eps)}, {attack.steps} steps"
+            words = f"{name} {format_budget(attack.eps)}, {attack.steps} steps"
             words += f", best of {attack.restarts}" if attack.restarts > 1 else ""
             rows.append(Row(words, IMAGE, attack, settings={"attack": name, **options}))
     return rows

@@ -10,8 +10,10 @@ from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from reid import UsageError, attacks
-from reid.attacks.universal.step import MODES, Batch, meta_step
+from reid.attacks.universal import RECIPES
 from reid.attacks.universal.objectives import pull_farthest
+from reid.attacks.universal.recipes import META_MODES
+from reid.attacks.universal.step import KnownImages, meta_step
 
 EPS = 8 / 255
 LR = EPS / 10
@@ -34,7 +36,7 @@ def batch(victim, seed, height=HEIGHT, width=WIDTH, pids=4, instances=4):
     shape = (pids * instances, 3, height, width)
     images = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)) / 255
     with torch.no_grad():
-        return Batch(images, torch.arange(pids).repeat_interleave(instances), victim(images))
+        return KnownImages(images, torch.arange(pids).repeat_interleave(instances), victim(images))
 
 
 @pytest.fixture
@@ -46,6 +48,12 @@ def victim():
 def attack(noise_type):
     noise = attacks.create(noise_type, EPS, EPS, HEIGHT, WIDTH)
     return noise, attacks.MISGD(noise.parameters(), lr=LR)
+
+
+def by_recipe(name, noise):
+    """The optimiser and the mode of a recipe, as a run has them in its first epoch."""
+    recipe = RECIPES[name]
+    return recipe.optimizer(noise.step_groups(recipe.fraction)), recipe.meta
 
 
 def run(noise, optimizer, victim, mode, iterations):
@@ -86,10 +94,10 @@ class TestAlternating:
         trace = golden("alternating_trace")
         victim, seed = toy(trace["weight"], 16), trace["seed"].item()
         noise = attacks.create(noise_type)
-        optimizer = attacks.MISGD(noise.parameters(), lr=0.8 / 255, momentum=1.0)
+        optimizer, mode = by_recipe("alternating", noise)
         for i in range(4):
             source, virtual = (batch(victim, seed * 1000 + start + i, 256, 128) for start in (0, 500))
-            losses = meta_step(noise, victim, source, virtual, optimizer, "alternating")
+            losses = meta_step(noise, victim, source, virtual, optimizer, mode)
             assert losses["loss_tr"].item() == pytest.approx(trace[f"type{noise_type}/loss_tr"][i].item(), abs=5e-4)
             if i in (0, 3):
                 expected = noise.projected({k: trace[f"type{noise_type}/step{i}/{k}"] for k in noise.state_dict()})
@@ -181,7 +189,7 @@ class TestNone:
         assert all(torch.equal(value, stepped[name]) for name, value in values(noise).items())
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", META_MODES)
 @pytest.mark.parametrize("noise_type", [0, 1, 2])
 class TestEveryMode:
     def test_learns_and_stays_inside_the_budget(self, victim, mode, noise_type):
@@ -214,7 +222,7 @@ class TestEveryMode:
         batches = [batch(ConvVictim().eval(), seed) for seed in range(1 if mode == "none" else 2)]
         with accelerator() as device:
             victim, noise = ConvVictim().eval().requires_grad_(False).to(DEVICE), attack(noise_type)[0].to(DEVICE)
-            there = [Batch(each.images.to(DEVICE), each.pids, each.clean_features.to(DEVICE)) for each in batches]
+            there = [KnownImages(each.images.to(DEVICE), each.pids, each.clean_features.to(DEVICE)) for each in batches]
             optimizer = attacks.MISGD(noise.parameters(), lr=LR)
             device.waits.clear()
             meta_step(noise, victim, *there, *[None] * (mode == "none"), optimizer, mode)
@@ -234,7 +242,7 @@ class ConvVictim(nn.Module):
         return self.body(x).flatten(1)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", META_MODES)
 def test_nothing_but_the_perturbation_changes(mode):
     torch.manual_seed(0)
     victim = ConvVictim().eval().requires_grad_(False)

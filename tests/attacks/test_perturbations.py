@@ -7,6 +7,7 @@ from torch.func import functional_call
 from torch.nn.functional import interpolate
 
 from reid import UsageError, attacks
+from reid.attacks import AttackBatch
 from reid.attacks.universal.perturbations import create
 
 KEYS = {
@@ -104,15 +105,17 @@ class TestEveryType:
         before = images.clone()
         noise = spread(create(noise_type)).project_()
         noise(images)
-        noise.attack(images)
+        noise.attack(None, AttackBatch(images))
         assert torch.equal(images, before)
 
     def test_as_an_attack_gives_the_images_without_a_graph_and_what_they_cost(self, noise_type, images):
         noise = spread(create(noise_type, 8 / 255, 4 / 255, height=16, width=8)).project_()
-        x_adv, spent = noise.attack(images)
+        x_adv, components, passes = noise.attack(None, AttackBatch(images))
+        spent = noise.measure(images)
         assert torch.equal(x_adv, noise(images))
         assert not x_adv.requires_grad
-        assert spent == noise.measure(images)
+        assert components == {name: value for name, value in spent.items() if name in components}
+        assert (passes.forward, passes.backward) == (0, 0)
         assert spent["total"] == (x_adv - images).abs().max().item()
         used = {name: spent[name] > 0 for name in ("color", "delta")}
         assert used == {"color": noise_type != 2, "delta": noise_type != 1}
@@ -222,6 +225,19 @@ class TestColour:
         noise(torch.ones(1, 3, 2, 2)).sum().backward()
         assert noise.xform["xform_params"].grad[0, 24, 24, 24].tolist() == [4.0, 4.0, 4.0]
 
+    def test_has_no_gradient_outside_its_box(self):
+        noise = create(1, eps_color=8 / 255)
+        with torch.no_grad():
+            noise.xform["xform_params"] += 0.5
+        x_adv = noise(torch.ones(1, 3, 2, 2))
+        x_adv.sum().backward()
+        assert x_adv.unique().tolist() == [1.0]
+        assert noise.xform["xform_params"].grad.abs().sum() == 0
+
+    def test_outside_its_box_counts_as_the_nearest_table_inside(self, images):
+        outside, inside = spread(create(1)), spread(create(1)).project_()
+        assert torch.equal(outside(images), inside(images))
+
 
 class TestDelta:
     def test_is_added_and_cut_to_the_range_of_images(self):
@@ -263,7 +279,9 @@ def test_the_threat_counts_only_the_components_of_the_type(noise_type, label):
 
 
 def test_bad_arguments_are_refused_in_one_line():
-    with pytest.raises(UsageError, match=r"noise type 3 is not 0 \(colour \+ delta\), 1 \(colour\) or 2 \(delta\)"):
+    with pytest.raises(
+        UsageError, match=r"noise type 3 is not one of 0 \(colour \+ delta\), 1 \(colour\), 2 \(delta\)"
+    ):
         attacks.create(3)
     with pytest.raises(UsageError, match="eps_color 8 "):
         attacks.create(0, eps_color=8)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from reid.attacks.universal.perturbations import ColorLUT
 
 from benchmarks import colour, measure
 from benchmarks.memory_plan import LiveBytes
 from reid import models
 from reid.attacks.threat import Threat
+from reid.attacks.universal.perturbations import ColorLUT
 
 
 @pytest.mark.parametrize("kind", colour.LITERAL)

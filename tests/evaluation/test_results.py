@@ -24,10 +24,11 @@ def result(golden_inputs):
     return Result(
         metrics=metrics_of(rank(*golden_inputs)),
         victim={"path": "pretrained_models/market.pth", "arch": "resnet50", "sha256": "ab" * 32},
-        attacker={"name": "best_perturbation4.pth", "noise_type": 0, "sha256": "cd" * 32},
-        dataset={"name": "market1501", "split": 0, "num_query": 60, "num_gallery": 400},
+        attack={"name": "best_perturbation4.pth", "kind": "universal", "noise_type": 0, "sha256": "cd" * 32},
+        dataset={"name": "market1501", "split": 0, "num_query": 60, "num_gallery": 400, "contents": "12" * 32},
         threat={"eps_color": 8 / 255, "eps_delta": 8 / 255, "side": "query"},
         spent={"total": 0.1 + 0.2},
+        passes={"forward": 0, "backward": 0},
         protocol={"distance": "squared_euclidean", "height": 256, "width": 128},
         checks=[{"name": "budget", "passed": True, "detail": "16.00/255 of 16.00/255"}],
         seed=3,
@@ -68,7 +69,7 @@ def test_the_file_is_readable_sorted_and_exact(tmp_path, result):
     assert list(record) == sorted(record)
     assert record["spent"]["total"] == 0.1 + 0.2
     assert record["protocol_hash"] == result.protocol_hash
-    assert record["schema_version"] == 1
+    assert record["schema_version"] == 2
 
 
 def test_the_file_name_tells_what_was_measured(result):
@@ -83,15 +84,24 @@ def test_the_file_name_tells_what_was_measured(result):
         {"threat": {"eps_color": 4 / 255, "eps_delta": 8 / 255, "side": "query"}},
         {"protocol": {"distance": "cosine", "height": 256, "width": 128}},
         {"victim": {"path": "other/market.pth", "arch": "resnet50", "sha256": "ef" * 32}},
-        {"attacker": {"name": "best_perturbation4.pth", "noise_type": 0, "sha256": "ef" * 32}},
-        {"attacker": {"name": "random sign", "noise_type": 2, "sha256": None}},
-        {"dataset": {"name": "market1501", "split": 1, "num_query": 60, "num_gallery": 400}},
+        {"attack": {"name": "best_perturbation4.pth", "kind": "universal", "noise_type": 0, "sha256": "ef" * 32}},
+        {"attack": {"name": "random sign", "kind": "control", "noise_type": 2, "sha256": None}},
+        {"dataset": {"name": "market1501", "split": 1, "num_query": 60, "num_gallery": 400, "contents": "12" * 32}},
+        {"dataset": {"name": "market1501", "split": 0, "num_query": 60, "num_gallery": 400, "contents": "34" * 32}},
     ],
 )
 def test_other_experiments_go_to_other_files(tmp_path, result, change):
     write_result(tmp_path, result)
     write_result(tmp_path, dataclasses.replace(result, **change))
     assert len(read_results(tmp_path)) == 2
+
+
+def test_settings_tell_attacks_of_one_name_apart(result):
+    attack = {"name": "pgd", "kind": "image", "noise_type": None, "sha256": None}
+    names = {
+        dataclasses.replace(result, attack=attack | {"settings": {"steps": steps}}).file_name for steps in (15, 15, 50)
+    }
+    assert len(names) == 2
 
 
 def test_the_same_experiment_goes_to_the_same_file_and_keeps_notes(tmp_path, result):
@@ -141,6 +151,57 @@ def test_a_record_without_a_metric_is_refused_by_name(tmp_path, result):
     with pytest.raises(ReidError, match=r"metrics lacks mINP") as caught:
         read_result(path)
     assert str(path) in str(caught.value)
+
+
+OLD_NAMES = [
+    ("clean", None, None, "clean"),
+    ("0/best_perturbation4.pth", 0, "cd" * 32, "universal"),
+    ("random/PGD/best_perturbation4.pth", 1, "cd" * 32, "universal"),
+    ("random sign 8", 2, None, "control"),
+    ("random both 4+8", 0, None, "control"),
+    ("re-learnt type 0, restart 1 of 3", 0, "ef" * 32, "relearnt"),
+    ("PGD 8, 15 steps", None, None, "image"),
+]
+
+
+@pytest.mark.parametrize(("name", "noise_type", "digest", "kind"), OLD_NAMES)
+def test_a_record_of_the_first_schema_is_read_with_the_kind_that_its_name_meant(
+    tmp_path, name, noise_type, digest, kind
+):
+    attacker = {"name": name, "noise_type": noise_type, "sha256": digest, "learnt_on": None}
+    cmc = {"market1501": {"1": 0.5, "5": 0.75, "10": 1.0}}
+    counts = {"num_valid": 4, "num_skipped": 0}
+    record = {
+        "attacker": attacker,
+        "checks": [{"name": "budget", "passed": True, "detail": "spent"}],
+        "command": "evaluate.py -d market1501",
+        "dataset": {"name": "market1501", "split": 0, "num_query": 4, "num_gallery": 9},
+        "metrics": {"mAP": 0.5, "mINP": 0.25, "chance_mAP": 0.1, "cmc": cmc, **counts},
+        "notes": {"author": "a person"},
+        "protocol": {"distance": "euclidean", "side": "query"},
+        "protocol_hash": "0123abcd",
+        "schema_version": 1,
+        "seconds": 1.5,
+        "seed": 3,
+        "spent": {"total": 0.03},
+        "threat": {"eps_color": 8 / 255, "eps_delta": 0.0, "side": "query"},
+        "versions": {"torch": "2.11.0"},
+        "victim": {"path": "market.pth", "arch": "resnet50", "sha256": "ab" * 32},
+    }
+    (tmp_path / "old.json").write_text(json.dumps(record))
+    (result,) = read_results(tmp_path)
+    assert result.attack == attacker | {"kind": kind}
+    assert result.passes == {}
+    assert (result.seed, result.notes, result.metrics["mAP"]) == (3, {"author": "a person"}, 0.5)
+    write_result(tmp_path / "new", result)
+    assert read_results(tmp_path / "new") == [result]
+
+
+@pytest.mark.parametrize("attacker", [None, "clean", {"name": "clean"}])
+def test_a_record_of_the_first_schema_without_a_whole_attacker_is_refused_by_name(tmp_path, attacker):
+    (tmp_path / "old.json").write_text(json.dumps({"schema_version": 1, "attacker": attacker}))
+    with pytest.raises(ReidError, match=r"old\.json lacks"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"schema_version": 99}', "\x00\xff"])

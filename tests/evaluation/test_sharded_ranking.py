@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from ranks import together
 
 from reid.errors import ReidError
 from reid.evaluation.distances import cosine
 from reid.evaluation.ranking import rank
 from reid.evaluation.rerank import k_reciprocal
 from reid.runtime import distributed
-from tests.runtime.ranks import together
 
 SIZE = 2
 OPTIONS = [{}, {"chunk": 7}, {"cuhk03_repeats": 5, "cuhk03_seed": 1}, {"distances": cosine, "topk": 10}]

@@ -1,5 +1,6 @@
 """Attacks on each image by itself, by name. Adding one is a file here, or a plugin, and a line in IMAGE."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from reid.errors import UsageError
@@ -15,20 +16,19 @@ IMAGE: Registry[type["LInf"]] = Registry(
 
 
 def create(spec: str, **settings: Any) -> "LInf":
-    """The attack of a name, with `settings`; the name may be followed by others: "pgd:steps=50,restarts=3".
+    """The attack of a name, with `settings`; what follows the name goes before them: "pgd:steps=50,restarts=3".
 
-    Raises UsageError for an unknown name, an unknown setting, or a value that is no number.
+    Raises UsageError for an unknown name or setting, and for a value of another kind than the default.
     """
     name, _, words = spec.partition(":")
     kind = IMAGE[name]
+    defaults = {field.name: field.default for field in fields(kind)}
     for word in filter(None, words.split(",")):
         key, _, text = word.partition("=")
+        if key not in defaults:
+            raise UsageError(f"{spec}: {name} has no setting {key!r}, but {', '.join(defaults)}; write steps=50")
         try:
-            settings[key] = int(text) if text.lstrip("-").isdigit() else float(text)
+            settings[key] = type(defaults[key])(text)
         except ValueError as error:
-            raise UsageError(f"{spec}: {word} is not a setting; write it as pgd:steps=50,restarts=3") from error
-    try:
-        return kind(**settings)
-    except TypeError as error:
-        fields = ", ".join(kind.__dataclass_fields__)
-        raise UsageError(f"{spec}: {name} has the settings {fields} ({error})") from error
+            raise UsageError(f"{spec}: {key} is a number such as {defaults[key]}, not {text!r}") from error
+    return kind(**settings)

@@ -26,7 +26,7 @@ class LInf(Attack):
     """The loop. `eps` is the budget in [0, 1]; `restarts` times `steps` steps are taken from starts drawn with `seed`.
 
     What is drawn is drawn once for all images, so that the result for an image does not depend on its batch. Raises
-    UsageError for a budget outside [0, 1], or fewer than one step or restart.
+    UsageError for a budget outside [0, 1], fewer than one step or restart, or a negative seed.
     """
 
     eps: float = 8 / 255
@@ -38,16 +38,19 @@ class LInf(Attack):
     needs = frozenset({"gradients"})
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.restarts < 1:
-            raise UsageError(f"{self.steps} steps and {self.restarts} restarts: give at least 1 of each")
+        if self.steps < 1 or self.restarts < 1 or self.seed < 0:
+            raise UsageError(
+                f"an attack of {self.steps} steps and {self.restarts} restarts with seed {self.seed} cannot be; "
+                "give at least 1 of each, and a seed of at least 0"
+            )
         object.__setattr__(self, "threat", Threat(0.0, self.eps))
 
     @abstractmethod
     def objective(self, features: Tensor, clean: Tensor, batch: AttackBatch) -> Tensor:
         """How well each image is attacked (N,), the more the better, from its features and clean features (N, D)."""
 
-    def start(self, lower: Tensor, upper: Tensor, random: torch.Generator) -> Tensor:
-        """The first iterate (N, 3, H, W) between the bounds: uniform, the same draw for all images."""
+    def start(self, images: Tensor, lower: Tensor, upper: Tensor, random: torch.Generator) -> Tensor:
+        """The first iterate (N, 3, H, W) for images between the bounds: uniform, the same draw for all images."""
         return lower + send(torch.rand(lower.shape[1:], generator=random), lower.device) * (upper - lower)
 
     def step(self, images: Tensor, gradient: Tensor, eps: float | Tensor, number: int) -> Tensor:
@@ -62,24 +65,16 @@ class LInf(Attack):
         """The best iterate of each image over all restarts."""
         with torch.no_grad():
             clean = victim(batch.images).float()
-        best, value = self.search(victim, batch, clean, self.eps, generator(self.seed))
-        for restart in range(1, self.restarts):
-            other, other_value = self.search(victim, batch, clean, self.eps, generator(self.seed, restart))
-            better = other_value > value
-            best, value = _choose(better, other, best), torch.where(better, other_value, value)
+        best, highest = batch.images, torch.full((len(clean),), -torch.inf, device=clean.device)
+        for restart in range(self.restarts):
+            for images, value in self.iterates(victim, batch, clean, self.eps, generator(self.seed, restart)):
+                if value is None:
+                    with torch.no_grad():
+                        value = self.objective(victim(images).float(), clean, batch)
+                better = value > highest
+                best = torch.where(better[:, None, None, None], images, best)
+                highest = torch.where(better, value, highest)
         return Attacked(best, {"delta": linf(best, batch.images)})
-
-    def search(
-        self, victim: Features, batch: AttackBatch, clean: Tensor, eps: float | Tensor, random: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """The best iterate of each image from one start, and its objective (N,)."""
-        best, highest = batch.images, torch.full((len(batch.images),), -torch.inf, device=batch.images.device)
-        for images, value in self.iterates(victim, batch, clean, eps, random):
-            if value is None:
-                with torch.no_grad():
-                    value = self.objective(victim(images).float(), clean, batch)
-            best, highest = _choose(value > highest, images, best), torch.maximum(value, highest)
-        return best, highest
 
     def iterates(
         self, victim: Features, batch: AttackBatch, clean: Tensor, eps: float | Tensor, random: torch.Generator
@@ -89,18 +84,13 @@ class LInf(Attack):
         `eps` is a number or (N, 1, 1, 1), `clean` are the clean features (N, D).
         """
         lower, upper = (batch.images - eps).clamp(min=0), (batch.images + eps).clamp(max=1)
-        images = self.start(lower, upper, random)
+        images = self.start(batch.images, lower, upper, random)
         for number in range(self.steps):
             with torch.enable_grad():
-                images.requires_grad_()
+                images = images.detach().requires_grad_()
                 value = self.objective(victim(images).float(), clean, batch)
                 (gradient,) = torch.autograd.grad(value.sum(), images)
             images = images.detach()
             yield images, value.detach()
             images = self.project(self.step(images, gradient, eps, number), lower, upper)
         yield images, None
-
-
-def _choose(where: Tensor, images: Tensor, others: Tensor) -> Tensor:
-    """Of each pair the first image `where` (N,) is true, else the second."""
-    return torch.where(where[:, None, None, None], images, others)

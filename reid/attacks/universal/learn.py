@@ -128,7 +128,7 @@ class Learner:
         print_freq: int = 10,
     ) -> None:
         if recipe.needs_virtual and virtual is None:
-            raise UsageError(f"meta mode {recipe.meta} needs a virtual dataset to meta-test on; or use mode none")
+            raise UsageError(f"a recipe with meta mode {recipe.meta} needs a virtual dataset to meta-test on; give one")
         if not victim.differentiable:
             raise UsageError("this model gives no gradients, and a universal perturbation is learnt with them")
         self.noise, self.victim, self.source, self.virtual = noise, victim, source, virtual

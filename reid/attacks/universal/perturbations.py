@@ -13,10 +13,10 @@ from torch.nn.functional import grid_sample, interpolate
 
 from reid.attacks.base import Attack, AttackBatch, Attacked, linf, spent_by
 from reid.attacks.threat import Threat
+from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
 from reid.models.victim import Victim
 
-TYPE_NAMES = {0: "colour + delta", 1: "colour", 2: "delta"}
 NODES = 25  # of the colour table, along each of red, green and blue
 
 
@@ -211,7 +211,8 @@ def create(
         return ColorLUT(threat)
     if noise_type == 2:
         return Delta(threat, height, width)
-    raise UsageError(f"noise type {noise_type!r} is not 0 (colour + delta), 1 (colour) or 2 (delta)")
+    known = ", ".join(f"{number} ({words})" for number, words in TYPE_NAMES.items())
+    raise UsageError(f"noise type {noise_type!r} is not one of {known}")
 
 
 def _clip(value: Tensor, box: Box) -> Tensor:

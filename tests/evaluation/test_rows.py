@@ -1,0 +1,116 @@
+"""Rows of a result table: which attacks are measured, at which budgets, and what tells them apart."""
+
+import pytest
+import torch
+
+from reid import UsageError, attacks
+from reid.attacks import Threat
+from reid.evaluation.rows import KINDS, Row, control_rows, file_rows, image_rows, threats_of
+from reid.evaluation.suites import SUITES
+from reid.runtime.files import sha256
+
+BOTH = (0, Threat(8 / 255, 8 / 255))
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """The file of a perturbation of 4/255 in colour, and 2/255 in delta."""
+    noise = attacks.create(0, eps_color=4 / 255, eps_delta=2 / 255, height=8, width=4)
+    return str(attacks.save(tmp_path / "a" / "b" / "c" / "noise.pth", noise, {"source": "own"}))
+
+
+class TestFiles:
+    def test_are_named_by_their_last_folders_and_known_by_their_hash(self, uneven):
+        (row,) = file_rows([uneven], None)
+        assert (row.name, row.kind, row.sha256) == ("b/c/noise.pth", "universal", sha256(uneven))
+        assert row.provenance == {"source": "own"}
+        assert row.attack.threat == Threat(4 / 255, 2 / 255)
+
+    def test_take_another_budget(self, uneven):
+        (row,) = file_rows([uneven], 1 / 255)
+        assert row.attack.threat == Threat(1 / 255, 1 / 255)
+
+
+class TestThreats:
+    def test_are_those_of_the_files_once(self, uneven):
+        assert threats_of(file_rows([uneven, uneven], None), None) == [(0, Threat(4 / 255, 2 / 255))]
+
+    def test_without_files_are_the_released_one_or_that_of_a_budget(self):
+        assert threats_of([], None) == [BOTH]
+        assert threats_of([], 0.0) == [(0, Threat(0.0, 0.0))]
+
+    def test_do_not_count_attacks_on_each_image(self):
+        assert threats_of(image_rows(["pgd"], [BOTH], 1, 0), 4 / 255) == [(0, Threat(4 / 255, 4 / 255))]
+
+
+class TestImageAttacks:
+    """Their budget is that of the threat under evaluation, not one of their own."""
+
+    @pytest.mark.parametrize(
+        ("threat", "eps"),
+        [
+            (Threat(4 / 255, 4 / 255), 4 / 255),
+            (Threat(4 / 255, 2 / 255), 4 / 255),
+            (Threat(0.0, 2 / 255), 2 / 255),
+            (Threat(16 / 255, 0.0), 16 / 255),
+        ],
+    )
+    def test_have_the_budget_of_a_component(self, threat, eps):
+        (row,) = image_rows(["pgd"], [(0, threat)], 15, 0)
+        assert (row.attack.eps, row.attack.threat) == (eps, Threat(0.0, eps))
+        assert row.name == f"pgd {eps * 255:.0f}/255, 15 steps"
+
+    def test_have_the_budget_of_each_threat_once(self):
+        threats = [(noise_type, Threat(eps, eps)) for noise_type in (0, 1) for eps in (4 / 255, 8 / 255)]
+        assert [row.attack.eps for row in image_rows(["pgd"], threats, 15, 0)] == [4 / 255, 8 / 255]
+
+    def test_take_as_many_steps_as_they_say_else_those_of_all(self):
+        rows = image_rows(["pgd", "pgd:steps=50", "pgd:restarts=3"], [BOTH], 15, 0)
+        assert [row.name for row in rows] == [
+            "pgd 8/255, 15 steps",
+            "pgd 8/255, 50 steps",
+            "pgd 8/255, 15 steps, best of 3",
+        ]
+        assert rows[2].settings == {"attack": "pgd", "steps": 15, "restarts": 3}
+        assert all(row.kind == "image" and row.sha256 is None for row in rows)
+
+    def test_are_drawn_with_the_seed_of_the_command(self):
+        assert image_rows(["pgd"], [BOTH], 1, 7)[0].attack.seed == 7
+
+    def test_that_nobody_knows_are_refused(self):
+        with pytest.raises(UsageError, match="no image attack is called 'odfa'"):
+            image_rows(["odfa"], [BOTH], 1, 0)
+
+
+class TestControls:
+    def test_spend_the_whole_budget_at_random(self):
+        images = torch.full((4, 3, 16, 8), 0.5)
+        rows = control_rows([BOTH], seed=0, height=16, width=8)
+        assert [row.name for row in rows] == ["random sign 8/255", "random LUT 8/255", "random both 8/255"]
+        assert {row.kind for row in rows} == {row.attack.kind for row in rows} == {"control"}
+        totals = [row.attack.measure(images)["total"] * 255 for row in rows]
+        assert totals[:2] == pytest.approx([8, 8], abs=1e-3)
+        assert totals[2] > totals[1]
+
+    def test_have_the_budget_component_by_component_and_the_other_one_for_one_that_lacks(self):
+        threats = [(0, Threat(4 / 255, 8 / 255)), (2, Threat(0.0, 2 / 255))]
+        budgets = {row.name: row.attack.threat for row in control_rows(threats, 0, 16, 8)}
+        assert budgets["random both 4/255+8/255"] == Threat(4 / 255, 8 / 255)
+        assert budgets["random both 2/255"] == Threat(2 / 255, 2 / 255)
+        assert len(budgets) == 6
+
+
+def test_kinds_are_a_field_and_a_clean_row_has_no_provenance():
+    assert Row("random thing", "universal").kind == "universal"
+    assert Row("clean", "clean").provenance == {}
+    assert KINDS == ("clean", "universal", "relearnt", "image", "control")
+
+
+def test_suites_name_attacks_that_exist():
+    known = attacks.names()
+    for name in SUITES:
+        suite = SUITES[name]
+        assert set(suite.recipes) <= set(known["universal"])
+        assert {spec.partition(":")[0] for spec in suite.image} <= set(known["image"])
+    assert SUITES["given"].recipes == SUITES["given"].image == ()
+    assert (SUITES["adaptive"].recipes, SUITES["adaptive"].image) == (("none",), ("pgd",))
