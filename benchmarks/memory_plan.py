@@ -19,9 +19,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from reid.attacks.universal.step import Batch as AttackBatch
-from reid.attacks.universal.step import meta_step
-from reid.attacks.universal.optimiser import MISGD
 from reid.training.gradients import Inner, step_gradients
 from reid.training.recipe import Recipe
 from torch import Tensor, nn
@@ -31,6 +28,9 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks import measure
 from reid import attacks, models
+from reid.attacks.universal.optimiser import MISGD
+from reid.attacks.universal.step import Batch as AttackBatch
+from reid.attacks.universal.step import meta_step
 from reid.models.victim import Victim
 from reid.runtime import cli
 from reid.training.batches import Batch
