@@ -90,7 +90,7 @@ def file_name(
 
     The arguments are the fields of `Result`. A file counts by its sha256, so moving it changes nothing.
     """
-    parts = (dataset["name"], victim["arch"], Path(victim["path"]).name, Path(attack["name"]).name)
+    parts = (dataset["name"], victim["arch"], Path(victim["path"]).name, attack["name"])
     slug = "-".join(re.sub(r"[^a-z0-9]+", "_", str(part).lower()).strip("_") for part in parts)
     identity = {
         "victim": victim["sha256"] or victim["path"],

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from tiny_market import SIZE
+from tiny_market import SIZE, draw
 
 import evaluate
 import metaAttack
@@ -63,14 +63,16 @@ def test_attack_reports_the_target_too(attack_options, victim, tmp_path, caplog)
 def test_evaluation_writes_one_result_per_line_of_its_table(side, victim, attacker, data, tmp_path, capsys):
     options = ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE, "--side", side]
     evaluate.main([*options, "--results", str(tmp_path)])
-    results = {result.attacker["name"]: result for result in read_results(tmp_path)}
-    printed = capsys.readouterr().out
+    results = {result.attack["name"]: result for result in read_results(tmp_path)}
+    lines = {line.partition("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
     assert len(results) == 5
-    assert all(name in printed for name in results)
+    assert results.keys() <= lines.keys()
     clean = results.pop("clean")
     assert clean.threat == clean.spent == {}
     assert clean.metrics["num_valid"] == 24
-    for result in results.values():
+    for name, result in results.items():
+        total = attacks.Threat.from_dict(result.threat).eps_total
+        assert attacks.format_budget(total) in lines[name]
         assert result.threat["side"] == side
         assert result.checks[0] == {**result.checks[0], "name": "budget", "passed": True}
         assert 0 < result.spent["total"] <= 16 / 255 + 1e-6
@@ -82,9 +84,84 @@ def test_evaluation_reuses_what_is_there_and_measures_what_changed(victim, attac
     options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--results", str(tmp_path), "--reuse"]
     evaluate.main(options)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(written) == 2 * 4  # a record and values per query of each line
     evaluate.main([*options, "--attack", attacker])
     assert {path: path.stat().st_mtime_ns for path in written} == written
-    assert len(list(tmp_path.iterdir())) == len(written) + 1
+    assert len(list(tmp_path.iterdir())) == len(written) + 2
+
+
+@pytest.fixture
+def redrawn(data, tmp_path):
+    """The folder of other images under the same names, identities and cameras."""
+    draw(tmp_path / "redrawn" / "synth-a" / "raw" / "Market-1501-v15.09.15", num_ids=24, cameras=2, seed=9)
+    return str(tmp_path / "redrawn")
+
+
+def scores(folder):
+    """mAP of clean images by the contents of the dataset."""
+    clean = [result for result in read_results(folder) if result.attack["kind"] == "clean"]
+    return {result.dataset["contents"]: result.metrics["mAP"] for result in clean}
+
+
+@pytest.mark.parametrize("extra", [[], ["--reuse"]])
+def test_other_images_under_the_same_names_neither_give_nor_lose_results(extra, victim, data, redrawn, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    options = ["-d", "synth-a", "--resume", victim, *SIZE, *extra]
+    evaluate.main([*options, "--data", redrawn, "--results", str(alone)])
+    evaluate.main([*options, "--data", data, "--results", str(together)])
+    first = scores(together)
+    evaluate.main([*options, "--data", redrawn, "--results", str(together)])
+    assert scores(together) == first | scores(alone)
+    assert len(set(scores(together).values())) == 2
+
+
+def test_a_perturbation_says_from_which_images_it_was_learnt(attack_options, attacker, data, redrawn, tmp_path):
+    (Path(redrawn) / "synth-virtual").symlink_to(Path(data) / "synth-virtual")
+    options = [redrawn if option == data else option for option in attack_options]
+    metaAttack.main([*options, "--epoch", "1", "--noise_resume", str(tmp_path / "attack")])
+    first, other = (
+        attacks.load(path).provenance["learnt_from"].split(", ")
+        for path in (attacker, tmp_path / "attack" / "best_perturbation0.pth")
+    )
+    assert first[0] != other[0]
+    assert first[1] == other[1]
+
+
+def test_attacks_that_know_the_model_have_the_budget_of_the_file(victim, data, tmp_path, capsys):
+    noise = attacks.create(0, eps_color=4 / 255, eps_delta=4 / 255, height=32, width=32)
+    attacks.save(tmp_path / "small.pth", noise, {})
+    options = ["-d", "synth-a", "--resume", victim, "--attack", str(tmp_path / "small.pth"), "--data", data, *SIZE]
+    options += ["--adaptive", "--batch_size", "8", "--num-instances", "4", "--restarts", "1", "--adaptive-epochs", "1"]
+    evaluate.main([*options, "--adaptive-iters", "1", "--pgd-steps", "2", "--results", str(tmp_path / "r")])
+    threats = {result.attack["kind"]: result.threat for result in read_results(tmp_path / "r")}
+    assert threats["image"] == {"eps_color": 0.0, "eps_delta": 4 / 255, "side": "query"}
+    assert threats["relearnt"] == threats["universal"] == {"eps_color": 4 / 255, "eps_delta": 4 / 255, "side": "query"}
+    lines = {line.partition("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "delta 4/255" in lines["pgd 4/255, 2 steps"]
+    assert " 8/255 " in lines["re-learnt type 0, restart 1 of 1"]  # the total of both components
+
+
+def test_image_attacks_and_recipes_are_chosen_by_name(victim, data, tmp_path):
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--image-attack", "pgd:steps=1,restarts=2"]
+    options += ["--recipe", "maml", "none", "-m", "synth-virtual", "--batch_size", "8", "--num-instances", "4"]
+    options += ["--restarts", "1", "--adaptive-epochs", "1", "--adaptive-iters", "1"]
+    evaluate.main([*options, "--results", str(tmp_path)])
+    names = {result.attack["name"]: result.attack["settings"] for result in read_results(tmp_path)}
+    assert names["pgd 8/255, 1 steps, best of 2"] == {"attack": "pgd", "steps": 1, "restarts": 2}
+    assert names["re-learnt type 0 by maml, restart 1 of 1"] == {"recipe": "maml"}
+    assert names["re-learnt type 0, restart 1 of 1"] == {"recipe": "none"}
+
+
+def test_either_spelling_of_an_option_is_taken(victim, data, tmp_path):
+    options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE]
+    for name, spelling in (
+        ("a", ["--batch_size", "7", "--dist_metric"]),
+        ("b", ["--batch-size", "7", "--dist-metric"]),
+    ):
+        evaluate.main([*options, *spelling, "cosine", "--results", str(tmp_path / name)])
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
+        path.name for path in (tmp_path / "b").iterdir()
+    )
 
 
 def test_evaluation_at_zero_budget_equals_clean(victim, attacker, data, tmp_path):
@@ -99,8 +176,8 @@ def test_controls_have_the_budget_of_the_attacker_component_by_component(victim,
     attacks.save(tmp_path / "uneven.pth", noise, {})
     options = ["-d", "synth-a", "--resume", victim, "--attack", str(tmp_path / "uneven.pth"), "--data", data, *SIZE]
     evaluate.main([*options, "--results", str(tmp_path / "r")])
-    threats = {r.attacker["name"]: r.threat for r in read_results(tmp_path / "r")}
-    assert threats["random both 4+8"] == {"eps_color": 4 / 255, "eps_delta": 8 / 255, "side": "query"}
+    threats = {r.attack["name"]: r.threat for r in read_results(tmp_path / "r")}
+    assert threats["random both 4/255+8/255"] == {"eps_color": 4 / 255, "eps_delta": 8 / 255, "side": "query"}
 
 
 def test_a_zero_budget_without_attackers_is_zero(victim, data, tmp_path):
@@ -120,7 +197,7 @@ def test_distance_and_reranking_change_the_ranking(victim, data, tmp_path):
     for i, extra in enumerate(([], ["--rerank"], ["--dist_metric", "cosine"])):
         options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--results", str(tmp_path / str(i))]
         evaluate.main([*options, *extra])
-        scores.append({r.attacker["name"]: r.metrics["mAP"] for r in read_results(tmp_path / str(i))}["clean"])
+        scores.append({r.attack["name"]: r.metrics["mAP"] for r in read_results(tmp_path / str(i))}["clean"])
     assert len(set(scores)) == 3
 
 
@@ -169,25 +246,25 @@ def test_the_summary_of_the_demo_holds_the_measured_numbers(
     assert (summary["seed"], summary["seconds"], list(summary["victims"])) == (7, 1.5, ["A", "B"])
     for name, victim_summary in summary["victims"].items():
         results = [r for r in read_results(tmp_path / "results" / name) if r.seed == 7]
-        by_name = {r.attacker["name"]: r.metrics["mAP"] for r in results}
-        frozen = [r for r in results if r.attacker["sha256"] and "re-learnt" not in r.attacker["name"]]
-        by_type = {str(r.attacker["noise_type"]): r.metrics["mAP"] for r in frozen}
+        by_name = {r.attack["name"]: r.metrics["mAP"] for r in results}
+        frozen = [r for r in results if r.attack["kind"] == "universal"]
+        by_type = {str(r.attack["noise_type"]): r.metrics["mAP"] for r in frozen}
         assert victim_summary["clean"] == by_name["clean"]
         assert victim_summary["attacked"] == by_type
         assert list(victim_summary["attacked"]) == ["0", "1", "2"]
         assert victim_summary["controls"] == {
-            "random_sign": by_name["random sign 8"],
-            "random_lut": by_name["random LUT 8"],
-            "both": by_name["random both 8"],
+            "random_sign": by_name["random sign 8/255"],
+            "random_lut": by_name["random LUT 8/255"],
+            "both": by_name["random both 8/255"],
         }
         assert victim_summary["chance"] == results[0].metrics["chance_mAP"]
         assert f"{name}: resnet10 on {victim_summary['dataset']}" in printed
         assert f"{100 * victim_summary['attacked']['1']:.1f}" in printed
     for name, scores in (("D", summary["defended"]), ("A", summary["defended"]["undefended"])):
         results = [r for r in read_results(tmp_path / "results" / name) if r.seed == 7]
-        by_name = {r.attacker["name"]: r.metrics["mAP"] for r in results}
+        by_name = {r.attack["name"]: r.metrics["mAP"] for r in results}
         restarts = [by_name[f"re-learnt type 0, restart {restart} of 2"] for restart in (1, 2)]
-        assert (scores["clean"], scores["pgd"]) == (by_name["clean"], by_name["PGD 8, 2 steps"])
+        assert (scores["clean"], scores["pgd"]) == (by_name["clean"], by_name["pgd 8/255, 2 steps"])
         assert scores["frozen"] == by_name["attack/0/best_perturbation3.pth"]
         assert scores["relearnt"] == min(restarts)
 
@@ -222,5 +299,5 @@ def test_every_option_is_used(
         monkeypatch.setattr(script, "parse", lambda argv, parse=parse: Watched(**vars(parse(argv))))
         Watched.read = set()
         script.main([*options, *extra.get(script, [])])
-        unused = set(vars(parse(options))) - Watched.read
+        unused = set(vars(parse(options))) - Watched.read - {"plugin", "debug"}  # which work before all others
         assert not unused, f"{script.__name__} ignores {unused}"
