@@ -17,6 +17,7 @@ from reid.attacks import RECIPES
 from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
 from reid.runtime import cli
+from reid.runtime.budgets import format_budget
 
 logger = logging.getLogger("metaAttack")
 
@@ -102,8 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     duration, batches = set_batches(
         parts, images, victim, compute, args.batch_size, args.num_instances, args.seed, args.epoch, args.iters_per_epoch
     )
-    settings = cli.settings(vars(args), ignore=NOT_SETTINGS) | {
-        "lp": attacks.format_budget(args.lp),
+    settings = cli.settings(vars(args) | {"lp": format_budget(args.lp)}, ignore=NOT_SETTINGS) | {
         "height": str(images.height),
         "width": str(images.width),
         "precision": compute.precision,

@@ -3,7 +3,7 @@
 # model, evaluation, pictures.
 #     bash runDemo.sh          seed 0, into runs/demo
 #     bash runDemo.sh 1        another seed, into runs/demo-seed1
-# Steps that are done are not done again; a killed demo goes on where it was.
+# Steps that are done are not done again; a killed demo goes on where it was. Networks run in fp32 on every machine.
 set -euo pipefail
 cd "$(dirname "$0")"
 SEED=${1:-0}
@@ -15,6 +15,7 @@ OUT=runs/demo
 DATA=$OUT/data
 SIZE="--height 80 --width 40"
 BATCHES="--batch_size 32 --num-instances 4"
+COMMON="--data $DATA $SIZE --seed $SEED --precision fp32"
 TYPE0=$OUT/attack/0/best_perturbation3.pth
 mkdir -p $OUT
 # The time of a demo that was killed and went on is the sum of its parts; a finished one keeps its time.
@@ -33,26 +34,26 @@ draw() {  # draw DATASET
 }
 
 train() {  # train VICTIM DATASET ARCH EPOCHS
-  "$PYTHON" trainReid.py -d "$2" -a "$3" --data $DATA $SIZE --seed "$SEED" --epochs "$4" --iters-per-epoch 25 \
-    --lr 2e-3 --eval-every 1 --logs_dir "$OUT/$1" --resume-from auto
+  "$PYTHON" trainReid.py -d "$2" -a "$3" $COMMON --epochs "$4" --iters-per-epoch 25 --lr 2e-3 --eval-every 1 \
+    --logs_dir "$OUT/$1" --resume-from auto
 }
 
 attack() {  # attack TYPE
-  "$PYTHON" metaAttack.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --noise_type "$1" --data $DATA \
-    $SIZE --seed "$SEED" $BATCHES --epoch 4 --iters-per-epoch 12 --noise_resume "$OUT/attack/$1" --resume-from auto
+  "$PYTHON" metaAttack.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --noise_type "$1" $COMMON \
+    $BATCHES --epochs 4 --iters-per-epoch 12 --noise_resume "$OUT/attack/$1" --resume-from auto
 }
 
 evaluate() {  # evaluate VICTIM DATASET OPTIONS...
-  "$PYTHON" evaluate.py -d "$2" --resume "$OUT/$1/model_best.pth" --data $DATA $SIZE --seed "$SEED" $BATCHES \
+  "$PYTHON" evaluate.py -d "$2" --resume "$OUT/$1/model_best.pth" $COMMON $BATCHES \
     --results "$OUT/results/$1" --reuse "${@:3}"
 }
 
-anew() {  # anew VICTIM
+relearn() {  # relearn VICTIM
   evaluate "$1" synth-a --attack $TYPE0 --adaptive --adaptive-iters 12 --adaptive-epochs 5
 }
 
 curve() {  # curve NAME=CHECKPOINT=RESULTS...
-  "$PYTHON" -m reid.report.curve -d synth-a --data $DATA $SIZE --steps 5 --eps 0 2 4 8 --out $OUT/curve.png --reuse \
+  "$PYTHON" -m reid.report.curve -d synth-a --data $DATA --steps 5 --eps 0 2 4 8 --out $OUT/curve.png --reuse \
     --model "$@"
 }
 
@@ -67,11 +68,11 @@ first_lane() {
   step "learning the universal perturbation of type 0 against A, meta-tested on synth-virtual" >&3
   attack 0
   step "training D: A, fine-tuned to withstand attacks: on both sets, against the frozen type 0, an online one, and PGD" >&3
-  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth --data $DATA $SIZE --seed "$SEED" \
-    $BATCHES --defense mixed --attacker frozen online pgd --pgd-steps 3 --noise_path1 $TYPE0 --lr 1e-3 --epochs 6 \
+  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth $COMMON $BATCHES \
+    --defense mixed --attacker frozen online pgd --pgd-steps 3 --noise_path1 $TYPE0 --lr 1e-3 --epochs 6 \
     --iters-per-epoch 25 --eval-every 2 --logs_dir $OUT/D --resume-from auto
-  step "learning type 0 anew on D" >&3
-  OMP_NUM_THREADS=$CORES anew D  # the second lane is about to end
+  step "learning type 0 once more, on D" >&3
+  OMP_NUM_THREADS=$CORES relearn D  # the second lane is about to end
 }
 
 second_lane() {
@@ -87,9 +88,9 @@ second_lane() {
   step "evaluating A, and the transfer to B" >&3
   evaluate A synth-a --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
   evaluate B synth-b --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
-  step "learning type 0 anew on A" >&3
-  anew A
-  "$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA $SIZE --out $OUT/attack.png
+  step "learning type 0 once more, on A" >&3
+  relearn A
+  "$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA --out $OUT/attack.png
   curve undefended=$OUT/A/model_best.pth=$OUT/results/A
 }
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from reid.attacks.universal.step import Batch, meta_step
-from reid.attacks.universal.perturbations import Perturbation
 from torch import Tensor
 from torch.nn.functional import triplet_margin_loss
 
@@ -22,6 +20,8 @@ from benchmarks import measure
 from benchmarks.colour import gathered
 from reid import attacks, models
 from reid.attacks import MISGD
+from reid.attacks.universal.perturbations import Perturbation
+from reid.attacks.universal.step import Batch, meta_step
 from reid.runtime import cli
 from reid.runtime.device import resolve
 from reid.runtime.seeds import generator

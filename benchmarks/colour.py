@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from benchmarks import measure
-from reid.attacks.universal.perturbations import NODES, ColorLUT
 from reid.attacks.threat import Threat
+from reid.attacks.universal.perturbations import NODES, ColorLUT
 from reid.runtime import cli
 from reid.runtime.seeds import generator
 

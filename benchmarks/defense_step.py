@@ -12,8 +12,6 @@ import argparse
 from functools import partial
 
 import torch
-from reid.training.gradients import INNER_ORDERS, Inner, step_gradients
-from reid.training.recipe import Recipe
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
@@ -22,24 +20,26 @@ from reid import attacks, models
 from reid.runtime import cli
 from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
-from reid.training.adversaries import Pool
-from reid.training.batches import Batch, with_perturbed_half
+from reid.training import ReidLoss
+from reid.training.adversaries.pool import Pool
+from reid.training.batches import TrainingBatch, with_perturbed_half
 from reid.training.batchnorm import differentiate_twice
 from reid.training.losses import hard_triplet
 from reid.training.network import TrainedNetwork, Weights
+from reid.training.step import ORDERS, Inner, step_gradients
 
 LR, DECAY = 2e-4, 5e-4
 PASSES = {"literal": 4, "ours, adversarial": 1, "ours, mixed": 2, "ours, first order": 2, "ours, second order": 4}
 PASSES |= {f"{kind}, checkpointing": PASSES[kind] for kind in ("ours, first order", "ours, second order")}
 
 
-def batches(args: argparse.Namespace) -> list[Batch]:
+def batches(args: argparse.Namespace) -> list[TrainingBatch]:
     """A batch of the source and one of the virtual set, half of each once more under attack."""
-    attacker = Pool([attacks.create(0, height=args.height, width=args.width).randomise_(generator(0)).to(args.device)])
+    adversary = Pool([attacks.create(0, height=args.height, width=args.width).randomise_(generator(0)).to(args.device)])
     clean = torch.rand(2, args.batch_size, 3, args.height, args.width, generator=generator(0)).to(args.device)
     labels = torch.arange(args.batch_size, device=args.device) // 4
     return [
-        with_perturbed_half(images, labels, attacker, generator(0), bool(place))[0]
+        with_perturbed_half(images, labels, adversary, generator(0), bool(place))[0]
         for place, images in enumerate(clean)
     ]
 
@@ -48,7 +48,7 @@ def literal(args: argparse.Namespace) -> measure.Step:
     network = TrainedNetwork(models.create(args.arch, 751, seed=0), num_virtual=410).to(args.device)
     sets = batches(args)
 
-    def loss_of(weights: Weights, batch: Batch) -> torch.Tensor:
+    def loss_of(weights: Weights, batch: TrainingBatch) -> torch.Tensor:
         images = torch.cat([batch.clean, batch.perturbed])
         features, logits = functional_call(network, weights, (images, batch.virtual))
         return hard_triplet(features, batch.labels)[0] + cross_entropy(logits, batch.labels)
@@ -75,17 +75,17 @@ def ours(args: argparse.Namespace, kind: str, precision: str = "fp32") -> measur
     model = models.create(args.arch, 751, seed=0)
     model.recompute_activations = "checkpointing" in kind
     network = TrainedNetwork(model, num_virtual=410).to(args.device).to(memory_format=torch.channels_last)
-    recipe = Recipe(85, 100, LR, margin=0.5, schedule="late", new_layers=3)
+    reid_loss = ReidLoss(margin=0.5)
     source, virtual = batches(args)
     weights = network.weights()
-    order = next((order for order in INNER_ORDERS if f"{order} order" in kind), None)
+    order = next((order for order in ORDERS if f"{order} order" in kind), None)
     if order == "second":
         differentiate_twice(network)
 
-    def loss_of(weights: Weights, batch: Batch) -> torch.Tensor:
+    def loss_of(weights: Weights, batch: TrainingBatch) -> torch.Tensor:
         with compute.autocast():
             features, logits = network.at(weights, batch.images, batch.virtual)
-        return recipe.loss_of(features, logits, batch.labels)[0]
+        return reid_loss(features, logits, batch.labels)[0]
 
     inner = None if order is None else Inner(dict.fromkeys(weights, LR), DECAY, order)
     second_set = None if kind == "ours, adversarial" else virtual

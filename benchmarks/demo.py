@@ -1,4 +1,4 @@
-"""Wall time of the whole demo in a fresh clone with its environment in place, beside that of an earlier commit.
+"""Wall time of the whole demo in a fresh clone with its environment in place, and of an earlier commit's demo.
 
     python -m benchmarks.demo                       # HEAD against the commit before the performance work
     python -m benchmarks.demo --before COMMIT
@@ -13,10 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure
 from reid.errors import ReidError
 from reid.runtime import cli
 
@@ -44,20 +44,22 @@ def demo(commit: str, seed: int) -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "peak_MB": round(usage.ru_maxrss / 1024, 1), "mAP": undefended | scores}
 
 
-def main() -> None:
-    parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.demo")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m benchmarks.demo")
     parser.add_argument("--before", default=BEFORE, metavar="COMMIT", help="the commit to compare with")
     parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed of the demo")
-    args = parser.parse_args()
-    found = {"ours": demo("HEAD", args.seed), f"before ({args.before})": demo(args.before, args.seed)}
+    args = parser.parse_args(argv)
+    from benchmarks import measure
+
     baseline = f"before ({args.before})"
-    for kind, values in found.items():
+    runs = {"ours": demo("HEAD", args.seed), baseline: demo(args.before, args.seed)}
+    for kind, values in runs.items():
         line = {
             "benchmark": "demo",
             "kind": kind,
             "seed": args.seed,
             **values,
-            "speedup": round(found[baseline]["seconds"] / values["seconds"], 2),
+            "speedup": round(runs[baseline]["seconds"] / values["seconds"], 2),
             "floor_seconds": None,
             "to_floor": None,
             "timed": 1,
@@ -68,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(lambda _: main())
+    cli.run(main)

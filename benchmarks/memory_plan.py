@@ -19,11 +19,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from reid.attacks.universal.step import Batch as AttackBatch
-from reid.attacks.universal.step import meta_step
-from reid.attacks.universal.optimiser import MISGD
-from reid.training.gradients import Inner, step_gradients
-from reid.training.recipe import Recipe
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -31,11 +26,15 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks import measure
 from reid import attacks, models
+from reid.attacks.universal.optimiser import MISGD
+from reid.attacks.universal.step import KnownImages, meta_step
 from reid.models.victim import Victim
 from reid.runtime import cli
-from reid.training.batches import Batch
+from reid.training import ReidLoss, Schedule
+from reid.training.batches import TrainingBatch
 from reid.training.batchnorm import differentiate_twice
 from reid.training.network import TrainedNetwork, Weights
+from reid.training.step import Inner, step_gradients
 
 CARDS = {"24 GB": 24 * 2**30, "80 GB": 80 * 2**30}
 USABLE = 0.9
@@ -83,7 +82,7 @@ def attack(victim: Victim, autocast: Autocast, batch_size: int) -> measure.Step:
     noise = attacks.create(0, height=HEIGHT, width=WIDTH)
     optimizer = MISGD(noise.step_groups(), lr=0.0)
     features, labels = torch.rand(batch_size, victim.feature_dim), torch.arange(batch_size) // INSTANCES
-    source, virtual = (AttackBatch(images, labels, features) for images in torch.rand(2, batch_size, 3, HEIGHT, WIDTH))
+    source, virtual = (KnownImages(images, labels, features) for images in torch.rand(2, batch_size, 3, HEIGHT, WIDTH))
 
     def distance(clean: Tensor, perturbed: Tensor, _: Tensor) -> Tensor:  # the objective proper looks into labels
         return (perturbed - clean).square().mean()
@@ -93,21 +92,21 @@ def attack(victim: Victim, autocast: Autocast, batch_size: int) -> measure.Step:
 
 def defend(both: bool, order: str | None, network: TrainedNetwork, autocast: Autocast, batch_size: int) -> measure.Step:
     """One step of metaDefense.py, with the perturbed half, to the end of Adam's."""
-    recipe = Recipe(85, 100, 2e-4, margin=0.5, schedule="late", new_layers=3)
-    optimizer = torch.optim.Adam(network.groups(recipe.lr, recipe.new_layers), weight_decay=recipe.weight_decay)
+    schedule, reid_loss = Schedule(85, 100, 2e-4, shape="late", new_layers=3), ReidLoss(margin=0.5)
+    optimizer = torch.optim.Adam(network.groups(schedule.lr, schedule.new_layers), weight_decay=schedule.weight_decay)
     if order == "second":
         differentiate_twice(network)
     weights = network.weights()
-    inner = None if order is None else Inner(dict.fromkeys(weights, recipe.lr), recipe.weight_decay, order)
+    inner = None if order is None else Inner(dict.fromkeys(weights, schedule.lr), schedule.weight_decay, order)
     labels = torch.arange(batch_size) // INSTANCES
     labels = torch.cat([labels, labels[::2]])
     images = torch.rand(2, batch_size, 3, HEIGHT, WIDTH)
-    source, virtual = (Batch(clean, clean[::2].clone(), labels, bool(i)) for i, clean in enumerate(images))
+    source, virtual = (TrainingBatch(clean, clean[::2].clone(), labels, bool(i)) for i, clean in enumerate(images))
 
-    def loss_of(at: Weights, batch: Batch) -> Tensor:
+    def loss_of(at: Weights, batch: TrainingBatch) -> Tensor:
         with autocast():
             features, logits = network.at(at, batch.images, batch.virtual)
-        return recipe.loss_of(features, logits.float(), batch.labels)[0]
+        return reid_loss(features, logits.float(), batch.labels)[0]
 
     def step() -> None:
         found = step_gradients(loss_of, weights, source, virtual if both else None, inner)

@@ -1,4 +1,4 @@
-"""What the look-ahead changes: the virtual set's gradient with it, by either order, beside the one without it.
+"""What the look-ahead changes: the virtual set's gradient with it, by either order, next to the one without it.
 
     python -m benchmarks.meta_gradient --data runs/demo/data --resume runs/demo/A/model_best.pth --height 80 --width 40
 
@@ -11,14 +11,15 @@ from collections import defaultdict
 from statistics import mean
 
 import torch
-from reid.training.gradients import Inner, step_gradients
 from torch import Tensor
 
 from reid import datasets, models
+from reid.loading import Images
 from reid.runtime import cli
-from reid.training import Recipe, TrainingSet
-from reid.training.batches import Batch, with_perturbed_half
+from reid.training import ReidLoss, TrainingSet
+from reid.training.batches import TrainingBatch, with_perturbed_half
 from reid.training.network import TrainedNetwork, Weights, is_backbone
+from reid.training.step import Inner, step_gradients
 
 
 def main() -> None:
@@ -32,21 +33,20 @@ def main() -> None:
     parser.add_argument("--batches", type=cli.positive_int, default=3, help="batches to average over")
     cli.add_data_options(parser)
     args = parser.parse_args()
-    height, width = cli.image_size(args.height, args.width)
-    size = {"height": height, "width": width, "workers": args.workers}
+    images = Images(*cli.image_size(args.height, args.width), args.workers, args.cache)
     shape = {"batch_size": args.batch_size, "num_instances": args.num_instances}
     sets = [
-        TrainingSet(name, datasets.create(name, args.data).train, **size, **shape, seed=i)
+        TrainingSet(name, datasets.create(name, args.data).train, images, **shape, seed=i)
         for i, name in enumerate((args.source, args.mte))
     ]
     model, _ = models.load_model(args.resume)
     network = TrainedNetwork(model.train(), sets[1].num_classes)
     model.dropout.p = 0.0
-    recipe = Recipe(1, 1, margin=0.5, new_layers=3)
+    reid_loss = ReidLoss(margin=0.5)
     weights = network.weights()
 
-    def loss_of(at: Weights, batch: Batch) -> Tensor:
-        return recipe.loss_of(*network.at(at, batch.images, batch.virtual), batch.labels)[0]
+    def loss_of(at: Weights, batch: TrainingBatch) -> Tensor:
+        return reid_loss(*network.at(at, batch.images, batch.virtual), batch.labels)[0]
 
     device = torch.device("cpu")
     batches = [

@@ -1,19 +1,21 @@
-"""mAP, mINP and the three CMC curves of a query set, from features.
+"""mAP, mINP and the CMC curves market1501 and allshots of a query set, from features.
 
 python -m benchmarks.ranking                        # the size of Market-1501
 python -m benchmarks.ranking --size msmt17          # a tenth of the queries of MSMT17; all: --queries 11659
 python -m benchmarks.ranking --noise 2              # features as bad as under an attack
+python -m benchmarks.ranking --busy                 # while another program keeps one core busy
 
-Besides the literal version, the matrix product of the features alone, which no exact version avoids, and peers where
-they are installed (benchmarks/requirements.txt); fast-reid gives mAP, mINP and the curve of market1501, torchreid mAP
-and that curve. Their extension and file are loaded without their packages, which want far more than ranking does.
+Compared with the literal version, with the matrix product of the features alone, which no exact version avoids, and
+with fast-reid's extension where that is installed (benchmarks/requirements.txt), which gives mAP, mINP and market1501.
 """
 
+import contextlib
 import importlib.util
+import multiprocessing
+import os
 import sys
 import types
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks import measure
-TILE = 512
-from reid.evaluation.ranking import block_rows, rank
+from reid.evaluation.ranking import rank
 from reid.runtime import cli, device
 from reid.runtime.seeds import generator
 
@@ -32,7 +33,7 @@ SIZES = {
     "msmt17": (11659, 1166, 82161, 2048, 3060, 15),
     "small": (300, 300, 2000, 256, 100, 6),
 }
-TOPK, REPEATS = 100, 10
+TOPK = 100
 Problem = tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -56,112 +57,98 @@ def distances(query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:
     return squares.addmm_(query, gallery.T, alpha=-2).numpy()
 
 
-def literal(query, gallery, query_pids, gallery_pids, query_camids, gallery_camids) -> None:
-    """As the released code: sorts every gallery for each of the four scores, and scores query by query in Python."""
+def literal(query: torch.Tensor, gallery: torch.Tensor, *ids: np.ndarray) -> None:
+    """As the released code: sorts every gallery for each of the scores, and scores query by query in Python."""
     matrix = distances(query, gallery)
-    ids = query_pids, gallery_pids, query_camids, gallery_camids
-    literal_mean_ap(matrix, *ids)
-    literal_cmc(matrix, *ids, separate_cameras=True, single_shot=True, first_match=False)
-    literal_cmc(matrix, *ids, separate_cameras=False, single_shot=False, first_match=False)
-    literal_cmc(matrix, *ids, separate_cameras=False, single_shot=False, first_match=True)
+    for score in (precision, all_shots, first_shot):
+        literal_score(score, matrix, *ids)
 
 
-def literal_mean_ap(matrix, query_pids, gallery_pids, query_camids, gallery_camids) -> float:
+def literal_score(
+    score: Callable,
+    matrix: np.ndarray,
+    query_pids: np.ndarray,
+    gallery_pids: np.ndarray,
+    query_camids: np.ndarray,
+    gallery_camids: np.ndarray,
+) -> float | np.ndarray:
     order = np.argsort(matrix, axis=1)
     matches = gallery_pids[order] == query_pids[:, None]
-    found = []
+    scores = []
     for i in range(len(matrix)):
         valid = (gallery_pids[order[i]] != query_pids[i]) | (gallery_camids[order[i]] != query_camids[i])
-        hits = matches[i, valid]
-        if hits.any():
-            precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-            found.append(precision[hits].mean())
-    return float(np.mean(found))
+        if matches[i, valid].any():
+            scores.append(score(matches[i, valid]))
+    return np.mean(scores, axis=0)
 
 
-def literal_cmc(
-    matrix, query_pids, gallery_pids, query_camids, gallery_camids, separate_cameras, single_shot, first_match
-):
-    order = np.argsort(matrix, axis=1)
-    matches = gallery_pids[order] == query_pids[:, None]
-    random = np.random.default_rng(0)
-    hits, valid_queries = np.zeros(TOPK), 0
-    for i in range(len(matrix)):
-        valid = (gallery_pids[order[i]] != query_pids[i]) | (gallery_camids[order[i]] != query_camids[i])
-        if separate_cameras:
-            valid &= gallery_camids[order[i]] != query_camids[i]
-        if not matches[i, valid].any():
-            continue
-        valid_queries += 1
-        places_of = defaultdict(list)
-        if single_shot:
-            for place in np.flatnonzero(valid):
-                places_of[gallery_pids[order[i, place]]].append(place)
-        repeats = REPEATS if single_shot else 1
-        for _ in range(repeats):
-            drawn = valid
-            if single_shot:
-                drawn = np.zeros(len(valid), dtype=bool)
-                for places in places_of.values():
-                    drawn[random.choice(places)] = True
-            at = np.flatnonzero(matches[i, drawn])
-            for before, place in enumerate(at):
-                if place - before >= TOPK:
-                    break
-                hits[place - before] += 1 if first_match else 1 / (len(at) * repeats)
-                if first_match:
-                    break
-    return hits.cumsum() / valid_queries
+def precision(hits: np.ndarray) -> float:
+    return (np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean()
+
+
+def all_shots(hits: np.ndarray) -> np.ndarray:
+    places = np.flatnonzero(hits)
+    places -= np.arange(len(places))
+    return (np.bincount(places[places < TOPK], minlength=TOPK) / len(places)).cumsum()
+
+
+def first_shot(hits: np.ndarray) -> np.ndarray:
+    return np.arange(TOPK) >= np.flatnonzero(hits)[0]
 
 
 def product(query: torch.Tensor, gallery: torch.Tensor, *_: np.ndarray) -> None:
-    """All inner products, in pieces as large as ours, nothing kept."""
-    for rows in query.split(block_rows(len(query), len(gallery))):
-        for tile in gallery.split(TILE):
+    """All inner products, in pieces for which the product is fast, nothing kept."""
+    for rows in query.split(1280):
+        for tile in gallery.split(512):
             torch.mm(rows, tile.T)
 
 
-def fastreid(evaluate: Callable, query, gallery, *ids) -> None:
-    evaluate(distances(query, gallery), *ids, TOPK, False)
+def fastreid(query: torch.Tensor, gallery: torch.Tensor, *ids: np.ndarray) -> None:
+    extension().evaluate_cy(distances(query, gallery), *ids, TOPK, False)
 
 
-def torchreid(evaluate: Callable, query, gallery, *ids) -> None:
-    evaluate(distances(query, gallery), *ids, TOPK)
-
-
-def peer_module(package: str, pattern: str) -> types.ModuleType | None:
-    """A module of an installed package, from its file alone; None, and a line that says so, where there is none."""
-    found = importlib.util.find_spec(package)
-    files = sorted(Path(found.submodule_search_locations[0]).glob(pattern)) if found else []
+def extension() -> types.ModuleType | None:
+    """fast-reid's extension, without its package, which wants far more; None where it is not installed."""
+    package = importlib.util.find_spec("fastreid")
+    places = package.submodule_search_locations if package else ()
+    files = [file for place in places for file in Path(place).glob("evaluation/rank_cylib/rank_cy.*so")]
     if not files:
-        print(f"{package}: no {pattern}, so it is left out; see benchmarks/requirements.txt", file=sys.stderr)
         return None
-    spec = importlib.util.spec_from_file_location(files[0].name.partition(".")[0], files[0])
+    spec = importlib.util.spec_from_file_location("rank_cy", files[0])
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def setup(kind: str, size: str, num_query: int, noise: float) -> measure.Step:
-    job = KINDS[kind]
-    if kind.startswith("ours"):
+    if kind == "ours":
         device.set_up(device.resolve("cpu"))  # as the scripts begin: freed memory is kept
-    if kind in PEERS:
-        job = partial(job, getattr(peer_module(*PEERS[kind][:2]), PEERS[kind][2]))
-    return partial(job, *problem(size, num_query, noise))
+    return partial(KINDS[kind], *problem(size, num_query, noise))
 
 
-KINDS = {
+@contextlib.contextmanager
+def busy_core() -> Iterator[None]:
+    """Another program that keeps one core busy."""
+    other = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
+    other.start()
+    try:
+        yield
+    finally:
+        other.kill()
+
+
+def spin() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    while True:
+        pass
+
+
+KINDS: dict[str, Callable] = {
     "literal": literal,
     "matrix product alone": product,
     "fast-reid, Cython": fastreid,
-    "torchreid, Python": torchreid,
     "ours": partial(rank, topk=TOPK),
-    "ours, 10 drawn galleries": partial(rank, topk=TOPK, cuhk03_repeats=REPEATS),
-}
-PEERS = {
-    "fast-reid, Cython": ("fastreid", "evaluation/rank_cylib/rank_cy.*so", "evaluate_cy"),
-    "torchreid, Python": ("torchreid", "reid/metrics/rank.py", "eval_market1501"),
 }
 
 
@@ -173,23 +160,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=cli.positive_int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=cli.positive_int, default=5, help="timed turns; the slow kinds have one")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="what to measure")
+    parser.add_argument("--busy", action="store_true", help="keep one core busy meanwhile")
     args = parser.parse_args(argv)
     _, usual, num_gallery, length, _, _ = SIZES[args.size]
     num_query = args.queries or usual
-    kinds = [kind for kind in args.kinds if kind not in PEERS or peer_module(*PEERS[kind][:2])]
-    measure.lines(
-        "ranking",
-        {kind: partial(setup, kind, args.size, num_query, args.noise) for kind in kinds},
-        baseline=kinds[0],
-        work=measure.Work(2 * num_query * num_gallery * length, 4 * (num_query + num_gallery) * length),
-        threads=args.threads,
-        repeats=args.repeats,
-        once={"literal", "torchreid, Python"} if args.size != "small" else set(),
-        size=args.size,
-        queries=num_query,
-        gallery=num_gallery,
-        noise=args.noise,
-    )
+    kinds = list(args.kinds)
+    if "fast-reid, Cython" in kinds and extension() is None:
+        print("fast-reid is not installed, so it is left out; see benchmarks/requirements.txt", file=sys.stderr)
+        kinds.remove("fast-reid, Cython")
+    with busy_core() if args.busy else contextlib.nullcontext():
+        measure.lines(
+            "ranking",
+            {kind: partial(setup, kind, args.size, num_query, args.noise) for kind in kinds},
+            baseline=kinds[0],
+            work=measure.Work(2 * num_query * num_gallery * length, 4 * (num_query + num_gallery) * length),
+            threads=args.threads,
+            repeats=args.repeats,
+            once={"literal"} if args.size != "small" else set(),
+            size=args.size,
+            queries=num_query,
+            gallery=num_gallery,
+            noise=args.noise,
+            busy=args.busy,
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ python -m benchmarks.rerank --queries 842 --gallery 3978     # a quarter of it
 Besides the literal version, dense matrices over all images, the matrix product of all features with themselves alone.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,8 +14,7 @@ import torch
 
 from benchmarks import measure
 from benchmarks.ranking import SIZES, problem, product
-from reid.evaluation.ranking import block_rows
-from reid.evaluation.rerank import k_reciprocal
+from reid.evaluation.rerank import ROWS, k_reciprocal
 from reid.runtime import cli
 
 K1, K2, WEIGHT = 20, 6, 0.3
@@ -58,7 +56,9 @@ def mutual(order: np.ndarray, i: int, k: int) -> np.ndarray:
 
 
 def ours(query: torch.Tensor, gallery: torch.Tensor) -> None:
-    deque(k_reciprocal(K1, K2, WEIGHT)(query, gallery, block_rows(len(query), len(gallery))), maxlen=0)
+    distances = k_reciprocal(K1, K2, WEIGHT)(query, gallery, False)
+    for start in range(0, len(query), ROWS):
+        distances.rows(slice(start, start + ROWS))
 
 
 def product_of_all(images: torch.Tensor) -> None:

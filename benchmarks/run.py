@@ -32,6 +32,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "ranking": [
         "--size market --queries 337 --repeats 3",  # a tenth, since the literal kind takes minutes for each thousand
         "--size market --kinds 'matrix product alone' 'fast-reid, Cython' ours --repeats 11",
+        "--size market --kinds 'matrix product alone' ours --repeats 5 --busy",
         "--size msmt17 --queries 11659 --repeats 3 --kinds 'matrix product alone' ours",
     ],
     "rerank": ["--queries 337 --gallery 1591", "--kinds 'matrix product alone' ours"],

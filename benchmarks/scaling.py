@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from reid.attacks.universal.step import Batch, meta_step
 from scipy.optimize import nnls
 from torch import Tensor
 
 from benchmarks import attack_step, extraction, measure
 from reid import attacks, models
 from reid.attacks import MISGD
+from reid.attacks.universal.step import Batch, meta_step
 from reid.evaluation.ranking import block_rows, rank
 from reid.runtime import cli, distributed, job
 from reid.runtime.seeds import generator
@@ -65,6 +65,10 @@ def features(images: int, length: int, queries: int, device: str = "cpu") -> tup
     return query.to(device), gallery.to(device), pids[asking], pids, camids[asking], camids
 
 
+def rows_of(queries: int, images: int) -> int:
+    return block_rows(queries, images, torch.device("cpu"))
+
+
 def ranked(images: int, length: int, queries: int, rows: int, device: str) -> measure.Step:
     given = features(images, length, queries, device)
     return lambda: rank(*given, chunk=rows)
@@ -72,10 +76,10 @@ def ranked(images: int, length: int, queries: int, rows: int, device: str) -> me
 
 def ranking(args: argparse.Namespace) -> list[Line]:
     """Against the gallery, the feature length, and the rows of a block."""
-    points = [(n, 2048, QUERIES, block_rows(QUERIES, n)) for n in GALLERIES]
+    points = [(n, 2048, QUERIES, rows_of(QUERIES, n)) for n in GALLERIES]
     points += [(100_000, length, QUERIES, QUERIES) for length in LENGTHS]
     points += [(100_000, 2048, QUERIES, rows) for rows in ROWS]
-    points += [(n, length, queries, block_rows(queries, n)) for n, length, queries in LARGE]
+    points += [(n, length, queries, rows_of(queries, n)) for n, length, queries in LARGE]
     found = rankings(args, points)
     passes: Terms = {
         "Q G D": lambda x: x["queries"] * x["gallery"] * x["length"],
@@ -92,7 +96,7 @@ def ranking(args: argparse.Namespace) -> list[Line]:
 
 def million(args: argparse.Namespace) -> list[Line]:
     """A million images at full length, to compare with what the laws of `ranking` say."""
-    rankings(args, [(1_000_000, 2048, QUERIES, block_rows(QUERIES, 1_000_000))])
+    rankings(args, [(1_000_000, 2048, QUERIES, rows_of(QUERIES, 1_000_000))])
     return []
 
 

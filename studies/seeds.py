@@ -65,8 +65,8 @@ def _defence(summaries: Sequence[dict[str, Any]]) -> str:
     return (
         f"## Defence: {DEFENDED}, fine-tuned from {UNDEFENDED}\n\n"
         f"Frozen is type 0 as learnt on {UNDEFENDED}; re-learnt is type 0 learnt on that very model, the worst\n"
-        "restart; PGD is another perturbation for each image. Total budgets: frozen, re-learnt and random both 16/255,\n"
-        "PGD and the others 8/255.\n\n"
+        "restart; PGD is another perturbation for each image. Total budgets: frozen, re-learnt and random both\n"
+        "16/255, PGD and the others 8/255.\n\n"
         f"Undefended ({UNDEFENDED}):\n\n{before}\n\nDefended ({DEFENDED}):\n\n{after}\n\n"
         f"On average the defence changes mAP by {change['re-learnt']:+.1f} points under the re-learnt attack, "
         f"{change['frozen']:+.1f} under the frozen one,\n{change['PGD']:+.1f} under PGD, and {change['clean']:+.1f} "

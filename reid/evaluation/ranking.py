@@ -87,7 +87,7 @@ def block_rows(queries: int, images: int, device: torch.device, sharded: bool = 
     that none waits long for the last. On a GPU up to 1024 queries and 512 MB.
     """
     if device.type != "cpu":
-        return max(16, min(1024, 2**27 // images))
+        return min(queries, max(16, min(1024, 2**27 // images)))
     threads = 1 if sharded else torch.get_num_threads()
     most = max(16, min(256, 2**27 // (threads * images), queries // (4 * threads)))
     return -(-queries // -(-queries // most))  # all of about the same size

@@ -24,7 +24,7 @@ def magnified_difference(images: Tensor, perturbed: Tensor) -> Tensor:
 
 
 def perturbation_panel(images: Tensor, noise: Perturbation, height: int = 128) -> Image.Image:
-    """Rows original, perturbed and difference x 8 of images (N, 3, H, W), and the colour table beside them."""
+    """Rows original, perturbed and difference x 8 of images (N, 3, H, W), then the colour table."""
     with torch.no_grad():
         perturbed = noise(images)
     rows = {

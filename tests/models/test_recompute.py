@@ -81,13 +81,3 @@ def activations_kept(images, function):
 def test_fewer_activations_are_kept(images):
     plain, twice = (activations_kept(images, model_with(recompute)) for recompute in (False, True))
     assert twice < 0.8 * plain
-
-
-def test_fewer_activations_are_kept_for_the_second_derivative(images):
-    def gradients(recompute):
-        model = model_with(recompute)
-        weights = [p for p in model.parameters() if p.requires_grad]
-        return lambda images: torch.autograd.grad(model(images)[1].square().sum(), weights, create_graph=True)
-
-    plain, twice = (activations_kept(images, gradients(recompute)) for recompute in (False, True))
-    assert twice < 0.7 * plain

@@ -4,18 +4,18 @@ import dataclasses
 import json
 import re
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from reid.attacks.image_pgd import FeaturePGD
 
 from reid import attacks, datasets, models
 from reid.attacks import Threat, controls
-from reid.evaluation import protocol
+from reid.attacks.image.pgd import PGD
+from reid.evaluation import retrieval
 from reid.evaluation.results import write_result
-from reid.report import curve
+from reid.loading import Images
+from reid.report import curve, curves
 from reid.runtime import cli
 from reid.runtime.device import resolve
 from reid.runtime.files import sha256
@@ -23,12 +23,12 @@ from tests.studies.test_defense_report import relearnt
 
 HEIGHT, WIDTH = 32, 16
 COMPUTE = resolve("cpu", "fp32")
-IMAGES = SimpleNamespace(height=HEIGHT, width=WIDTH, workers=1, cache="ram")
+IMAGES = Images(HEIGHT, WIDTH, workers=1, cache="ram")
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """Eight people of nearly one colour in three cameras, two untrained models, and two attackers."""
+    """Eight people of nearly one colour in three cameras, two untrained models, and two perturbations."""
     root = tmp_path_factory.mktemp("curve")
     random = np.random.default_rng(0)
     for pid in range(1, 9):
@@ -40,21 +40,19 @@ def workplace(tmp_path_factory):
     models.save_checkpoint(root / "model.pth", models.create("resnet10", 4, seed=0), height=HEIGHT, width=WIDTH)
     models.save_checkpoint(root / "second.pth", models.create("resnet10", 4, seed=1), height=HEIGHT, width=WIDTH)
     threat = Threat(8 / 255, 8 / 255)
-    attacks.save(root / "attacker.pth", controls.random_both(threat, 0, HEIGHT, WIDTH), {})
+    attacks.save(root / "type0.pth", controls.random_both(threat, 0, HEIGHT, WIDTH), {})
     attacks.save(root / "delta.pth", controls.random_sign(threat, 0, HEIGHT, WIDTH), {})
     return root
 
 
 def measuring(root, name="model.pth"):
-    samples = protocol.test_samples(datasets.create("folder", root / "data"))
-    return protocol.Protocol.of(models.load_victim(root / name), samples, IMAGES, COMPUTE)
+    sides = IMAGES.stores(retrieval.test_samples(datasets.create("folder", root / "data")))
+    return retrieval.Retrieval(models.load_victim(root / name), sides, COMPUTE)
 
 
 def options(root, *entries, **others):
     named = {
         "data": root / "data",
-        "height": HEIGHT,
-        "width": WIDTH,
         "device": "cpu",
         "workers": 1,
         "steps": 2,
@@ -64,19 +62,19 @@ def options(root, *entries, **others):
     return ["-d", "folder", "--model", *entries, *more]
 
 
-def entry(root, name="undefended", checkpoint="model.pth", attacker="attacker.pth"):
-    return f"{name}={root / checkpoint}={root / attacker}"
+def entry(root, name="undefended", checkpoint="model.pth", perturbation="type0.pth"):
+    return f"{name}={root / checkpoint}={root / perturbation}"
 
 
 def test_each_number_is_what_evaluation_measures(workplace):
-    for checkpoint, attacker, noise_type in (("model.pth", "attacker.pth", 0), ("second.pth", "delta.pth", 2)):
-        measured, path = measuring(workplace, checkpoint), workplace / attacker
-        data = curve.curves(measured, path, [0, 4, 8], steps=2)
+    for checkpoint, file, noise_type in (("model.pth", "type0.pth", 0), ("second.pth", "delta.pth", 2)):
+        measured, path = measuring(workplace, checkpoint), workplace / file
+        data = curves.curves(measured, path, [0, 4, 8], steps=2)
         assert data["noise_type"] == noise_type
         clean = measured.score().ranking
         assert data["chance"] == clean.chance_mAP
         universal = [measured.score(attacks.load(path, eps / 255)).ranking.mAP for eps in (4, 8)]
-        pgd = [measured.score(FeaturePGD(measured.victim, eps / 255, 2)).ranking.mAP for eps in (4, 8)]
+        pgd = [measured.score(PGD(eps / 255, steps=2)).ranking.mAP for eps in (4, 8)]
         assert data["universal"] == [clean.mAP, *universal]
         assert data["pgd"] == [clean.mAP, *pgd]
         assert pgd[1] < clean.mAP
@@ -90,7 +88,7 @@ def test_the_command_writes_the_picture_and_its_numbers(workplace, tmp_path):
     assert data["eps"] == [0, 8]
     assert list(data["models"]) == ["undefended", "defended"]
     assert data["models"]["defended"]["checkpoint_sha256"] == sha256(workplace / "second.pth")
-    assert data["models"]["defended"]["attacker_sha256"] == sha256(workplace / "delta.pth")
+    assert data["models"]["defended"]["perturbation_sha256"] == sha256(workplace / "delta.pth")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.format == "PNG"
 
@@ -101,10 +99,13 @@ class TestReuse:
     @pytest.fixture
     def measured(self, monkeypatch):
         """The checkpoints that are measured, in order."""
-        files, load = [], models.load_victim
-        monkeypatch.setattr(
-            curve.models, "load_victim", lambda file, **how: (files.append(file.name), load(file, **how))[1]
-        )
+        files, measure = [], curves.curves
+
+        def watched(retrieval, *rest):
+            files.append(retrieval.victim.name)
+            return measure(retrieval, *rest)
+
+        monkeypatch.setattr(curves, "curves", watched)
         return files
 
     def draw(self, workplace, tmp_path, *entries, **others):
@@ -125,9 +126,9 @@ class TestReuse:
         self.draw(workplace, tmp_path, entry(workplace), **change)
         assert measured == ["model.pth", "model.pth"]
 
-    def test_another_attacker_is_measured(self, workplace, tmp_path, measured):
+    def test_another_perturbation_is_measured(self, workplace, tmp_path, measured):
         self.draw(workplace, tmp_path, entry(workplace))
-        self.draw(workplace, tmp_path, entry(workplace, attacker="delta.pth"))
+        self.draw(workplace, tmp_path, entry(workplace, perturbation="delta.pth"))
         assert measured == ["model.pth", "model.pth"]
 
     def test_numbers_of_a_model_that_is_not_drawn_stay(self, workplace, tmp_path, measured):
@@ -138,10 +139,13 @@ class TestReuse:
         assert self.draw(workplace, tmp_path, first, second) == both
         assert measured == ["model.pth", "second.pth"]
 
-    def test_images_elsewhere_are_measured(self, workplace, tmp_path, measured):
+    def test_the_pixels_count_and_not_where_they_lie(self, workplace, tmp_path, measured):
         self.draw(workplace, tmp_path, entry(workplace))
-        shutil.copytree(workplace / "data", tmp_path / "others")
-        self.draw(workplace, tmp_path, entry(workplace), data=tmp_path / "others")
+        others = shutil.copytree(workplace / "data", tmp_path / "others")
+        self.draw(workplace, tmp_path, entry(workplace), data=others)
+        assert measured == ["model.pth"]
+        Image.new("RGB", (WIDTH, HEIGHT)).save(next((others / "query").iterdir()))
+        self.draw(workplace, tmp_path, entry(workplace), data=others)
         assert measured == ["model.pth", "model.pth"]
 
     @pytest.mark.parametrize("change", [{"pgd": None}, {"pgd": [0.5]}, {"universal": ["x", 0.1]}, {"chance": None}])
@@ -164,14 +168,13 @@ def test_a_results_folder_stands_for_the_worst_perturbation_that_was_learnt_on_t
     for restart, mAP in ((1, 0.5), (2, 0.3), (3, 0.4)):
         path = tmp_path / "attackers" / f"{restart}.pth"
         attacks.save(path, controls.random_both(Threat(8 / 255, 8 / 255), restart, HEIGHT, WIDTH), {})
-        found = relearnt(mAP, restart, "model")
-        attacker = found.attacker | {"sha256": sha256(path), "learnt_on": model}
-        found = dataclasses.replace(found, attacker=attacker, victim=found.victim | {"sha256": model})
-        write_result(tmp_path, found)
+        record = relearnt(mAP, restart, "model")
+        attack = record.attack | {"sha256": sha256(path), "learnt_on": model}
+        write_result(tmp_path, dataclasses.replace(record, attack=attack, victim=record.victim | {"sha256": model}))
     out = tmp_path / "out" / "b.png"
     curve.main([*options(workplace, f"undefended={workplace / 'model.pth'}={tmp_path}", out=out), "--eps", "8"])
     drawn = json.loads(out.with_suffix(".json").read_text())["models"]["undefended"]
-    assert drawn["attacker_sha256"] == sha256(tmp_path / "attackers" / "2.pth")
+    assert drawn["perturbation_sha256"] == sha256(tmp_path / "attackers" / "2.pth")
 
 
 def made_up(noise_type=0, **models):
@@ -192,60 +195,67 @@ def rgb(colour):
 
 def test_each_model_has_its_colour(tmp_path):
     one, two = ([0.9, 0.5, 0.2], [0.9, 0.4, 0.1]), ([0.85, 0.8, 0.7], [0.85, 0.7, 0.5])
-    first = curve.draw(made_up(undefended=one), tmp_path / "1.png", "title")
-    second = curve.draw(made_up(undefended=one, defended=two), tmp_path / "2.png", "title")
-    red, blue = curve.COLOURS[:2]
+    first = curves.draw(made_up(undefended=one), tmp_path / "1.png", "title")
+    second = curves.draw(made_up(undefended=one, defended=two), tmp_path / "2.png", "title")
+    red, blue = curves.COLOURS[:2]
     assert pixels(first, red) > 500
     assert pixels(first, blue) == 0
     assert pixels(second, blue) > 500
 
 
 def test_more_models_than_colours_can_be_drawn(tmp_path):
-    curve.draw(made_up(**{f"m{i}": ([0.9, 0.5, 0.2], [0.9, 0.4, 0.1]) for i in range(7)}), tmp_path / "7.png", "title")
+    curves.draw(made_up(**{f"m{i}": ([0.9, 0.5, 0.2], [0.9, 0.4, 0.1]) for i in range(7)}), tmp_path / "7.png", "title")
     assert (tmp_path / "7.png").stat().st_size > 0
 
 
 def test_the_words_in_the_picture(tmp_path, monkeypatch):
     figures = []
-    save = curve.Figure.savefig
-    monkeypatch.setattr(curve.Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))[1])
+    save = curves.Figure.savefig
+    monkeypatch.setattr(curves.Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))[1])
     lines = {"undefended": ([0.9, 0.5, 0.2], [0.9, 0.4, 0.1]), "defended": ([0.8, 0.7, 0.6], [0.8, 0.6, 0.5])}
     for noise_type in (0, 2):
-        curve.draw(made_up(noise_type, **lines), tmp_path / "words.png", "title")
+        curves.draw(made_up(noise_type, **lines), tmp_path / "words.png", "title")
     (axes,) = figures[0].axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("L-inf budget per component (1/255)", "mAP (%)")
-    assert [text.get_text() for legend in figures[0].legends for text in legend.get_texts()] == [
-        "undefended",
-        "defended",
-        "universal, learnt on this model\nat its full budget, then clipped",
-        "PGD on each image, 15 steps",
-        "chance: a random ranking",
-    ]
-    assert "two components" in figures[0].get_supxlabel()
-    assert "two components" not in figures[1].get_supxlabel()
+    universal, pgd = "universal, learnt on this model\nat its full budget, then clipped", "PGD on each image, 15 steps"
+    totals = ("\n(type 0, colour + delta:\nin total twice the budget)", "\n(in total the budget)")
+    for figure, (more, pgd_more) in zip(figures, (totals, ("", "")), strict=True):
+        assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == [
+            "undefended",
+            "defended",
+            universal + more,
+            pgd + pgd_more,
+            "chance: a random ranking",
+        ]
 
 
 @pytest.mark.parametrize(
     ("model", "others", "words"),
     [
-        ("undefended=model.pth", {}, "is not NAME=CHECKPOINT=ATTACKER"),
-        ("=model.pth=attacker.pth", {}, "is not NAME=CHECKPOINT=ATTACKER"),
-        ("a=b=c=d", {}, "is not NAME=CHECKPOINT=ATTACKER"),
-        ("a={root}/none.pth={root}/attacker.pth", {}, "none.pth"),
+        ("undefended=model.pth", {}, "is not NAME=CHECKPOINT=PERTURBATION"),
+        ("=model.pth=type0.pth", {}, "is not NAME=CHECKPOINT=PERTURBATION"),
+        ("a=b=c=d", {}, "is not NAME=CHECKPOINT=PERTURBATION"),
+        ("a={root}/none.pth={root}/type0.pth", {}, "none.pth"),
         ("a={root}/model.pth={root}/none.pth", {}, "none.pth"),
         ("a={root}/model.pth={root}/model.pth", {}, "is not an attacker file"),
         ("a={root}/model.pth={root}/data", {}, "holds no re-learnt attack on this model"),
-        ("a={root}/model.pth={root}/attacker.pth", {"eps": 256}, "budget 256 is not in"),
-        ("a={root}/model.pth={root}/attacker.pth", {"eps": -1}, "budgets are not negative"),
-        ("a={root}/model.pth={root}/attacker.pth", {"eps": "nan"}, "budget nan is not in"),
-        ("a={root}/model.pth={root}/attacker.pth", {"eps": 9}, "is beyond what .*attacker.pth was learnt with, 8/255"),
-        ("a={root}/model.pth={root}/attacker.pth", {"steps": 0}, "is not a whole number of at least 1"),
-        ("a={root}/model.pth={root}/attacker.pth", {"out": "picture.jpg"}, "must end in .png"),
+        ("a={root}/model.pth={root}/type0.pth", {"eps": 256}, "budget 256 is not in"),
+        ("a={root}/model.pth={root}/type0.pth", {"eps": -1}, "budgets are not negative"),
+        ("a={root}/model.pth={root}/type0.pth", {"eps": "nan"}, "budget nan is not in"),
+        ("a={root}/model.pth={root}/type0.pth", {"eps": 9}, "is beyond what .*type0.pth was learnt with, 8/255"),
+        ("a={root}/model.pth={root}/type0.pth", {"steps": 0}, "is not a whole number of at least 1"),
+        ("a={root}/model.pth={root}/type0.pth", {"out": "picture.jpg"}, "must end in .png"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(model, others, words, workplace, tmp_path, capsys):
     failure(options(workplace, model.format(root=workplace), **{"out": tmp_path / "a.png", **others}), words, capsys)
     assert not list(tmp_path.iterdir())
+
+
+def test_models_of_several_sizes_need_a_common_one(workplace, tmp_path, capsys):
+    models.save_checkpoint(tmp_path / "tall.pth", models.create("resnet10", 4), height=48, width=WIDTH)
+    entries = entry(workplace), entry(workplace, "tall", tmp_path / "tall.pth")
+    failure(options(workplace, *entries), "of several sizes, 32 x 16, 48 x 16; give --height and --width", capsys)
 
 
 def test_two_models_of_one_name_are_refused(workplace, capsys):
@@ -257,6 +267,6 @@ def failure(arguments, words, capsys):
         cli.run(curve.main, arguments)
     assert left.value.code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "tensors loaded" not in line]
-    assert len(lines) == 1
+    assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
     assert re.search(words, lines[0]), lines[0]

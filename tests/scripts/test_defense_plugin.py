@@ -1,5 +1,7 @@
 """A defence of a user's own: a file that metaDefense.py runs first, its options among the others, no change in reid."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,15 @@ def test_appears_in_help_with_its_option(capsys):
     assert stopped.value.code == 0
     assert "toy: re-ID loss, plus the distance of perturbed features from clean ones" in shown
     assert "--toy-weight TOY_WEIGHT weight of the distance (default: 1.0)" in shown
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys, metaDefense, trainReid\nfor script in (metaDefense, trainReid):\n"
+        "    try:\n        script.main(['--help'])\n    except SystemExit:\n        pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=TOY.parents[2], check=True, capture_output=True)
 
 
 def test_trains_by_its_loss_and_option(defense_options, tmp_path):

@@ -9,6 +9,7 @@ from tiny_market import SIZE
 
 import evaluate
 import metaDefense
+import trainReid
 from reid import attacks, datasets, models, training
 from reid.evaluation import Retrieval, relearning, retrieval
 from reid.evaluation.results import read_results
@@ -148,6 +149,19 @@ class TestSelection:
         assert line["val_attacked"] == pytest.approx(attacked, abs=1e-6)
         assert content["best_top1"] == max((line["val_mAP"] + line["val_attacked"]) / 2 for line in metrics(logs))
 
+    def test_both_scripts_select_in_fp32_whatever_they_train_in(self, train_options, defend, monkeypatch, tmp_path):
+        precisions = []
+
+        def validation(model, dataset, images, compute, *others, **options):
+            precisions.append(compute.precision)
+            return lambda: {"val_mAP": 0.5}
+
+        monkeypatch.setattr(retrieval, "validation", validation)
+        bf16 = ["--precision", "bf16", "--epochs", "1", "--iters-per-epoch", "1"]
+        trainReid.main([*train_options, *bf16, "--logs_dir", str(tmp_path)])
+        defend(*bf16)
+        assert precisions == ["fp32", "fp32"]
+
     def test_query_and_gallery_are_read_once_at_the_end(self, defend, data, monkeypatch):
         read, report, before = watch_images(monkeypatch), retrieval.log_scores, []
         monkeypatch.setattr(retrieval, "log_scores", lambda *args: (before.extend(read), report(*args)))
@@ -284,6 +298,14 @@ class TestOptions:
         assert models.load_model(defend("--resume", str(other)) / "model_best.pth")[0].arch == "resnet18"
         assert models.load_model(defend("-a", "resnet10") / "model_best.pth")[0].arch == "resnet10"
 
+    def test_images_are_of_the_size_of_the_start_unless_the_options_say_another(self, defense_options, tmp_path):
+        place = defense_options.index("--height")
+        options = [*defense_options[:place], *defense_options[place + 4 :], "--defense", "none", "--epochs", "1"]
+        for name, extra, size in (("own", [], (32, 32)), ("other", ["--width", "16"], (32, 16))):
+            metaDefense.main([*options, *extra, "--logs_dir", str(tmp_path / name)])
+            content = read_torch(tmp_path / name / "model_best.pth")
+            assert (content["height"], content["width"]) == size
+
     def test_a_defended_model_is_gone_on_with(self, defend, defended):
         """With a rate too small to move any weight, training ends where it started."""
         start = weights(defended)
@@ -317,7 +339,7 @@ class TestReport:
     def test_the_scores_are_those_of_evaluate(self, evaluated, defended, attacker, data, tmp_path):
         options = ["-d", "synth-a", "--resume", str(defended / "model_best.pth"), "--attack", attacker, "--data", data]
         evaluate.main([*options, *SIZE, "--results", str(tmp_path / "r")])
-        results = [r for r in read_results(tmp_path / "r") if r.attacker["name"] == "clean" or r.attacker["sha256"]]
+        results = [r for r in read_results(tmp_path / "r") if r.attack["name"] == "clean" or r.attack["sha256"]]
         wanted = sorted(result.metrics["mAP"] for result in results)
         found = sorted(line[2] for line in evaluated("--noise_path1", attacker))
         assert found == pytest.approx(wanted, abs=1e-6)
@@ -333,6 +355,18 @@ class TestReport:
         files = [attacker, attacker.replace("2.pth", "0.pth")]
         assert len(evaluated("--attacker", "pool", "--noise_path1", *files)) == 3
         assert len(evaluated("--attacker", "pgd")) == 2
+
+    def test_a_set_to_evaluate_on_need_have_no_training_images(self, evaluated, monkeypatch):
+        create = datasets.create
+
+        def query_and_gallery_only(*args, **kwargs):
+            dataset = create(*args, **kwargs)
+            dataset.train, dataset.val, dataset.trainval = [], [], []
+            return dataset
+
+        whole = evaluated("--attacker", "pgd")
+        monkeypatch.setattr(datasets, "create", query_and_gallery_only)
+        assert evaluated("--attacker", "pgd") == whole
 
     def test_it_follows_training(self, defend, attacker, caplog):
         caplog.set_level("INFO")
@@ -354,7 +388,7 @@ def test_a_defended_resMeta_evaluates_and_so_does_one_in_the_released_envelope(d
         options = ["-d", "synth-a", "-a", "resMeta", "--resume", str(path), "--data", data, *SIZE]
         evaluate.main([*options, "--results", str(tmp_path / str(i))])
         assert f"{path} (resMeta) on synth-a" in capsys.readouterr().out
-        metrics_of.append({r.attacker["name"]: r.metrics for r in read_results(tmp_path / str(i))})
+        metrics_of.append({r.attack["name"]: r.metrics for r in read_results(tmp_path / str(i))})
     assert metrics_of[0] == metrics_of[1]
 
 
@@ -371,7 +405,7 @@ class TestAdaptive:
 
         def run(folder, *extra):
             evaluate.main([*options, "--attack", attacker, "--results", str(tmp_path / folder), *extra])
-            results = {result.attacker["name"]: result for result in read_results(tmp_path / folder)}
+            results = {result.attack["name"]: result for result in read_results(tmp_path / folder)}
             return results, sorted((tmp_path / folder / "attackers").iterdir())
 
         return run
@@ -380,24 +414,24 @@ class TestAdaptive:
         results, files = adaptive("r")
         printed = capsys.readouterr().out
         relearnt = [f"re-learnt type 0, restart {restart} of 2" for restart in (1, 2)]
-        assert {"clean", "PGD 8, 2 steps", *relearnt} <= results.keys()
+        assert {"clean", "pgd 8/255, 2 steps", *relearnt} <= results.keys()
         assert all(name in printed for name in results)
         learnt_on = results["clean"].victim["sha256"]
         for name, path in zip(relearnt, files, strict=True):
             result, noise = results[name], attacks.load(path)
             assert noise.threat == attacks.Threat(8 / 255, 8 / 255)
             assert result.threat == noise.threat.to_dict()
-            assert result.attacker["learnt_on"] == noise.provenance["victim_sha256"] == learnt_on
+            assert result.attack["learnt_on"] == noise.provenance["victim_sha256"] == learnt_on
             assert [check["name"] for check in result.checks] == ["budget", "converged"]
             assert [check["passed"] for check in result.checks] == [True, False]
             assert result.spent["total"] <= 16 / 255 + 1e-6
         worst = min(results[name].metrics["mAP"] for name in relearnt)
         assert f"worst of the re-learnt attacks: mAP {100 * worst:.1f}" in printed
-        pgd = results["PGD 8, 2 steps"]
+        pgd = results["pgd 8/255, 2 steps"]
         assert pgd.threat == {"eps_color": 0.0, "eps_delta": 8 / 255, "side": "query"}
         assert [check["name"] for check in pgd.checks] == ["budget"]
         assert 0 < pgd.spent["total"] <= 8 / 255 + 1e-6
-        assert (pgd.attacker["sha256"], pgd.attacker["learnt_on"]) == (None, None)
+        assert (pgd.attack["sha256"], pgd.attack["kind"]) == (None, "image")
 
     def test_learns_the_threat_of_the_attacker(self, adaptive, tmp_path):
         delta = attacks.save(tmp_path / "delta.pth", attacks.create(2, eps_delta=4 / 255, height=32, width=32), {})
@@ -408,7 +442,7 @@ class TestAdaptive:
     def test_learns_at_the_budget_of_the_option(self, adaptive):
         results, files = adaptive("r", "--eps", "2/255", "--restarts", "1")
         assert [attacks.load(path).threat for path in files] == [attacks.Threat(2 / 255, 2 / 255)]
-        assert results["PGD 2, 2 steps"].threat["eps_delta"] == 2 / 255
+        assert results["pgd 2/255, 2 steps"].threat["eps_delta"] == 2 / 255
 
     def test_learns_the_usual_threat_without_an_attacker(self, options, tmp_path):
         evaluate.main([*options, "--restarts", "1", "--results", str(tmp_path)])
@@ -444,12 +478,12 @@ class TestAdaptive:
         assert len(adaptive("r", "--restarts", "1", "--learn-on", "synth-b")[1]) == 1
 
     def test_query_and_gallery_are_not_learnt_from(self, adaptive, data, monkeypatch):
-        learnt_from, real = [], relearning.ImageStore
+        learnt_from, real = [], relearning.CleanBatches
 
-        def watched(samples, *size):
-            learnt_from.extend(samples)
-            return real(samples, *size)
+        def watched(name, store, *others):
+            learnt_from.extend(store.samples)
+            return real(name, store, *others)
 
-        monkeypatch.setattr(relearning, "ImageStore", watched)
+        monkeypatch.setattr(relearning, "CleanBatches", watched)
         adaptive("r", "--restarts", "1")
         assert {sample.path for sample in learnt_from} == {s.path for s in datasets.create("synth-a", data).train}

@@ -1,13 +1,16 @@
 """A killed run that goes on ends bit for bit where the uninterrupted one ends."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 import metaAttack
 import metaDefense
 import trainReid
+from reid import datasets
 from reid.errors import UsageError
 from reid.evaluation import retrieval
 from reid.runtime.snapshot import Run
@@ -105,7 +108,7 @@ def test_training_killed_inside_an_epoch(train_options, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["maml", "alternating", "none"])
 def test_attack_killed_inside_an_epoch(mode, attack_options, tmp_path, monkeypatch):
-    from reid.attacks import learn
+    from reid.attacks.universal import learn
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = [*attack_options, "--meta", mode]
@@ -210,6 +213,30 @@ def test_going_on_in_another_folder_brings_the_best_model_along(train_options, t
     trainReid.main([*train_options, "--logs_dir", str(whole)])
     trainReid.main([*train_options, "--logs_dir", str(parts), "--resume-from", str(whole)])
     assert_equal(read_torch(whole / "model_best.pth"), read_torch(parts / "model_best.pth"))
+
+
+@pytest.mark.parametrize(("changed", "word"), [("synth-a", "source_sha256"), ("synth-virtual", "virtual_sha256")])
+def test_other_images_under_the_same_names_are_noticed(changed, word, defense_options, data, tmp_path):
+    moved = tmp_path / "data"
+    shutil.copytree(data, moved)
+    options = [*defense_options, "--data", str(moved), "--defense", "mixed", "--attacker", "online", "--epochs", "1"]
+    options += ["--logs_dir", str(tmp_path / "logs"), "--resume-from", "auto"]
+    metaDefense.main(options)
+    path = datasets.create(changed, moved).train[0].path
+    Image.new("RGB", Image.open(path).size).save(path)
+    with pytest.raises(UsageError, match=word):
+        metaDefense.main(options)
+
+
+def test_training_notices_other_images_too(train_options, data, tmp_path):
+    moved = tmp_path / "data"
+    shutil.copytree(data, moved)
+    options = [*train_options, "--data", str(moved), "--logs_dir", str(tmp_path / "logs"), "--resume-from", "auto"]
+    trainReid.main([*options, "--epochs", "1"])
+    path = datasets.create("synth-a", moved).val[0].path
+    Image.new("RGB", Image.open(path).size).save(path)
+    with pytest.raises(UsageError, match="source_sha256"):
+        trainReid.main([*options, "--epochs", "1"])
 
 
 def test_a_fresh_start_never_overwrites_a_run(train_options, attack_options, online_options, defended, tmp_path):

@@ -120,7 +120,7 @@ class TestTwoProcesses:
     def test_write_and_say_everything_once(self, pair):
         folder, run = pair
         assert run.returncode == 0
-        assert run.stdout.count("attack  ") == run.stdout.count("mAP of a random ranking") == 1
+        assert run.stdout.count("worst of the re-learnt") == run.stdout.count("mAP of a random ranking") == 1
         for line in ("epoch 1  ", "the best model is", "the defended model is", "results are in"):
             mentions = run.stderr.count(line)
             assert mentions == (3 if line == "epoch 1  " else 1)

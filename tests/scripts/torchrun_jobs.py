@@ -25,11 +25,11 @@ from reid.runtime import cli, distributed
 def kill_in(step: int) -> None:
     meta_step, calls = learn.meta_step, []
 
-    def dying(*args, **options):
+    def dying(*args, **kwargs):
         calls.append(1)
         if len(calls) == step and distributed.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return meta_step(*args, **options)
+        return meta_step(*args, **kwargs)
 
     learn.meta_step = dying
 

@@ -1,6 +1,8 @@
 """The page of a defence study: its numbers are those of the results, and its sentences are true of them."""
 
 import dataclasses
+import json
+import shutil
 from hashlib import sha256
 from statistics import mean, stdev
 
@@ -8,31 +10,40 @@ import numpy as np
 import pytest
 
 from reid.errors import ReidError
-from reid.evaluation.results import Result, write_result
+from reid.evaluation.results import Result, read_results, write_result
 from reid.runtime import cli
 from studies import defense
+from studies.defense_results import read_study
 
-FROZEN, TRANSFER = "attack/0/best_perturbation3.pth", "study/transfer/best_perturbation3.pth"
+SETTINGS = {
+    "control": {"control": "random both"},
+    "image": {"attack": "pgd", "steps": 15},
+    "relearnt": {"recipe": "none"},
+}
 
 
 def hashed(words):
     return sha256(words.encode()).hexdigest()
 
 
-def result(mAP, name="clean", noise_type=None, file=None, learnt_on=None, model="model", seed=0):
-    """A result record; `file` and `model` stand for the contents of the attacker's and the model's file."""
+def result(mAP, kind="clean", name="", noise_type=None, file=None, learnt_on=None, model="model", seed=0):
+    """A result record; `file`, `learnt_on` and `model` stand for the contents of files."""
+    color, delta = (8 / 255 if noise_type in types else 0.0 for types in ((0, 1), (0, 2, None)))
     return Result(
         metrics={"mAP": mAP, "mINP": 0.1, "chance_mAP": 0.03, "num_valid": 9, "num_skipped": 0, "cmc": {}},
         victim={"path": "model_best.pth", "arch": "resnet10", "sha256": hashed(model)},
-        attacker={
-            "name": name,
+        attack={
+            "name": name or kind,
+            "kind": kind,
             "noise_type": noise_type,
             "sha256": file and hashed(file),
             "learnt_on": learnt_on and hashed(learnt_on),
+            "settings": SETTINGS.get(kind, {}),
         },
-        dataset={"name": "synth-a", "split": 0, "num_query": 9, "num_gallery": 99, "fingerprint": "f"},
-        threat={},
+        dataset={"name": "synth-a", "split": 0, "num_query": 9, "num_gallery": 99, "contents": "c"},
+        threat={} if kind == "clean" else {"eps_color": color, "eps_delta": delta, "side": "query"},
         spent={},
+        passes={},
         protocol={"height": 80},
         checks=[],
         seed=seed,
@@ -42,31 +53,35 @@ def result(mAP, name="clean", noise_type=None, file=None, learnt_on=None, model=
     )
 
 
-def relearnt(mAP, restart, model, converged=True):
-    found = result(mAP, f"re-learnt type 0, restart {restart} of 3", 0, f"{model} {restart}", model, model)
-    check = {"name": "converged", "passed": converged, "detail": ""}
-    return dataclasses.replace(found, checks=[check])
+def relearnt(mAP, restart, model, converged=True, seed=0):
+    record = result(mAP, "relearnt", "", 0, f"{model} {restart}", model, model, seed)
+    return dataclasses.replace(record, checks=[{"name": "converged", "passed": converged, "detail": ""}])
 
 
-def measure(study, seed, row, clean, frozen=None, worst=None, pgd=None, transfer=None, both=None):
-    """Write what evaluate.py --adaptive would; the worst restart is neither the first nor the last."""
-    model = f"{row} of seed {seed}"
-    found = [result(clean, model=model)]
+def measure(study, seed, name, clean, frozen=None, worst=None, pgd=None, transfer=None, both=None, folder=None):
+    """Write what a study would of the row `name`: DEFENSE-ATTACKERS-REMARK. The worst restart is neither the first nor
+    the last. Where it lies does not matter."""
+    defense, attackers, *_ = [*name.split("-"), ""]
+    model = f"{name} of seed {seed}"
+    records = [result(clean, model=model, seed=seed)]
     if frozen is not None:
-        found.append(result(frozen, FROZEN, 0, f"frozen {seed}", f"undefended of seed {seed}", model))
+        learnt_on = f"undefended of seed {seed}"
+        records.append(result(frozen, "universal", "any", 0, f"frozen {seed}", learnt_on, model, seed))
     if worst is not None:
         scores = (worst + 0.02, worst, worst + 0.01)
-        found += [relearnt(score, restart, model) for restart, score in enumerate(scores, 1)]
+        records += [relearnt(score, restart, model, seed=seed) for restart, score in enumerate(scores, 1)]
     if pgd is not None:
-        found.append(result(pgd, "PGD 8, 15 steps", model=model))
+        records.append(result(pgd, "image", model=model, seed=seed))
     if transfer is not None:
-        found.append(result(transfer, TRANSFER, 0, "transfer", "another model", model))
+        records.append(result(transfer, "universal", "any", 0, "transfer", "another model", model, seed))
     if both is not None:
-        found.append(result(both, "random both 8", 0, model=model))
-    folder = study / f"seed{seed}" / row / "results"
-    for each in found:
-        write_result(folder, each)
-    return folder
+        records.append(result(both, "control", noise_type=0, model=model, seed=seed))
+    place = study / "any" / (folder or hashed(model)[:8])
+    for each in records:
+        write_result(place / "results", each)
+    row = {"name": name, "defense": defense, "attackers": list(filter(None, attackers.split("+")))}
+    (place / "row.json").write_text(json.dumps(row))
+    return place / "results"
 
 
 @pytest.fixture
@@ -81,7 +96,7 @@ def study(tmp_path):
 
 
 def page(*folders):
-    return defense.page(defense.read_study(folders))
+    return defense.page(read_study(folders))
 
 
 def table(text, head):
@@ -125,21 +140,49 @@ def test_the_second_table_shows_each_seed(study):
 
 
 def test_only_type_0_that_was_learnt_on_the_very_model_counts_as_relearnt(study):
-    folder = study / "seed0" / "meta-online" / "results"
-    model = "meta-online of seed 0"
+    folder = measure(study, 0, "meta-online", 0.79, 0.76, 0.60, 0.24, 0.74, 0.76)
     before = page(study)
-    elsewhere = relearnt(0.05, 4, model)
-    for attacker in ({"learnt_on": hashed("another model"), "sha256": "1"}, {"noise_type": 1, "sha256": "2"}):
-        write_result(folder, dataclasses.replace(elsewhere, attacker=elsewhere.attacker | attacker))
+    strong = relearnt(0.05, 4, "meta-online of seed 0")
+    for changes in ({"learnt_on": hashed("another model"), "sha256": "1"}, {"noise_type": 1, "sha256": "2"}):
+        write_result(folder, dataclasses.replace(strong, attack=strong.attack | changes))
     assert page(study) == before
-    write_result(folder, elsewhere)
+    write_result(folder, strong)
     assert table(page(study), "model | seed")["meta-online"][0][3] == "5.0"
 
 
-def test_an_attack_that_was_learnt_on_the_model_long_ago_is_no_relearnt_one(tmp_path):
-    """The frozen attacker of the undefended model names that model as the one that it was learnt on."""
+def test_the_model_that_a_perturbation_was_learnt_on_tells_frozen_from_transfer(study):
+    """Whatever its file is called, and wherever it lies."""
+    folder = measure(study, 0, "meta-online", 0.79, 0.76, 0.60, 0.24, 0.74, 0.76)
+    model, undefended = "meta-online of seed 0", "undefended of seed 0"
+    cells = table(page(study), "model | seed")["meta-online"][0]
+    assert (cells[2], cells[5]) == ("76.0", "74.0")
+    for learnt_on, name in ((undefended, "transfer/best_perturbation3.pth"), ("a third model", "attack/0/best.pth")):
+        write_result(folder, result(0.01, "universal", name, 0, name, learnt_on, model))
+    cells = table(page(study), "model | seed")["meta-online"][0]
+    assert (cells[2], cells[5]) == ("1.0", "1.0")
+
+
+@pytest.mark.parametrize(
+    ("noise_type", "learnt_on"), [(1, "undefended of seed 0"), (0, "meta-online of seed 0"), (0, None)]
+)
+def test_other_files_have_no_column(noise_type, learnt_on, study):
+    folder = measure(study, 0, "meta-online", 0.79, 0.76, 0.60, 0.24, 0.74, 0.76)
+    before = page(study)
+    write_result(folder, result(0.01, "universal", "any", noise_type, "file", learnt_on, "meta-online of seed 0"))
+    assert page(study) == before
+
+
+def test_the_undefended_model_has_a_frozen_and_a_relearnt_column(tmp_path):
+    """Both perturbations were learnt on that model."""
     measure(tmp_path, 0, "undefended", 0.8, frozen=0.2, worst=0.3)
     assert table(page(tmp_path), "model")["undefended"][1:3] == ["20.0 (n=1)", "30.0 (n=1)"]
+
+
+def test_every_attack_states_its_total_budget(study):
+    lines = page(study).splitlines()
+    for column, total in (("frozen", 16), ("re-learnt", 16), ("PGD", 8), ("transfer", 16), ("random both", 16)):
+        (line,) = (line for line in lines if line.startswith(f"- {column}:"))
+        assert line.endswith(f"; total budget {total}/255")
 
 
 def test_what_was_not_measured_is_left_open_and_fewer_seeds_are_counted(study):
@@ -158,10 +201,10 @@ def test_one_seed_has_no_spread(tmp_path):
     assert "meta against mixed, under the re-learnt attack: too few seeds to tell: meta-pgd." in text
 
 
-def test_rows_are_ordered_by_defence_and_attacker_and_variants_come_after(tmp_path):
+def test_rows_are_ordered_by_defence_and_attackers_and_variants_come_after(tmp_path):
     names = [
         "undefended", "none", "adversarial-frozen", "adversarial-online", "adversarial-pgd", "mixed-online",
-        "meta-frozen", "meta-online", "meta-online-first", "another",
+        "meta-frozen", "meta-online", "meta-online-second", "meta-frozen+pgd", "another-mine",
     ]  # fmt: skip
     for row in reversed(names):
         measure(tmp_path, 0, row, 0.8, worst=0.3)
@@ -251,65 +294,90 @@ def test_differences_are_taken_within_a_seed(study):
     assert rows["mixed-online minus adversarial-online"] == ["+7.0 ± 1.4", "+4.0 ± 0.0", "-2.0 ± 0.0"]
 
 
-def test_a_variant_is_compared_with_the_same_attacker_and_never_with_another(study):
+def test_rows_are_compared_where_they_were_trained_against_the_same_attackers(study):
     for seed in (0, 1):
-        measure(study, seed, "meta-online-first", 0.79, 0.76, 0.61)
-        measure(study, seed, "meta-online-pgd", 0.79, 0.76, 0.62)
+        measure(study, seed, "meta-online-second", 0.79, 0.76, 0.61)
+        measure(study, seed, "meta-online+pgd", 0.79, 0.76, 0.62)
         measure(study, seed, "meta-frozen", 0.79, 0.76, 0.40)
     assert list(table(page(study), "difference")) == [
         "meta-online minus mixed-online",
-        "meta-online-first minus mixed-online",
+        "meta-online-second minus mixed-online",
         "mixed-online minus adversarial-online",
     ]
 
 
 def test_attacks_that_had_not_converged_are_counted(study):
     assert "the worst of 3 restarts. Of 24 such attacks 0 had not converged" in page(study)
-    folder = study / "seed1" / "meta-online" / "results"
-    write_result(folder, relearnt(0.7, 1, "meta-online of seed 1", converged=False))
-    write_result(folder, relearnt(0.7, 4, "meta-online of seed 1", converged=False))
+    folder = measure(study, 1, "meta-online", 0.81)
+    for restart in (1, 4):
+        write_result(folder, relearnt(0.7, restart, "meta-online of seed 1", converged=False, seed=1))
     assert "the worst of 3 or 4 restarts. Of 25 such attacks 2 had not converged" in page(study)
 
 
 def change(folder, **changes):
     """One more result in the folder, of the same model, that differs in `changes`."""
-    found = defense.read_results(folder)[0]
-    attacker = found.attacker | {"name": "one more"}
-    write_result(folder, dataclasses.replace(found, **{"attacker": attacker, **changes}))
+    record = read_results(folder)[0]
+    write_result(folder, dataclasses.replace(record, **{"attack": record.attack | {"name": "one more"}, **changes}))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"victim": {"path": "model_best.pth", "arch": "resnet10", "sha256": "0"}}, "results of more than one model"),
+        (
+            {"victim": {"path": "model_best.pth", "arch": "resnet10", "sha256": "0"}},
+            "of more than one model or seed",
+        ),
+        ({"seed": 7}, "of more than one model or seed"),
         ({"protocol": {"height": 96}}, "of different protocols"),
         ({"dataset": {"name": "synth-b", "split": 0, "num_query": 1, "num_gallery": 1}}, "of different datasets"),
     ],
 )
 def test_results_that_must_not_be_compared_are_refused(changes, words, study):
-    change(study / "seed1" / "meta-online" / "results", **changes)
+    change(measure(study, 1, "meta-online", 0.81), **changes)
     with pytest.raises(ReidError, match=words):
-        defense.read_study([study])
+        read_study([study])
 
 
 def test_a_row_in_two_folders_is_refused(study, tmp_path_factory):
     more = tmp_path_factory.mktemp("more")
     measure(more, 0, "meta-online", 0.7, 0.68, 0.66)
     with pytest.raises(ReidError, match="meta-online of seed 0 is in another folder too"):
-        defense.read_study([study, more])
+        read_study([study, more])
 
 
 def test_a_seed_without_its_undefended_model_is_refused(study):
     measure(study, 2, "meta-online", 0.7, 0.68, 0.66)
-    with pytest.raises(ReidError, match="seed 2 lacks results of undefended"):
-        defense.read_study([study])
+    with pytest.raises(ReidError, match="seed 2 lacks results of an undefended model"):
+        read_study([study])
 
 
-def test_folders_that_are_no_seed_or_are_still_empty_are_passed_over(study):
+def test_an_undefended_model_without_a_relearnt_attack_is_refused(study):
+    measure(study, 2, "undefended", 0.8, frozen=0.3)
+    with pytest.raises(ReidError, match="seed 2: undefended lacks clean or re-learnt results"):
+        read_study([study])
+
+
+def test_a_second_undefended_model_of_a_seed_is_refused(study):
+    measure(study, 1, "undefended-online", 0.8, 0.3, 0.3)
+    with pytest.raises(ReidError, match="of seed 1 is in another folder too"):
+        read_study([study])
+
+
+def test_rows_without_results_yet_are_passed_over(study):
     before = page(study)
-    (study / "seed0" / "meta-pgd" / "results").mkdir(parents=True)
-    measure(study, "-old", "meta-pgd", 0.7, 0.68, 0.66)
+    results = measure(study, 0, "meta-pgd", 0.7, 0.68, 0.66)
+    shutil.rmtree(results)
     assert page(study) == before
+    results.mkdir()
+    assert page(study) == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"name": "x", "defense": "meta"}', '{"name": "x", "attackers": 1}'])
+def test_a_row_that_says_too_little_is_named(text, study):
+    path = measure(study, 0, "meta-pgd", 0.7).with_name("row.json")
+    path.write_text(text)
+    with pytest.raises(ReidError, match=f"{path} does not say name, defense and attackers"):
+        read_study([study])
 
 
 def test_a_folder_without_results_is_one_line_and_exit_code_2(tmp_path, capsys):
@@ -318,7 +386,7 @@ def test_a_folder_without_results_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert left.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"error: no results in {tmp_path}/seed*/*/results")
+    assert captured.err.startswith(f"error: no results next to {tmp_path}/*/*/row.json")
     assert captured.err.count("\n") == 1
 
 

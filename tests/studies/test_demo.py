@@ -1,5 +1,6 @@
 """The demo's summary: the numbers of its own models and attackers, and no others."""
 
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from reid.runtime import cli
 from studies import demo
 
 FILES = {noise_type: f"attack/{noise_type}/best_perturbation3.pth" for noise_type in (0, 1, 2)}
-CONTROLS = {"random sign 8": (2, 0.79), "random LUT 8": (1, 0.78), "random both 8": (0, 0.77)}
+CONTROLS = {"random sign": (2, 0.79), "random LUT": (1, 0.78), "random both": (0, 0.77)}
 SHOWN = {"random_sign": 0.79, "random_lut": 0.78, "both": 0.77}
 ATTACKED = {"A": {0: 0.30, 1: 0.60, 2: 0.50}, "B": {0: 0.20, 1: 0.40, 2: 0.35}, "D": {0: 0.70}}
 CLEAN = {"A": 0.80, "B": 0.55, "D": 0.79}
@@ -28,12 +29,14 @@ def folder(tmp_path):
         add(tmp_path, name, result(clean, model=model))
         for noise_type, score in ATTACKED[name].items():
             path = FILES[noise_type]
-            add(tmp_path, name, result(score, path, noise_type, path, "A/model_best.pth", model))
-        for words, (noise_type, score) in CONTROLS.items():
-            add(tmp_path, name, result(score, words, noise_type, model=model))
+            add(tmp_path, name, result(score, "universal", path, noise_type, path, "A/model_best.pth", model))
+        for control, (noise_type, score) in CONTROLS.items():
+            record = result(score, "control", control, noise_type, model=model)
+            settings = {"settings": {"control": control}}
+            add(tmp_path, name, dataclasses.replace(record, attack=record.attack | settings))
     for name, worst, pgd in (("A", 0.28, 0.10), ("D", 0.60, 0.25)):
         model = f"{name}/model_best.pth"
-        add(tmp_path, name, result(pgd, "PGD 8, 15 steps", model=model))
+        add(tmp_path, name, result(pgd, "image", "pgd", model=model))
         for restart, more in enumerate((0.02, 0.0, 0.01), 1):
             add(tmp_path, name, relearnt(worst + more, restart, model))
     return tmp_path
@@ -76,9 +79,9 @@ def test_results_of_other_models_seeds_and_attackers_do_not_count(name, folder):
     model = f"{name}/model_best.pth"
     for other in ({"model": "a model of the past"}, {"model": model, "seed": 1}):
         add(folder, name, result(0.001, **other))
-        add(folder, name, result(0.001, "PGD 8, 15 steps", **other))
-        add(folder, name, result(0.001, FILES[0], 0, FILES[0], **other))
-    add(folder, name, result(0.001, FILES[0], 0, "an attacker of the past", model=model))
+        add(folder, name, result(0.001, "image", "pgd", **other))
+        add(folder, name, result(0.001, "universal", FILES[0], 0, FILES[0], **other))
+    add(folder, name, result(0.001, "universal", FILES[0], 0, "an attacker of the past", model=model))
     another = relearnt(0.001, 1, "another model")
     another.victim["sha256"] = hashed(model)
     add(folder, name, another)
@@ -89,8 +92,7 @@ def test_relearnt_attackers_do_not_stand_for_those_of_the_demo(folder):
     """They are of the same types, and on A they have the same victim as the attackers of the demo."""
     model = "A/model_best.pth"
     for noise_type in (0, 1, 2):
-        found = result(0.01, f"re-learnt type {noise_type}, restart 4 of 4", noise_type, f"{noise_type}", model, model)
-        add(folder, "A", found)
+        add(folder, "A", result(0.01, "relearnt", "", noise_type, f"{noise_type}", model, model))
     summary = demo.summarise(folder, 0, 1.0)
     assert summary["victims"]["A"]["attacked"] == {"0": 0.30, "1": 0.60, "2": 0.50}
     assert summary["defended"]["undefended"]["frozen"] == 0.30
@@ -100,8 +102,8 @@ def test_relearnt_attackers_do_not_stand_for_those_of_the_demo(folder):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("A", "type_0_restart"),
-        ("D", "type_0_restart"),
+        ("A", "relearnt"),
+        ("D", "relearnt"),
         ("D", "pgd"),
         ("D", "clean"),
         ("D", "random_lut"),

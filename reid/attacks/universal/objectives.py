@@ -26,7 +26,8 @@ def pull_farthest(
         raise UsageError("the attack objective needs two identities in a batch; use larger batches")
     features = features.detach().float()
     same = send(same, features.device)
-    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")  # exact where close together
+    # Not by a matrix product, which loses the differences of features that lie close together.
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     farthest_negative = features[distances.masked_fill(same, -1).argmax(1)]
     farthest_positive = features[distances.masked_fill(~same, -1).argmax(1)]
     anchor = perturbed_features.float()

@@ -1,0 +1,121 @@
+"""Files of a user, registered by --plugin: in a command's help, and run through it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_market import SIZE
+
+import evaluate
+import metaAttack
+from reid import attacks
+from reid.attacks.image import IMAGE
+from reid.attacks.universal import RECIPES
+from reid.datasets import DATASETS
+from reid.evaluation.results import read_results
+from reid.models.families import FAMILIES
+from tests.datasets.raw_layouts import jpeg, pack_zip
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = ROOT / "tests/plugins"
+RECIPE, IMAGE_ATTACK, FAMILY, DATASET = (
+    str(PLUGINS / f"toy_{name}.py") for name in ("recipe", "image_attack", "family", "dataset")
+)
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    """What a test registers is gone after it."""
+    for table in (DATASETS, FAMILIES, IMAGE, RECIPES):
+        for part in ("_places", "_summaries"):
+            monkeypatch.setattr(table, part, dict(getattr(table, part)))
+    forget()
+    yield
+    forget()
+
+
+def forget():
+    for path in PLUGINS.glob("*.py"):
+        sys.modules.pop(str(path), None)
+
+
+def shown(script, *options):
+    """The help of a script, its lines joined."""
+    command = [sys.executable, str(ROOT / script), *options, "--help"]
+    return " ".join(subprocess.check_output(command, text=True).split())
+
+
+@pytest.mark.parametrize(
+    ("script", "plugin", "words"),
+    [
+        ("metaAttack.py", RECIPE, "toy: pull all features to their middle"),
+        ("evaluate.py", RECIPE, "{maml,alternating,none,toy}"),
+        ("evaluate.py", IMAGE_ATTACK, "attacks on each image: pgd, toy"),
+        ("evaluate.py", DATASET, "toy-people"),
+    ],
+)
+def test_is_in_the_help(script, plugin, words):
+    assert words in shown(script, "--plugin", plugin)
+    assert words not in shown(script)
+
+
+@pytest.mark.parametrize("plugin", sorted(PLUGINS.glob("*.py")), ids=lambda path: path.stem)
+def test_fits_on_30_lines(plugin):
+    assert len(plugin.read_text().splitlines()) <= 30
+
+
+def test_a_recipe_learns_an_attack(attack_options, tmp_path):
+    metaAttack.main([*attack_options, "--plugin", RECIPE, "--recipe", "toy", "--noise_resume", str(tmp_path)])
+    noise = attacks.load(tmp_path / "best_perturbation2.pth")
+    assert noise.provenance["recipe"] == "toy"
+    assert 0 < noise.measure(torch.rand(4, 3, 32, 16))["total"] <= 16 / 255 + 1e-6
+
+
+def evaluated(data, folder, model, *options, dataset="synth-a"):
+    """Results of evaluate.py by kind; the rows that are not random controls."""
+    shared = ["-d", dataset, "--resume", model, "--data", data, *SIZE, "--results", str(folder)]
+    evaluate.main([*shared, "--batch_size", "8", "--num-instances", "4", "--pgd-steps", "2", *options])
+    return {result.attack["kind"]: result for result in read_results(folder) if result.attack["kind"] != "control"}
+
+
+def test_a_recipe_attacks_the_model_under_evaluation(data, victim, tmp_path):
+    effort = ["--restarts", "1", "--adaptive-epochs", "2", "--adaptive-iters", "2"]
+    rows = evaluated(data, tmp_path, victim, "--plugin", RECIPE, "--recipe", "toy", *effort)
+    assert rows.keys() == {"clean", "relearnt"}
+    assert rows["relearnt"].attack["settings"] == {"recipe": "toy"}
+    assert rows["relearnt"].attack["learnt_on"] == rows["clean"].victim["sha256"]
+    assert rows["relearnt"].spent["total"] > 0
+
+
+def test_an_image_attack_is_a_row(data, victim, tmp_path, capsys):
+    rows = evaluated(data, tmp_path, victim, "--plugin", IMAGE_ATTACK, "--image-attack", "toy:steps=1")
+    assert rows.keys() == {"clean", "image"}
+    assert rows["image"].attack["settings"] == {"attack": "toy", "steps": 1, "restarts": 1}
+    assert rows["image"].passes["backward"] == rows["clean"].dataset["num_query"]
+    assert rows["image"].spent["total"] == pytest.approx(8 / 255, abs=1e-6)
+    assert "\ntoy 8/255, 1 steps" in capsys.readouterr().out
+
+
+def test_an_image_attack_is_measured_next_to_those_of_the_suite(data, victim, tmp_path):
+    options = ["--plugin", IMAGE_ATTACK, "--image-attack", "pgd", "toy:steps=1"]
+    evaluated(data, tmp_path, victim, *options)
+    images = [result for result in read_results(tmp_path) if result.attack["kind"] == "image"]
+    assert sorted(result.attack["settings"]["attack"] for result in images) == ["pgd", "toy"]
+
+
+def test_a_family_is_evaluated(data, tmp_path):
+    weights = {"toy_conv.weight": torch.randn(8, 3, 5, 5), "toy_conv.bias": torch.randn(8)}
+    torch.save(weights, tmp_path / "toy.pth")
+    rows = evaluated(data, tmp_path / "r", str(tmp_path / "toy.pth"), "--plugin", FAMILY, "--image-attack", "pgd")
+    assert rows["clean"].victim["arch"] == "toy"
+    assert rows["image"].metrics["mAP"] < rows["clean"].metrics["mAP"]
+
+
+def test_a_dataset_is_evaluated(victim, tmp_path):
+    faces = [f"gallery/{person}_{camera}_1.jpg" for person in ("di", "ed", "flo") for camera in ("door", "gate")]
+    names = ["train/ana_door_1.jpg", "train/ana_gate_1.jpg", *faces, "query/di_door_2.jpg"]
+    pack_zip(tmp_path / "toy-people/raw", {name: jpeg(shade) for shade, name in enumerate(names)})
+    rows = evaluated(str(tmp_path), tmp_path / "r", victim, "--plugin", DATASET, dataset="toy-people")
+    assert (rows["clean"].dataset["name"], rows["clean"].metrics["num_valid"]) == ("toy-people", 1)
