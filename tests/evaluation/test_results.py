@@ -22,7 +22,7 @@ from reid.evaluation.results import (
 @pytest.fixture
 def result(golden_inputs):
     return Result(
-        metrics=metrics_of(rank(*golden_inputs)),
+        metrics=metrics_of(rank(*golden_inputs, cuhk03_repeats=2)),
         victim={"path": "pretrained_models/market.pth", "arch": "resnet50", "sha256": "ab" * 32},
         attack={"name": "best_perturbation4.pth", "kind": "universal", "noise_type": 0, "sha256": "cd" * 32},
         dataset={"name": "market1501", "split": 0, "num_query": 60, "num_gallery": 400, "contents": "12" * 32},

@@ -22,7 +22,7 @@ def create(spec: str, **settings: Any) -> "LInf":
     """
     name, _, words = spec.partition(":")
     kind = IMAGE[name]
-    defaults = {field.name: field.default for field in fields(kind)}
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(kind)}
     for word in filter(None, words.split(",")):
         key, _, text = word.partition("=")
         if key not in defaults:
