@@ -21,7 +21,7 @@ from benchmarks.colour import gathered
 from reid import attacks, models
 from reid.attacks import MISGD
 from reid.attacks.universal.perturbations import Perturbation
-from reid.attacks.universal.step import Batch, meta_step
+from reid.attacks.universal.step import KnownImages, meta_step
 from reid.runtime import cli
 from reid.runtime.device import resolve
 from reid.runtime.seeds import generator
@@ -87,7 +87,7 @@ def ours(args: argparse.Namespace, precision: str) -> measure.Step:
     optimizer = MISGD(noise.step_groups(), lr=LR)
     with torch.no_grad(), compute.autocast():
         batches = [
-            Batch(images.contiguous(memory_format=torch.channels_last), pids, victim(images).float())
+            KnownImages(images.contiguous(memory_format=torch.channels_last), pids, victim(images).float())
             for images, pids in images_and_pids(args)
         ]
     return lambda: meta_step(noise, victim, *batches, optimizer, autocast=compute.autocast)

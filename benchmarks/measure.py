@@ -147,7 +147,7 @@ def usable(device: str) -> str:
 
 def facts(args: argparse.Namespace) -> dict[str, Any]:
     """The options of a benchmark as keyword arguments of `lines`."""
-    return {name: value for name, value in vars(args).items() if name != "bf16"}
+    return {name: value for name, value in vars(args).items() if name not in ("bf16", "plugin", "debug")}
 
 
 def machine(threads: int, device: str = "cpu") -> dict[str, Any]:

@@ -34,7 +34,7 @@ from torch import Tensor
 from benchmarks import attack_step, extraction, measure
 from reid import attacks, models
 from reid.attacks import MISGD
-from reid.attacks.universal.step import Batch, meta_step
+from reid.attacks.universal.step import KnownImages, meta_step
 from reid.evaluation.ranking import block_rows, rank
 from reid.runtime import cli, distributed, job
 from reid.runtime.seeds import generator
@@ -181,7 +181,7 @@ def shared_attack(batch_size: int, height: int, width: int, arch: str) -> measur
     optimizer = MISGD(noise.step_groups(), lr=attack_step.LR)
     with torch.no_grad():
         sets = [
-            Batch(distributed.share(images).contiguous(memory_format=torch.channels_last), pids, victim(images))
+            KnownImages(distributed.share(images).contiguous(memory_format=torch.channels_last), pids, victim(images))
             for images, pids in attack_step.images_and_pids(argparse.Namespace(**size))
         ]
     return lambda: meta_step(noise, victim, *sets, optimizer)
