@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--eps",
         type=cli.budget,
-        help="budget per component, such as 8/255 (default: that of each file of --attack, else 8/255)",
+        help="budget per component, such as 8/255 (default: as in each file of --attack, else 8/255)",
     )
     parser.add_argument("--dist_metric", choices=DISTANCES, default="euclidean", help="distance between features")
     parser.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)")

@@ -44,7 +44,7 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
 
     Taken are our files, released files (a bare state dict), and single additive images (3, H, W) or
     (1, 3, H, W), as `.npy` or as a saved tensor, in image units. `eps` is the budget per component; without
-    it, that of the file, or 8/255 where the file does not say. Raises CheckpointError for any other file,
+    it, the budget in the file, or 8/255 where there is none. Raises CheckpointError for any other file,
     UsageError for a bad `eps`.
     """
     path = Path(path)

@@ -23,7 +23,7 @@ from reid.runtime import distributed
 from reid.runtime.device import Compute
 
 logger = logging.getLogger(__name__)
-BESIDE = 2**30  # bytes: what ranking on a GPU takes beyond features and distances, with room to spare
+WORKSPACE = 2**30  # bytes: what ranking on a GPU takes beyond features and distances, with room to spare
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Retrieval:
         fits = self._pairwise and device.type != "mps"  # re-ranking is written for the CPU; MPS has no float64
         if device.type == "cuda":
             block = 4 * block_rows(len(query), len(gallery), device) * len(gallery)
-            needed = 2 * (query.nbytes + gallery.nbytes + block) + BESIDE
+            needed = 2 * (query.nbytes + gallery.nbytes + block) + WORKSPACE
             fits &= 2 * needed <= torch.cuda.get_device_properties(device).total_memory
         return device if all(distributed.every(fits)) else torch.device("cpu")
 

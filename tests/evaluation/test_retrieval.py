@@ -18,7 +18,7 @@ from reid.datasets import Dataset, Release, Sample
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.features import extract, largest
 from reid.evaluation.rerank import k_reciprocal
-from reid.evaluation.retrieval import BESIDE, Retrieval, log_scores, validation, validation_samples
+from reid.evaluation.retrieval import WORKSPACE, Retrieval, log_scores, validation, validation_samples
 from reid.evaluation.retrieval import test_samples as evaluation_samples
 from reid.loading import Images, ImageStore
 from reid.models import Victim
@@ -237,7 +237,7 @@ def test_a_training_set_cannot_be_evaluated(samples):
 class TestRankingOnAGPU:
     """1000 x 3 features of the gallery and 4 x 3 of the queries, 4 x 1000 distances, twice, and what else there is."""
 
-    NEEDED = 2 * 4 * (1000 * 3 + 4 * 3 + 4 * 1000) + BESIDE
+    NEEDED = 2 * 4 * (1000 * 3 + 4 * 3 + 4 * 1000) + WORKSPACE
 
     @pytest.fixture
     def ranks_on(self, retrieval, monkeypatch):

@@ -44,7 +44,7 @@ class TestThreats:
 
 
 class TestImageAttacks:
-    """Their budget is that of the threat under evaluation, not one of their own."""
+    """Their budget is the one under evaluation, not one of their own."""
 
     @pytest.mark.parametrize(
         ("threat", "eps"),

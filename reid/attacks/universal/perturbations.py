@@ -200,7 +200,7 @@ def create(
 ) -> Perturbation:
     """A perturbation that does nothing yet: noise type 0 = colour then delta, 1 = colour, 2 = delta.
 
-    Budgets are per component, in [0, 1]; that of a component which the type does not have is not used.
+    Budgets are per component, in [0, 1]; a component that the type does not have needs none.
     `height` and `width` are those of delta. Raises UsageError for an unknown type or side, or a budget
     outside [0, 1].
     """
@@ -216,5 +216,5 @@ def create(
 
 
 def _clip(value: Tensor, box: Box) -> Tensor:
-    """Clamp with derivative one on the border of the box, where that of torch.clamp depends on its version."""
+    """Clamp with derivative one on the border of the box, where the derivative of torch.clamp depends on its version."""
     return torch.where(value < box.lower, box.lower, torch.where(value > box.upper, box.upper, value))
