@@ -7,6 +7,7 @@ differs in CUDA itself, its kernels, streams, libraries and memory, does not sho
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -133,8 +134,10 @@ def accelerator() -> Iterator[Accelerator]:
 
     torch.autocast = lambda device_type, *args, **kwargs: autocast(known(device_type), *args, **kwargs)
     torch.is_autocast_enabled = lambda device_type: enabled(known(device_type))
+    torch.lazy = SimpleNamespace()  # the module of the device, as torch.cuda is that of a GPU
     try:
         with Accelerator() as device, _Python():
             yield device
     finally:
         torch.autocast, torch.is_autocast_enabled = autocast, enabled
+        del torch.lazy
