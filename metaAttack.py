@@ -49,7 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--noise_resume", type=Path, help="folder for the perturbations (default: attackModel/SOURCE-RECIPE/TYPE)"
     )
-    parser.add_argument("--logs_dir", type=Path, help="folder for state and logs (default: where the perturbations are)")
+    parser.add_argument("--logs_dir", type=Path, help="folder for state and logs (default: --noise_resume)")
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch and set, P x K")
     parser.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
     parser.add_argument("--epoch", "--epochs", type=cli.positive_int, default=5, help="epochs")

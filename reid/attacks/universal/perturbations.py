@@ -216,5 +216,5 @@ def create(
 
 
 def _clip(value: Tensor, box: Box) -> Tensor:
-    """Clamp with derivative one on the border of the box, where the derivative of torch.clamp depends on its version."""
+    """Clamp with derivative one on the border of the box; what torch.clamp has there depends on its version."""
     return torch.where(value < box.lower, box.lower, torch.where(value > box.upper, box.upper, value))
