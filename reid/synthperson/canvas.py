@@ -96,7 +96,7 @@ class Canvas:
         return bright
 
     def _folds(self, turn: np.ndarray, down: np.ndarray) -> np.ndarray:
-        """Creases of cloth: a broad slanting drape and finer crossing wrinkles, placed anew in every image."""
+        """Creases of cloth: a broad slanting drape and finer crossing wrinkles, in other places in every image."""
         first, second, third = self.folds
         drape = np.sin(2.6 * turn + 17 * down + first)
         return 0.7 * drape + np.sin(44 * down - 4.2 * turn + second) * np.sin(3.3 * turn + 9 * down + third)
