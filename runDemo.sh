@@ -53,7 +53,7 @@ relearn() {  # relearn VICTIM
 }
 
 curve() {  # curve NAME=CHECKPOINT=RESULTS...
-  "$PYTHON" -m reid.report.curve -d synth-a --data $DATA --steps 5 --eps 0 2 4 8 --out $OUT/curve.png --reuse \
+  "$PYTHON" -m studies.curve -d synth-a --data $DATA --steps 5 --eps 0 2 4 8 --out $OUT/curve.png --reuse \
     --model "$@"
 }
 

@@ -17,8 +17,9 @@ CHECKOUT = PACKAGE.parent
 
 def commands() -> Iterator[tuple[str, str]]:
     """How each command is called, and the first line of its docstring. None is imported."""
-    scripts = CHECKOUT.glob("*.py") if (CHECKOUT / "pyproject.toml").exists() else []
-    for path in (*sorted(scripts), *sorted(PACKAGE.glob("*/**/*.py"))):
+    in_checkout = (CHECKOUT / "pyproject.toml").exists()
+    scripts, studies = (sorted(CHECKOUT.glob(names)) if in_checkout else [] for names in ("*.py", "studies/*.py"))
+    for path in (*scripts, *sorted(PACKAGE.glob("*/**/*.py")), *studies):
         text = path.read_text(encoding="utf-8")
         if '\nif __name__ == "__main__":\n' in text:
             summary = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]

@@ -1,6 +1,6 @@
 """The picture of mAP against the budget: each model under a perturbation learnt on it, and under PGD on each image.
 
-    python -m reid.report.curve -d market1501 --out curve.png \\
+    python -m studies.curve -d market1501 --out curve.png \\
         --model undefended=market.pth=attack/best_perturbation4.pth \\
                 defended=defenseModel/market/model_best.pth=relearnt/best_perturbation4.pth
 
@@ -42,7 +42,7 @@ class Contender(NamedTuple):
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.report.curve")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m studies.curve")
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
     parser.add_argument(
         "--model",
@@ -98,9 +98,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.datasets.contents import contents_sha256
     from reid.evaluation.retrieval import Retrieval, test_samples
     from reid.loading import Images
-    from reid.report.curves import check_budgets, curves, draw, earlier_curves
     from reid.runtime import device
     from reid.runtime.files import sha256, write_atomically
+    from studies.curves import check_budgets, curves, draw, earlier_curves
 
     if args.out.suffix.lower() != ".png":
         raise UsageError(f"--out {args.out} must end in .png")
