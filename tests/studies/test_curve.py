@@ -15,10 +15,10 @@ from reid.attacks.image.pgd import PGD
 from reid.evaluation import retrieval
 from reid.evaluation.results import write_result
 from reid.loading import Images
-from reid.report import curve, curves
 from reid.runtime import cli
 from reid.runtime.device import resolve
 from reid.runtime.files import sha256
+from studies import curve, curves
 from tests.studies.test_defense_report import relearnt
 
 HEIGHT, WIDTH = 32, 16
