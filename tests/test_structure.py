@@ -34,7 +34,6 @@ def test_scripts_stay_short(script):
     assert len((ROOT / script).read_text().splitlines()) <= 150
 
 
-@pytest.mark.xfail(reason="studies/curve.py")
 def test_functions_take_what_they_need_by_name(reid):
     assert reid.names_namespace(allowed=["reid.runtime.cli"]) == []
 
