@@ -9,7 +9,7 @@ from typing import Any
 
 from reid.errors import CheckpointError
 from reid.runtime import distributed
-from reid.runtime.runlog import RunLog, Silent
+from reid.runtime.runlog import RunLog
 from reid.runtime.snapshot import STATE_FILE, Run
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def run_epochs(
             ) from error
         logger.info("resumed after epoch %d of %d", start, epochs)
         _can_resume(run.source, start)
-    with RunLog(run.logs_dir, start) if distributed.is_main() else Silent() as log:
+    with RunLog(run.logs_dir, start) as log:
         for number in range(start, epochs):
             began = time.perf_counter()
             values = epoch(number, log)

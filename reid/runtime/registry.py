@@ -61,15 +61,12 @@ class Registry(Generic[T]):
 
 def load_plugin(path: str | Path) -> None:
     """Run a user's Python file, once, which registers what is in it. Raises UsageError where it cannot be run."""
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"--plugin {path}: no such file; give a Python file that registers what is in it")
-    name = str(path.resolve())
+    name = str(Path(path).resolve())
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--plugin {path} is not a Python file; its name must end in .py")
+    if not Path(path).is_file() or spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {path}: no such Python file; its name must end in .py")
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
