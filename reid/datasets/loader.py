@@ -1,7 +1,6 @@
 """From whatever a user has of a dataset to its samples: find it, convert it once, load it, compare the counts."""
 
 import logging
-import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
@@ -82,7 +81,7 @@ class Loader:
 
     def _homes(self, root: Path) -> list[str]:
         """Folders of root that bear one of the spellings, the canonical one first."""
-        folders = [entry.name for entry in os.scandir(root) if entry.is_dir()] if root.is_dir() else []
+        folders = (path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else ()
         homes = [folder for folder in folders if normalise(folder) in self.spellings()]
         if not homes:
             raise DatasetError(f"no folder {root / self.name}; {self.remedy(root)}")
@@ -107,12 +106,9 @@ class Loader:
         return home
 
     def _convert_into(self, home: Path, root: Path) -> None:
-        present = [part for part in converted.PARTS if (home / part).exists()]
-        if present:
-            raise DatasetError(
-                f"{home} holds {' and '.join(present)} but not all of {', '.join(converted.PARTS)}: "
-                "an unfinished conversion by other code; delete it, or move raw data into raw/"
-            )
+        if present := [part for part in converted.PARTS if (home / part).exists()]:
+            problem = f"{home} holds {' and '.join(present)} but not all of {', '.join(converted.PARTS)}"
+            raise DatasetError(f"{problem}: other code did not finish; delete them, or move raw data into raw/")
         source, prefix, releases = self._locate(root)
         logger.info("converting %s from %s", self.name, source.describe(prefix))
         records = list(self.records(source, prefix, releases[0]))
@@ -188,8 +184,8 @@ def _check(loader: Loader, source: Source, prefix: str, records: list[Record]) -
     """Refuse an empty split, an image that is there twice, and a person in both training and test."""
     for split in SPLITS[:1] if loader.train_only else SPLITS:
         if not any(record.split == split for record in records):
-            where = source.describe(prefix)
-            raise DatasetError(f"{loader.name}: no {split} images in {where}; unpack or download the archive again")
+            problem = f"no {split} images in {source.describe(prefix)}"
+            raise DatasetError(f"{loader.name}: {problem}; unpack or download the archive again")
     seen: dict[Hashable, Record] = {}
     for record in records:
         for key in (record.name, (record.split, record.original)):
@@ -204,12 +200,11 @@ def refuse_overlap(name: str, source: Source, records: Iterable[Record]) -> None
     trained: dict[int, str] = {}
     tested: dict[int, str] = {}
     for record in records:
-        (trained if record.split == "trainval" else tested).setdefault(record.pid, source.describe(record.name))
+        (trained if record.split == "trainval" else tested).setdefault(record.pid, record.name)
     if both := sorted(trained.keys() & tested.keys()):
-        example = f"{both[0]} in {trained[both[0]]} and {tested[both[0]]}"
-        raise DatasetError(
-            f"{name}: {len(both)} pids are in both training and test, such as {example}; number them apart"
-        )
+        places = " and ".join(source.describe(names[both[0]]) for names in (trained, tested))
+        problem = f"{len(both)} pids are in both training and test, such as {both[0]} in {places}"
+        raise DatasetError(f"{name}: {problem}; number them apart")
 
 
 def _fitting(loader: Loader, source: Source, releases: list[Release], records: list[Record]) -> Release:

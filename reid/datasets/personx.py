@@ -50,8 +50,10 @@ class PersonX(MarketStyle):
         found = super().find(names)
         for top in {posixpath.dirname(prefix) for prefix in found}:
             if found.keys() >= {posixpath.join(top, background) for background in _JOINED}:
-                others = {at: fit for at, fit in found.items() if not _is_background(top, at)}
-                found = others | {top: [self.releases[0]]}
+                backgrounds = [
+                    at for at in found if posixpath.dirname(at) == top and posixpath.basename(at).isdecimal()
+                ]
+                found = {at: fit for at, fit in found.items() if at not in backgrounds} | {top: [self.releases[0]]}
         return found
 
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
@@ -59,7 +61,3 @@ class PersonX(MarketStyle):
         merged = source.images(posixpath.join(prefix, MARKET_FOLDERS[0]))
         for top in [prefix] if merged else apart:
             yield from super().records(source, top, release)
-
-
-def _is_background(top: str, prefix: str) -> bool:
-    return posixpath.dirname(prefix) == top and posixpath.basename(prefix).isdecimal()

@@ -33,9 +33,9 @@ class DiskImages:
 
     The file stands in the folder `cache` next to the folder of the images, and its name tells size and samples. Who
     opens it first makes it from `decoded`, all images in order as batches (n, 3, height, width); others wait for that.
-    It is made again when it is cut short, or when names, sizes or times of the image files, or Pillow,
-    are not those of its header. Reading copies from the page cache and maps nothing: the memory of this process does
-    not grow with the set. Raises DatasetError when an image is missing or the file cannot be made.
+    It is made again when it is cut short, or names, sizes or times of the image files, or Pillow, are not those of its
+    header. Reading copies from the page cache and maps nothing: the memory of this process does not grow with the set.
+    Raises DatasetError when an image is missing or the file cannot be made.
     """
 
     def __init__(self, samples: Sequence[Sample], height: int, width: int, decoded: Iterable[Tensor]) -> None:

@@ -46,16 +46,15 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    processes = distributed.size()
     try:
         resolved = torch.device(automatic if device == "auto" else device)
         if resolved.type not in ("cpu", "cuda", "mps"):
             raise ValueError("not a device that networks run on")
-        if resolved.type == "cuda" and distributed.size() > 1:
+        if resolved.type == "cuda" and processes > 1:
             if resolved.index is not None:
-                raise UsageError(
-                    f"--device {device} would put all {distributed.size()} processes on one GPU; use --device cuda, "
-                    "and CUDA_VISIBLE_DEVICES to choose the GPUs"
-                )
+                problem = f"--device {device} would put all {processes} processes on one GPU"
+                raise UsageError(f"{problem}; use --device cuda, and CUDA_VISIBLE_DEVICES to choose the GPUs")
             resolved = torch.device("cuda", distributed.local_rank())
         torch.empty(1, device=resolved)
     except (RuntimeError, AssertionError, ValueError) as error:
