@@ -16,7 +16,8 @@ def test_the_list_has_every_script_and_every_module_that_runs(capsys):
     lines = capsys.readouterr().out.splitlines()
     calls = [line.split("  ")[0] for line in lines]
     assert {f"python {script}.py" for script in ("trainReid", "metaAttack", "metaDefense", "evaluate")} <= set(calls)
-    assert {f"python -m reid.{place}" for place in ("datasets", "synthperson", "report", "report.curve")} <= set(calls)
+    modules = ("reid.datasets", "reid.synthperson", "reid.report", "studies.curve")
+    assert {f"python -m {module}" for module in modules} <= set(calls)
     assert all(len(line.split("  ")[-1]) > 20 for line in lines)
     assert len(calls) == len(set(calls)) == len(list(commands()))
 
@@ -46,7 +47,7 @@ def test_every_command_that_computes_sets_its_process_up():
     """In a line with the choice of its device: only then is what it computes repeatable on a GPU."""
     lines = [
         line.strip()
-        for path in [*ROOT.glob("*.py"), *(ROOT / "reid").rglob("*.py")]
+        for path in [*ROOT.glob("*.py"), *(ROOT / "reid").rglob("*.py"), *(ROOT / "studies").rglob("*.py")]
         for line in path.read_text().splitlines()
     ]
     choices = [line for line in lines if "resolve(args.device" in line]
