@@ -22,7 +22,7 @@ CACHES = ("ram", "disk", "none")
 
 @dataclass(frozen=True)
 class Images:
-    """In which size and how all stores of one command read images: the last four arguments of ImageStore."""
+    """In which size images are read, and how: what all stores of one command have in common (see ImageStore)."""
 
     height: int = 256
     width: int = 128
