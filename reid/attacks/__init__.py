@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reid.attacks.image import IMAGE
 from reid.attacks.universal import RECIPES
-from reid.runtime.lazy import lazy_exports
+from reid.runtime.registry import lazy_exports
 
 if TYPE_CHECKING:
     from reid.attacks import controls

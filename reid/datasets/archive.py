@@ -1,8 +1,7 @@
 """Zip and tar archives from strangers: listed, checked as a whole, then streamed to chosen places.
 
-A name in an archive never becomes a path on this machine: the caller says where each member goes. An archive
-that has a member with an absolute name, with `..`, or that is a link or a device, is refused before anything
-is written.
+A name in an archive never becomes a path on this machine: the caller says where each member goes. An archive that has
+a member with an absolute name, with `..`, or that is a link or a device, is refused before anything is written.
 """
 
 import contextlib
@@ -14,9 +13,10 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from reid.errors import DatasetError
 
@@ -29,95 +29,70 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-class Archive(Protocol):
-    """What both kinds of archive offer; `names` are '/'-separated and free of `.` and empty parts."""
+class Archive:
+    """A zip or tar archive, compressed or not. `names` are '/'-separated and free of `.` and empty parts.
 
-    names: list[str]
-
-    def read(self, name: str) -> bytes:
-        """Content of one member."""
-
-    def fetch(self, targets: Mapping[str, Path]) -> Iterator[str]:
-        """Write each named member to its target, in the archive's order; yield each name when written."""
-
-
-def open_archive(path: Path) -> Archive:
-    """List and check an archive. Raises DatasetError when it is damaged, truncated, encrypted or unsafe."""
-    return ZipArchive(path) if zipfile.is_zipfile(path) else TarArchive(path)
-
-
-class ZipArchive:
-    """A zip archive; damage inside a member is found by its checksum when the member is fetched."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        with _reading(path), zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                kind = stat.S_IFMT(member.external_attr >> 16)
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise _unsafe(path, member.filename)
-                name = _checked_name(path, member.filename)
-                if not member.is_dir():
-                    self._members[name] = member
-        self.names = list(self._members)
-
-    def read(self, name: str) -> bytes:
-        with _reading(self._path), zipfile.ZipFile(self._path) as archive:
-            return archive.read(self._members[name])
-
-    def fetch(self, targets: Mapping[str, Path]) -> Iterator[str]:
-        in_file_order = sorted(targets, key=lambda name: self._members[name].header_offset)
-        with _reading(self._path), zipfile.ZipFile(self._path) as archive:
-            for name in in_file_order:
-                with archive.open(self._members[name]) as member, open(targets[name], "wb") as file:
-                    shutil.copyfileobj(member, file)
-                yield name
-
-
-class TarArchive:
-    """A tar archive, compressed or not; the listing pass reads it to its end and so finds a truncated one.
-
-    That pass keeps the texts, because finding one again means to decompress everything before it.
+    Listing it keeps its texts, because finding one again in a tar means to decompress everything before it.
+    Raises DatasetError when it is damaged, truncated, encrypted or unsafe; where damage inside a member of a zip is
+    found by its checksum, only when the member is fetched.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._texts: dict[str, bytes] = {}
         names: dict[str, None] = {}
-        with _reading(path), tarfile.open(path, "r:*") as archive:
-            for name, member in self._files(archive):
+        with _reading(path):
+            for name, size, content in self._files():
                 names[name] = None
-                is_text = name.lower().endswith(".txt") and member.size <= _LARGEST_KEPT_TEXT
-                if is_text and (content := archive.extractfile(member)):
-                    self._texts[name] = content.read()
-            _expect_end_of_tar(archive)
+                if name.lower().endswith(".txt") and size <= _LARGEST_KEPT_TEXT:
+                    self._texts[name] = content().read()
         self.names = list(names)
 
     def read(self, name: str) -> bytes:
+        """Content of one member."""
         if name in self._texts:
             return self._texts[name]
-        with _reading(self._path), tarfile.open(self._path, "r:*") as archive:
-            for found, member in self._files(archive):
-                if found == name and (file := archive.extractfile(member)):
-                    return file.read()
+        with _reading(self._path):
+            for each, _, content in self._files():
+                if each == name:
+                    return content().read()
         raise KeyError(name)
 
     def fetch(self, targets: Mapping[str, Path]) -> Iterator[str]:
-        with _reading(self._path), tarfile.open(self._path, "r:*") as archive:
-            for name, member in self._files(archive):
-                if name in targets and (content := archive.extractfile(member)):
-                    with content, open(targets[name], "wb") as file:
-                        shutil.copyfileobj(content, file)
+        """Write each named member to its target, in the archive's order; yield each name when written."""
+        with _reading(self._path):
+            for name, _, content in self._files():
+                if name in targets:
+                    with content() as member, open(targets[name], "wb") as file:
+                        shutil.copyfileobj(member, file)
                     yield name
 
-    def _files(self, archive: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
-        for member in archive:
-            if not (member.isreg() or member.isdir()):
-                raise _unsafe(self._path, member.name)
-            name = _checked_name(self._path, member.name)
-            if member.isreg():
-                yield name, member
+    def _files(self) -> Iterator[tuple[str, int, Callable[[], Any]]]:
+        """Of each file, in the archive's order: name, size, and what opens it. All members are checked."""
+        if zipfile.is_zipfile(self._path):
+            with zipfile.ZipFile(self._path) as zipped:
+                for member in sorted(zipped.infolist(), key=lambda member: member.header_offset):
+                    kind = stat.S_IFMT(member.external_attr >> 16)
+                    name = self._checked(member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+                    if not member.is_dir():
+                        yield name, member.file_size, partial(zipped.open, member)
+        else:
+            with tarfile.open(self._path, "r:*") as tar:
+                for entry in tar:
+                    name = self._checked(entry.name, entry.isreg() or entry.isdir())
+                    if entry.isreg():
+                        yield name, entry.size, partial(tar.extractfile, entry)
+                _expect_end_of_tar(tar)
+
+    def _checked(self, name: str, is_plain: bool) -> str:
+        """The member's name with `/` throughout. Zip files from Windows may hold backslashes."""
+        parts = name.replace("\\", "/").split("/")
+        if not is_plain or parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:", name):
+            raise DatasetError(
+                f"{self._path}: member {name!r} is a link, a device or leads outside its folder, so nothing was "
+                "extracted; get the archive from the dataset's own page"
+            )
+        return "/".join(part for part in parts if part not in ("", "."))
 
 
 def _expect_end_of_tar(archive: tarfile.TarFile) -> None:
@@ -133,21 +108,6 @@ def _expect_end_of_tar(archive: tarfile.TarFile) -> None:
         length += len(chunk)
     if length < _BLOCK:
         raise tarfile.ReadError("its end is missing")
-
-
-def _checked_name(archive: Path, name: str) -> str:
-    """The member's name with `/` throughout. Zip files from Windows may hold backslashes."""
-    parts = name.replace("\\", "/").split("/")
-    if parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:", name):
-        raise _unsafe(archive, name)
-    return "/".join(part for part in parts if part not in ("", "."))
-
-
-def _unsafe(archive: Path, member: str) -> DatasetError:
-    return DatasetError(
-        f"{archive}: member {member!r} is a link, a device or leads outside its folder, so nothing was "
-        "extracted; get the archive from the dataset's own page"
-    )
 
 
 @contextlib.contextmanager

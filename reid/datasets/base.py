@@ -34,9 +34,9 @@ class Count(NamedTuple):
 class Release:
     """One form in which a dataset circulates.
 
-    `folders` are the names (files or folders) that tell its raw folder. `cameras` lists the cameras as its
-    files write them, so that camid is the position in this list; empty means "whatever is found, sorted".
-    `expected` maps a split to its Count and is empty where no numbers are known.
+    `folders` are the names (files or folders) that tell its raw folder. `cameras` lists the cameras as its files write
+    them: camid is the position in this list; empty means "whatever is found, sorted". `expected` maps a split to its
+    Count and is empty where no numbers are known.
     """
 
     name: str
@@ -53,10 +53,10 @@ def labels(samples: Iterable[Sample]) -> dict[int, int]:
 class Dataset:
     """The samples of a dataset, divided into splits.
 
-    `trainval`, `query` and `gallery` are the published splits; `train` and `val` divide `trainval` by
-    identity: about 10 % of its identities, drawn by a generator seeded with `split`, are held out. A
-    training-only dataset has empty `query` and `gallery`. `note` is what the table says besides numbers,
-    `original` maps converted file names to the names in the raw dataset. Raises UsageError for a negative split.
+    `trainval`, `query` and `gallery` are the published splits; `train` and `val` divide `trainval` by identity: about
+    10 % of its identities, drawn by a generator seeded with `split`, are held out. A training-only dataset has empty
+    `query` and `gallery`. `note` is what the table says besides numbers, `original` maps converted file names to the
+    names in the raw dataset. Raises UsageError for a negative split.
     """
 
     def __init__(
@@ -72,10 +72,8 @@ class Dataset:
     ) -> None:
         if split < 0:
             raise UsageError(f"split {split} of {name}: give a whole number of at least 0")
-        self.name, self.release, self.split = name, release, split
-        self.note, self.original = note, original or {}
-        self.images_dir = str(images_dir.absolute())
-        self.num_cameras = num_cameras
+        self.name, self.release, self.split, self.num_cameras = name, release, split, num_cameras
+        self.note, self.original, self.images_dir = note, original or {}, str(images_dir.absolute())
         self.trainval, self.gallery, self.query = (list(samples[key]) for key in SPLITS)
         held_out = _held_out_ids({sample.pid for sample in self.trainval}, split)
         self.train = [sample for sample in self.trainval if sample.pid not in held_out]
@@ -92,14 +90,13 @@ class Dataset:
         """Where the counts differ from the expected ones, one sentence each; empty when all agree."""
         lines = []
         for split, expected in self.release.expected.items():
-            samples: list[Sample] = getattr(self, split)
-            if (ids := len(labels(samples))) != expected.ids:
-                lines.append(f"{split} has {ids:,} ids, expected are {expected.ids:,}")
-            if len(samples) != expected.images:
-                lines.append(f"{split} has {len(samples):,} images, expected are {expected.images:,}")
-            per_camera = self._per_camera(samples)
-            if expected.per_camera and per_camera != expected.per_camera:
-                lines.append(f"{split} has {per_camera} images per camera, expected are {expected.per_camera}")
+            count = self._count(split)
+            if count.ids != expected.ids:
+                lines.append(f"{split} has {count.ids:,} ids, expected are {expected.ids:,}")
+            if count.images != expected.images:
+                lines.append(f"{split} has {count.images:,} images, expected are {expected.images:,}")
+            if expected.per_camera and count.per_camera != expected.per_camera:
+                lines.append(f"{split} has {count.per_camera} images per camera, expected are {expected.per_camera}")
         return lines
 
     def summary(self) -> str:
@@ -110,14 +107,15 @@ class Dataset:
             "  -------- | ----- | --------- | -----------------",
         ]
         for split in ("train", "val", "trainval", "query", "gallery"):
-            samples = getattr(self, split)
-            cameras = " ".join(map(str, self._per_camera(samples))) if samples else "(none)"
-            lines.append(f"  {split:<8} | {len(labels(samples)):5d} | {len(samples):9,d} | {cameras}")
+            ids, images, per_camera = self._count(split)
+            cameras = " ".join(map(str, per_camera)) if images else "(none)"
+            lines.append(f"  {split:<8} | {ids:5d} | {images:9,d} | {cameras}")
         return "\n".join(lines + [f"  note: {self.note}"] * bool(self.note))
 
-    def _per_camera(self, samples: Iterable[Sample]) -> tuple[int, ...]:
-        counts = Counter(sample.camid for sample in samples)
-        return tuple(counts[camid] for camid in range(self.num_cameras))
+    def _count(self, split: str) -> Count:
+        samples: list[Sample] = getattr(self, split)
+        cameras = Counter(sample.camid for sample in samples)
+        return Count(len(labels(samples)), len(samples), tuple(cameras[camid] for camid in range(self.num_cameras)))
 
 
 def _held_out_ids(pids: set[int], split: int) -> set[int]:

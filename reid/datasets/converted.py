@@ -1,13 +1,12 @@
 """The converted form of a dataset: `images/`, `meta.json`, `splits.json`, the layout of the open-reid family.
 
-`images/` holds {pid:08d}_{camid:02d}_{index:04d}.jpg. `meta.json` has `identities`, a list by pid of lists by
-camid of file names (an absent pid is an empty list), `query_fnames` and `gallery_fnames`, and `splits.json`
-one record with the pids of `trainval`, `query` and `gallery`. Folders written by the code released with
-MetaAttack load too; beyond it we store `release` and `original`, the raw name of each file.
+`images/` holds {pid:08d}_{camid:02d}_{index:04d}.jpg. `meta.json` has `identities`, a list by pid of lists by camid of
+file names (an absent pid is an empty list), `query_fnames` and `gallery_fnames`, and `splits.json` one record with the
+pids of `trainval`, `query` and `gallery`. Folders written by the code released with MetaAttack load too; beyond it we
+store `release` and `original`, the raw name of each file.
 
-A conversion happens in a hidden folder next to them. `splits.json` is written last, so its presence there
-means that everything else is complete; moving the three into place can then be repeated after any
-interruption.
+A conversion happens in a hidden folder next to them. `splits.json` is written last, so its presence there means that
+everything else is complete; moving the three into place can then be repeated after any interruption.
 """
 
 import json
@@ -29,6 +28,7 @@ from reid.runtime.files import write_atomically
 
 PARTS = ("images", "meta.json", "splits.json")
 _STAGING = ".converting"
+_REMEDY = f"delete {', '.join(PARTS)} there and convert the raw dataset again"
 
 
 class Record(NamedTuple):
@@ -67,18 +67,16 @@ def write(
 ) -> None:
     """Convert `records` of `source` into `home`; camid is a camera's position in `cameras`.
 
-    Raises DatasetError naming an image that cannot be read, and OSError when the disk is full; nothing
-    remains then.
+    Raises DatasetError naming an image that cannot be read, and OSError when the disk is full; nothing remains then.
     """
     staging = home / _STAGING
     try:
         (staging / "images").mkdir(parents=True)
         files = _number(records, {camera: camid for camid, camera in enumerate(cameras)})
         targets = {record.name: staging / "images" / file for file, record in files.items()}
-        with tqdm(total=len(targets), desc=f"converting {name}", unit="image", disable=None) as bar:
-            for raw in source.fetch(targets):
-                _check_image(targets[raw], source.describe(raw))
-                bar.update()
+        fetched = source.fetch(targets)
+        for raw in tqdm(fetched, total=len(targets), desc=f"converting {name}", unit="image", disable=None):
+            _check_image(targets[raw], source.describe(raw))
         _write_json(staging / "meta.json", _meta(name, release, len(cameras), files))
         pids = {split: sorted({record.pid for record in records if record.split == split}) for split in SPLITS}
         _write_json(staging / "splits.json", [pids])
@@ -103,10 +101,8 @@ def read(home: Path) -> Contents:
         samples = {split: [_sample(images, file, present) for file in files] for split, files in listed.items()}
         num_cameras, release, original = meta["num_cameras"], meta.get("release", ""), meta.get("original", {})
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(
-            f"{home}: meta.json and splits.json are not in the layout with query_fnames and gallery_fnames "
-            f"({error!r}); delete {', '.join(PARTS)} there and convert the raw dataset again"
-        ) from error
+        problem = f"meta.json and splits.json are not in the layout with query_fnames and gallery_fnames ({error!r})"
+        raise DatasetError(f"{home}: {problem}; {_REMEDY}") from error
     return Contents(*_dense_cameras(samples, num_cameras), release, original)
 
 
@@ -124,8 +120,7 @@ def _number(records: Sequence[Record], camids: Mapping[Any, int]) -> dict[str, R
 def _meta(name: str, release: str, num_cameras: int, files: Mapping[str, Record]) -> dict[str, Any]:
     identities: list[list[list[str]]] = [[] for _ in range(1 + max(record.pid for record in files.values()))]
     for file, record in files.items():
-        if not identities[record.pid]:
-            identities[record.pid] = [[] for _ in range(num_cameras)]
+        identities[record.pid] = identities[record.pid] or [[] for _ in range(num_cameras)]
         identities[record.pid][int(file.split("_")[1])].append(file)
     return {
         "name": name,
@@ -147,17 +142,13 @@ def _check_image(path: Path, described: str) -> None:
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DatasetError(
-            f"{described} cannot be read as an image ({reason}); get the dataset again, or remove that file"
-        ) from error
+        remedy = "get the dataset again, or remove that file"
+        raise DatasetError(f"{described} cannot be read as an image ({reason}); {remedy}") from error
 
 
 def _sample(images: Path, file: str, present: set[str]) -> Sample:
     if file not in present:
-        raise DatasetError(
-            f"{images / file} is missing although {images.parent / 'meta.json'} lists it; "
-            f"delete {', '.join(PARTS)} there and convert the raw dataset again"
-        )
+        raise DatasetError(f"{images / file} is missing although {images.parent / 'meta.json'} lists it; {_REMEDY}")
     pid, camid, _ = map(int, file.split(".")[0].split("_"))
     return Sample(f"{images}/{file}", pid, camid)
 
@@ -167,11 +158,9 @@ def _dense_cameras(samples: dict[str, list[Sample]], num_cameras: int) -> tuple[
     used = sorted({sample.camid for group in samples.values() for sample in group})
     if not used or used[-1] < num_cameras:
         return samples, num_cameras
-    dense = {camid: position for position, camid in enumerate(used)}
-    renumbered = {
-        split: [replace(sample, camid=dense[sample.camid]) for sample in group] for split, group in samples.items()
-    }
-    return renumbered, len(used)
+    for split, group in samples.items():
+        samples[split] = [replace(sample, camid=used.index(sample.camid)) for sample in group]
+    return samples, len(used)
 
 
 def _publish(home: Path) -> None:
@@ -189,6 +178,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error}); delete {', '.join(PARTS)} there and convert the raw dataset again"
-        ) from error
+        raise DatasetError(f"{path} cannot be read ({error}); {_REMEDY}") from error

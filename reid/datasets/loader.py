@@ -1,7 +1,6 @@
 """From whatever a user has of a dataset to its samples: find it, convert it once, load it, compare the counts."""
 
 import logging
-import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
@@ -10,7 +9,6 @@ from pathlib import Path
 from filelock import FileLock
 
 from reid.datasets import converted
-from reid.datasets.archive import SUFFIXES
 from reid.datasets.base import SPLITS, Dataset, Release
 from reid.datasets.converted import Record
 from reid.datasets.source import Archives, Folder, Source, is_image
@@ -45,12 +43,9 @@ class Loader:
         """The dataset below `root`, converted first if that has not happened. Raises DatasetError."""
         root = Path(root)
         home = self._converted_home(root) or self._convert(root)
-        contents = converted.read(home)
-        release = next((r for r in self.releases if r.name == contents.release), self.releases[0])
-        dataset = Dataset(
-            self.name, home / "images", contents.samples, contents.num_cameras, release, split, self.note,
-            contents.original,
-        )  # fmt: skip
+        samples, num_cameras, release_name, original = converted.read(home)
+        release = next((release for release in self.releases if release.name == release_name), self.releases[0])
+        dataset = Dataset(self.name, home / "images", samples, num_cameras, release, split, self.note, original)
         if differences := dataset.differences():
             logger.warning("%s in %s is not as expected: %s", self.name, home, "; ".join(differences))
         return dataset
@@ -66,11 +61,11 @@ class Loader:
         """
         if not self.releases[0].folders:
             return {"": list(self.releases)} if any(is_image(name) for name in names) else {}
-        folders = {}
-        for prefix, below in _contents(names).items():
-            if fitting := [release for release in self.releases if below.issuperset(release.folders)]:
-                folders[prefix] = fitting
-        return folders
+        fitting = {
+            prefix: [release for release in self.releases if below.issuperset(release.folders)]
+            for prefix, below in _contents(names).items()
+        }
+        return {prefix: releases for prefix, releases in fitting.items() if releases}
 
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
         """The images of the raw dataset whose top folder is `prefix`. Raises DatasetError naming a strange file."""
@@ -86,11 +81,10 @@ class Loader:
 
     def _homes(self, root: Path) -> list[str]:
         """Folders of root that bear one of the spellings, the canonical one first."""
-        if not root.is_dir():
-            raise DatasetError(f"no folder {root}; {self.remedy(root)}")
-        homes = (
-            entry.name for entry in os.scandir(root) if entry.is_dir() and normalise(entry.name) in self.spellings()
-        )
+        folders = (path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else ()
+        homes = [folder for folder in folders if normalise(folder) in self.spellings()]
+        if not homes:
+            raise DatasetError(f"no folder {root / self.name}; {self.remedy(root)}")
         return sorted(homes, key=lambda home: (home != self.name, home))
 
     def _converted_home(self, root: Path) -> Path | None:
@@ -101,8 +95,6 @@ class Loader:
 
     def _convert(self, root: Path) -> Path:
         home = root / self.name
-        if not self._homes(root):
-            raise DatasetError(f"no folder {home}; {self.remedy(root)}")
         try:
             home.mkdir(exist_ok=True)
             with FileLock(home / ".converting.lock"):  # other processes wait, and then find the conversion done
@@ -110,18 +102,13 @@ class Loader:
                 if not converted.is_converted(home):
                     self._convert_into(home, root)
         except OSError as error:
-            raise DatasetError(
-                f"cannot convert {self.name} in {home}: {error}; make room or mend the folder"
-            ) from error
+            raise DatasetError(f"cannot convert {self.name} in {home}: {error}; make room or mend it") from error
         return home
 
     def _convert_into(self, home: Path, root: Path) -> None:
-        present = [part for part in converted.PARTS if (home / part).exists()]
-        if present:
-            raise DatasetError(
-                f"{home} holds {' and '.join(present)} but not all of {', '.join(converted.PARTS)}: "
-                "an unfinished conversion by other code; delete it, or move raw data into raw/"
-            )
+        if present := [part for part in converted.PARTS if (home / part).exists()]:
+            problem = f"{home} holds {' and '.join(present)} but not all of {', '.join(converted.PARTS)}"
+            raise DatasetError(f"{problem}: other code did not finish; delete them, or move raw data into raw/")
         source, prefix, releases = self._locate(root)
         logger.info("converting %s from %s", self.name, source.describe(prefix))
         records = list(self.records(source, prefix, releases[0]))
@@ -153,25 +140,22 @@ class Loader:
 
     def _refuse_nested(self, source: Source, found: dict[str, list[Release]]) -> None:
         """Archives in an archive are not read; where images may lie anywhere, some would be missed."""
-        inner = next((name for name in source.names if name.lower().endswith(SUFFIXES)), None)
-        if inner is not None and not (found and self.releases[0].folders):
-            raise DatasetError(
-                f"{self.name}: {source.describe(inner)} is an archive in an archive; unpack the outer one"
-            )
+        inner = source.archives()
+        if inner and not (found and self.releases[0].folders):
+            nested = source.describe(inner[0])
+            raise DatasetError(f"{self.name}: {nested} is an archive in an archive; unpack the outer one")
 
     def _refuse_half_unpacked(self, folder: Folder, archives: Iterable[str]) -> None:
         """Where images may lie anywhere, unpacked ones must not hide archives that hold others."""
         unpacked = {self.original(name) for name in folder.all_images()}
-        packed = [
-            folder.describe(archive)
-            for archive in archives
-            if not unpacked.issuperset(map(self.original, Archives(folder.where, [archive]).all_images()))
-        ]
+        packed = []
+        for archive in archives:
+            inside = Archives(folder.where, [archive]).all_images()
+            if not unpacked.issuperset(map(self.original, inside)):
+                packed.append(folder.describe(archive))
         if packed:
-            raise DatasetError(
-                f"{self.name}: some images are unpacked, but those of {', '.join(packed)} are not; unpack all "
-                "archives or none"
-            )
+            problem = f"some images are unpacked, but those of {', '.join(packed)} are not"
+            raise DatasetError(f"{self.name}: {problem}; unpack all archives or none")
 
     def _not_found(self, root: Path, source: Source) -> str:
         """One line: the nearest thing to the dataset that is there, and what it lacks."""
@@ -200,31 +184,27 @@ def _check(loader: Loader, source: Source, prefix: str, records: list[Record]) -
     """Refuse an empty split, an image that is there twice, and a person in both training and test."""
     for split in SPLITS[:1] if loader.train_only else SPLITS:
         if not any(record.split == split for record in records):
-            where = source.describe(prefix)
-            raise DatasetError(f"{loader.name}: no {split} images in {where}; unpack or download the archive again")
+            problem = f"no {split} images in {source.describe(prefix)}"
+            raise DatasetError(f"{loader.name}: {problem}; unpack or download the archive again")
     seen: dict[Hashable, Record] = {}
     for record in records:
         for key in (record.name, (record.split, record.original)):
             if (twin := seen.setdefault(key, record)) is not record:
-                raise DatasetError(
-                    f"{loader.name}: an image is there twice, {source.describe(twin.name)} in {twin.split} and "
-                    f"{source.describe(record.name)} in {record.split}; keep one of them"
-                )
+                places = " and ".join(f"{source.describe(each.name)} in {each.split}" for each in (twin, record))
+                raise DatasetError(f"{loader.name}: an image is there twice, {places}; keep one of them")
     refuse_overlap(loader.name, source, records)
 
 
 def refuse_overlap(name: str, source: Source, records: Iterable[Record]) -> None:
     """Raise DatasetError when a pid is in both training and test: the test would not be a test."""
-    trained: dict[int, Record] = {}
-    tested: dict[int, Record] = {}
+    trained: dict[int, str] = {}
+    tested: dict[int, str] = {}
     for record in records:
-        (trained if record.split == "trainval" else tested).setdefault(record.pid, record)
+        (trained if record.split == "trainval" else tested).setdefault(record.pid, record.name)
     if both := sorted(trained.keys() & tested.keys()):
-        first = both[0]
-        raise DatasetError(
-            f"{name}: {len(both)} pids are in both training and test, such as {first} in "
-            f"{source.describe(trained[first].name)} and {source.describe(tested[first].name)}; number them apart"
-        )
+        places = " and ".join(source.describe(names[both[0]]) for names in (trained, tested))
+        problem = f"{len(both)} pids are in both training and test, such as {both[0]} in {places}"
+        raise DatasetError(f"{name}: {problem}; number them apart")
 
 
 def _fitting(loader: Loader, source: Source, releases: list[Release], records: list[Record]) -> Release:
@@ -236,12 +216,8 @@ def _fitting(loader: Loader, source: Source, releases: list[Release], records: l
     known = sorted({camera for release in releases for camera in release.cameras})
     for record in records:
         if record.camera not in known:
-            raise DatasetError(
-                f"{source.describe(record.name)}: camera {record.camera} is none of the cameras {known} of "
-                f"{loader.name}; remove files that do not belong to it"
-            )
+            problem = f"camera {record.camera} is none of the cameras {known} of {loader.name}"
+            raise DatasetError(f"{source.describe(record.name)}: {problem}; remove files that do not belong to it")
+    problem = f"no single release has the cameras {sorted(cameras)} of {source.where}"
     choices = ", ".join(f"{release.name} {list(release.cameras)}" for release in releases)
-    raise DatasetError(
-        f"{loader.name}: no single release has the cameras {sorted(cameras)} of {source.where}; keep the files of "
-        f"one release ({choices})"
-    )
+    raise DatasetError(f"{loader.name}: {problem}; keep the files of one release ({choices})")

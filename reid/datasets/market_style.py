@@ -17,8 +17,7 @@ _PATTERN = re.compile(r"(-?\d+)_c(\d+)")
 class MarketStyle(Loader):
     """Reads bounding_box_train, bounding_box_test and query; `0002_c1s1_000451_03.jpg` is pid 2 at camera 1.
 
-    Pid -1 marks junk, which is left out as in the official evaluation; pid 0 marks distractors, which are
-    kept.
+    Pid -1 marks junk, which is left out as in the official evaluation; pid 0 marks distractors, which are kept.
     """
 
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
@@ -36,10 +35,8 @@ def market_records(source: Source, prefix: str, folder: str, split: str) -> Iter
         base = posixpath.basename(name)
         match = _PATTERN.match(base)
         if match is None:
-            raise DatasetError(
-                f"{source.describe(name)}: the name does not begin with identity and camera as in "
-                "0002_c1s1_000451_03.jpg; rename or remove the file"
-            )
+            problem = "the name does not begin with identity and camera as in 0002_c1s1_000451_03.jpg"
+            raise DatasetError(f"{source.describe(name)}: {problem}; rename or remove the file")
         pid, camera = map(int, match.groups())
         if pid >= 0:
             yield Record(split, name, f"{folder}/{base}", pid, camera)

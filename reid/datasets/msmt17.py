@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from reid.datasets.base import Count, Release
+from reid.datasets.base import SPLITS, Count, Release
 from reid.datasets.converted import Record
 from reid.datasets.market_style import MARKET_FOLDERS, MarketStyle
 from reid.datasets.source import Source
@@ -25,13 +25,12 @@ _EXPECTED = {
 class MSMT17(MarketStyle):
     """MSMT17: 4,101 people on a campus, twelve outdoor and three indoor cameras, four days.
 
-    Paper: Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-Identification, CVPR 2018. Given
-    out by the authors on request. MSMT17_V1 has train/ and test/, MSMT17_V2 (faces masked) mask_train_v2/ and
-    mask_test_v2/, both with lists of `path pid`; results on the two differ, so say which one was used.
-    trainval is list_train plus list_val (if any), each image once. The camera is field 2 of the basename
-    `0000_000_01_0303morning_0008_0.jpg`, counted from 1. Repacks in Market layout (`0000_c1_0000.jpg`) load
-    too. Test pids start at 0 again and are other people: they are moved behind the training pids, in real
-    data by 1,041.
+    Paper: Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-Identification, CVPR 2018. Given out by
+    the authors on request. MSMT17_V1 has train/ and test/, MSMT17_V2 (faces masked) mask_train_v2/ and mask_test_v2/,
+    both with lists of `path pid`; results on the two differ, so say which one was used. trainval is list_train plus
+    list_val (if any), each image once. The camera is field 2 of the basename `0000_000_01_0303morning_0008_0.jpg`,
+    counted from 1. Repacks in Market layout (`0000_c1_0000.jpg`) load too. Test pids start at 0 again and are other
+    people: they are moved behind the training pids, in real data by 1,041.
     """
 
     aliases = ("msmt", "MSMT17_V1", "MSMT17_V2")
@@ -55,14 +54,9 @@ def _listed(source: Source, prefix: str, release: Release) -> Iterator[Record]:
     """The images that the lists name. Some circulating list_train.txt already contain list_val.txt."""
     train, test = release.folders[:2]
     files = {name.lower(): name for name in source.names}
-    lists = {
-        "train": ("trainval", train),
-        "val": ("trainval", train),
-        "query": ("query", test),
-        "gallery": ("gallery", test),
-    }
     listed = set()
-    for key, (split, folder) in lists.items():
+    for key in ("train", "val", "query", "gallery"):
+        split, folder = (key, test) if key in SPLITS else ("trainval", train)
         list_name = files.get(posixpath.join(prefix, f"list_{key}.txt").lower())
         for line in source.lines(list_name) if list_name else ():
             path, pid, camera = _parse(line, source.describe(list_name or ""))
@@ -81,8 +75,6 @@ def _parse(line: str, list_name: str) -> tuple[str, int, int]:
     path, _, pid = line.rpartition(" ")
     camera = _CAMERA.match(posixpath.basename(path))
     if not pid.isdecimal() or camera is None:
-        raise DatasetError(
-            f"{list_name}: the line {line!r} is not like '0000/0000_000_01_0303morning_0008_0.jpg 0'; "
-            "get the list of the original archive"
-        )
+        problem = f"the line {line!r} is not like '0000/0000_000_01_0303morning_0008_0.jpg 0'"
+        raise DatasetError(f"{list_name}: {problem}; get the list of the original archive")
     return path, int(pid), int(camera[1])

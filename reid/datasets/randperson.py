@@ -3,6 +3,7 @@
 import posixpath
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from reid.datasets.base import Count, Release
 from reid.datasets.converted import Record
@@ -11,17 +12,17 @@ from reid.datasets.source import Source
 from reid.errors import DatasetError
 
 _PID, _SCENE, _CAMERA = (re.compile(pattern) for pattern in (r"(\d+)_", r"_s(\d+)", r"_c(\d+)"))
-_FIRST_CAMERA_OF_SCENE = (0, 2, 4, 6, 8, 9, 10, 12, 13, 14, 15, 19)  # the last is their number
+_CAMIDS = [range(*ends) for ends in pairwise((0, 2, 4, 6, 8, 9, 10, 12, 13, 14, 15, 19))]  # by scene
 
 
 class RandPerson(Loader):
     """RandPerson: 8,000 rendered people in random clothes, 11 scenes, 19 cameras. For training only.
 
-    Paper: Wang, Liao and Shao, Surpassing Real-World Source Training Data: Random 3D Characters for
-    Generalizable Person Re-Identification, ACM MM 2020. The subset of 132,145 images, linked from the
-    authors' project page, unpacks to randperson_subset/, often inside a folder of the same name. Names are
-    read by letter, because the order of scene and camera changed: `000000_s00_c00_f000264.jpg`, earlier
-    `000000_c00_s00_f000264.jpg`. Cameras count within a scene; camid counts through all scenes.
+    Paper: Wang, Liao and Shao, Surpassing Real-World Source Training Data: Random 3D Characters for Generalizable
+    Person Re-Identification, ACM MM 2020. The subset of 132,145 images, linked from the authors' project page, unpacks
+    to randperson_subset/, often inside a folder of the same name. Names are read by letter, because the order of scene
+    and camera changed: `000000_s00_c00_f000264.jpg`, earlier `000000_c00_s00_f000264.jpg`. Cameras count within a
+    scene; camid counts through all scenes.
     """
 
     aliases = ("randperson_subset",)
@@ -35,16 +36,12 @@ class RandPerson(Loader):
             pid, scene, camera = _PID.match(base), _SCENE.search(base), _CAMERA.search(base)
             camid = _camid(int(scene[1]), int(camera[1])) if scene and camera else None
             if pid is None or camid is None:
-                raise DatasetError(
-                    f"{source.describe(name)}: the name is not like 000000_s00_c00_f000264.jpg with a scene of 0 to "
-                    "10 and one of its cameras; rename or remove the file"
-                )
+                problem = "the name is not like 000000_s00_c00_f000264.jpg, a scene of 0 to 10 and one of its cameras"
+                raise DatasetError(f"{source.describe(name)}: {problem}; rename or remove the file")
             yield Record("trainval", name, base, int(pid[1]), camid)
 
 
 def _camid(scene: int, camera: int) -> int | None:
     """Number of a scene's camera among those of all scenes, None if there is no such camera."""
-    if scene >= len(_FIRST_CAMERA_OF_SCENE) - 1:
-        return None
-    camid = _FIRST_CAMERA_OF_SCENE[scene] + camera
-    return camid if camid < _FIRST_CAMERA_OF_SCENE[scene + 1] else None
+    known = scene < len(_CAMIDS) and camera < len(_CAMIDS[scene])
+    return _CAMIDS[scene][camera] if known else None

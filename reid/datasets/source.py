@@ -1,8 +1,7 @@
 """Where raw files come from: folders, or archives as if they were folders, behind one small interface.
 
-Names are '/'-separated and relative to `where`; an archive counts as a folder, so that a member of
-raw/Market.zip is called raw/Market.zip/query/0001_c1s1_001051_00.jpg. Hidden files, macOS `._` twins and
-`__MACOSX` are left out.
+Names are '/'-separated and relative to `where`; an archive counts as a folder, so that a member of raw/Market.zip is
+called raw/Market.zip/query/0001_c1s1_001051_00.jpg. Hidden files, macOS `._` twins and `__MACOSX` are left out.
 """
 
 import os
@@ -12,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from reid.datasets.archive import SUFFIXES, open_archive
+from reid.datasets.archive import SUFFIXES, Archive
 from reid.errors import DatasetError
 
 _DEEPEST = 9
@@ -36,12 +35,15 @@ class Source(ABC):
 
     def images(self, folder: str) -> list[str]:
         """Names of the images directly in a folder; its spelling may differ in case."""
-        wanted = folder.lower()
-        return [name for name in self.all_images() if posixpath.dirname(name).lower() == wanted]
+        return [name for name in self.all_images() if posixpath.dirname(name).lower() == folder.lower()]
 
     def all_images(self) -> list[str]:
         """Names of all images: anything else, such as Thumbs.db, is not of interest."""
         return [name for name in self.names if is_image(name)]
+
+    def archives(self) -> list[str]:
+        """Names of the archives among the files."""
+        return [name for name in self.names if name.lower().endswith(SUFFIXES)]
 
     def lines(self, name: str) -> list[str]:
         """The non-empty lines of a text file. Raises DatasetError when it is not text."""
@@ -66,10 +68,6 @@ class Folder(Source):
         skipped = set(skip)
         super().__init__(where, (name for folder in folders for name in _walk(where, folder, skipped)))
 
-    def archives(self) -> list[str]:
-        """Names of the archives among the files."""
-        return [name for name in self.names if name.lower().endswith(SUFFIXES)]
-
     def read(self, name: str) -> bytes:
         return (self.where / name).read_bytes()
 
@@ -87,22 +85,18 @@ class Archives(Source):
     """Files inside the archives `archives`, which are names relative to `where`."""
 
     def __init__(self, where: Path, archives: Iterable[str]) -> None:
-        self._archives = {name: open_archive(where / name) for name in archives}
-        super().__init__(
-            where,
-            (f"{name}/{member}" for name, archive in self._archives.items() for member in archive.names),
-        )
+        self._archives = {f"{name}/": Archive(where / name) for name in archives}
+        super().__init__(where, (top + member for top, archive in self._archives.items() for member in archive.names))
 
     def read(self, name: str) -> bytes:
-        archive = next(archive for archive in self._archives if name.startswith(f"{archive}/"))
-        return self._archives[archive].read(name.removeprefix(f"{archive}/"))
+        top = next(top for top in self._archives if name.startswith(top))
+        return self._archives[top].read(name.removeprefix(top))
 
     def fetch(self, targets: Mapping[str, Path]) -> Iterator[str]:
-        for name, archive in self._archives.items():
-            start = f"{name}/"
-            inside = {key.removeprefix(start): path for key, path in targets.items() if key.startswith(start)}
+        for top, archive in self._archives.items():
+            inside = {name.removeprefix(top): path for name, path in targets.items() if name.startswith(top)}
             for member in archive.fetch(inside) if inside else ():
-                yield start + member
+                yield top + member
 
 
 def _hidden(name: str) -> bool:

@@ -9,8 +9,8 @@ from reid.datasets.market_style import MARKET_FOLDERS, MarketStyle
 class Synth(MarketStyle):
     """People drawn by `reid.synthperson`, in the raw layout of Market-1501.
 
-    No paper and no expected counts: sizes are options of the generator. synth-a and synth-b stand
-    for two real datasets with their own cameras, synth-virtual for a virtual one.
+    No paper and no expected counts: sizes are options of the generator. synth-a and synth-b stand for two real datasets
+    with their own cameras, synth-virtual for a virtual one.
     """
 
     releases = (Release("synthperson", MARKET_FOLDERS),)

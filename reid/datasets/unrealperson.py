@@ -21,13 +21,12 @@ _LIST = "list_unreal_train.txt"
 class UnrealPerson(Loader):
     """UnrealPerson: 6,799 people rendered in a game engine, 1,256,381 images, 34 cameras. For training only.
 
-    Paper: Zhang et al., UnrealPerson: An Adaptive Pipeline towards Costless Person Re-identification, CVPR
-    2021. Archives unreal_v{1-4}.{1-3}.tar, or one UnrealPerson.tar with all of them, linked from the authors'
-    project page. In `unreal_vX.Y/images/P_cD_N.jpg` X is the scene and Y the kind of human model: an identity
-    is (Y, P), stored as pid Y * 100,000 + P, and a camera is (X, D). Of everything found we keep the paper's
-    training setting: 3,000 identities with 40 images each, spread over their cameras, drawn with seed 0 from
-    sorted lists. The paper's own draw was not published; if a list_unreal_train.txt is there, exactly its
-    images are taken instead.
+    Paper: Zhang et al., UnrealPerson: An Adaptive Pipeline towards Costless Person Re-identification, CVPR 2021.
+    Archives unreal_v{1-4}.{1-3}.tar, or one UnrealPerson.tar with all of them, linked from the authors' project page.
+    In `unreal_vX.Y/images/P_cD_N.jpg` X is the scene and Y the kind of human model: an identity is (Y, P), stored as
+    pid Y * 100,000 + P, and a camera is (X, D). Of everything found we keep the paper's training setting: 3,000
+    identities with 40 images each, spread over their cameras, drawn with seed 0 from sorted lists. The paper's own
+    draw was not published; if a list_unreal_train.txt is there, exactly its images are taken instead.
     """
 
     aliases = ("unreal",)
@@ -51,10 +50,8 @@ class UnrealPerson(Loader):
 def _record(source: Source, name: str) -> Record:
     match = _PATTERN.search(name)
     if match is None:
-        raise DatasetError(
-            f"{source.describe(name)}: the name is not like unreal_v3.1/images/333_c001_78.jpg; "
-            "keep the folders of the archive, or remove the file"
-        )
+        problem = "the name is not like unreal_v3.1/images/333_c001_78.jpg"
+        raise DatasetError(f"{source.describe(name)}: {problem}; keep the folders of the archive, or remove the file")
     scene, version, person, camera = (int(match[group]) for group in (1, 2, 4, 5))
     pid = version * _VERSION_STEP + person if person >= 0 else -1
     return Record("trainval", name, f"unreal_v{scene}.{version}/{match[3]}", pid, (scene, camera))
@@ -63,8 +60,8 @@ def _record(source: Source, name: str) -> Record:
 def draw(records: Sequence[Record], num_ids: int, images_per_id: int, seed: int) -> list[Record]:
     """At most `num_ids` identities with at most `images_per_id` images each, spread over their cameras.
 
-    Identities with fewer images are taken only when there are not enough others. Sorted input and one
-    generator make the draw a function of the seed and the set of records.
+    Identities with fewer images are taken only when there are not enough others. The draw follows from the seed and
+    the set of records, not from their order.
     """
     generator = np.random.default_rng(seed)
     by_pid: dict[int, list[Record]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """The field's usual augmentation of training images: flip, padded random crop, random erasing, for whole batches.
 
-First all numbers are drawn, from a CPU generator, so that every device and every division into parts sees the same.
-Flip and crop then move bytes, before images become floats and go to their device; erasing needs the exact mean.
+All numbers are drawn from a CPU generator, so that every device and every division into parts sees the same. Flip and
+crop then move bytes, before images become floats and go to their device; erasing needs the exact mean.
 """
 
 import math
@@ -39,10 +39,7 @@ def usual(pixels: Tensor, drawn: Tensor, device: torch.device) -> Tensor:
 
 
 def move(pixels: Tensor, moves: Tensor) -> Tensor:
-    """Images (N, 3, H, W), each mirrored left to right or not, then moved down and to the right; black comes in.
-
-    `moves` (N, 3) are the columns mirrored, down, right.
-    """
+    """Images (N, 3, H, W) mirrored and moved as `moves` (N, 3) says: mirrored, down, right; black comes in."""
     height, width = pixels.shape[2:]
     moved = torch.zeros_like(pixels)
     for target, image, (mirrored, y, x) in zip(moved, pixels, moves.tolist(), strict=True):
@@ -55,7 +52,7 @@ def move(pixels: Tensor, moves: Tensor) -> Tensor:
 def erase_(images: Tensor, rectangles: Tensor) -> Tensor:
     """Fill a rectangle of each of the images (N, 3, H, W) in [0, 1] with the ImageNet mean, in place.
 
-    `rectangles` (N, 4) are the columns top, left, bottom, right, the last two exclusive; all 0 leaves an image alone.
+    `rectangles` (N, 4): top, left, bottom, right, the last two exclusive; all 0 leaves an image alone.
     """
     mean = send(torch.tensor(IMAGENET_MEAN, dtype=images.dtype), images.device)[:, None, None]
     for image, (top, left, bottom, right) in zip(images, rectangles.tolist(), strict=True):

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -32,29 +32,21 @@ class DiskImages:
     """Images of `samples`, uint8 (height, width, 3), one after the other in a file that is made once.
 
     The file stands in the folder `cache` next to the folder of the images, and its name tells size and samples. Who
-    opens it first makes it from `decoded()`, which gives all images in order as batches (n, 3, height, width); others
-    wait for that. It is made again when it is cut short, or when names, sizes or times of the image files, or Pillow,
-    are not those of its header. Reading copies from the page cache and maps nothing: the memory of this process does
-    not grow with the set. Raises DatasetError when an image is missing or the file cannot be made.
+    opens it first makes it from `decoded`, all images in order as batches (n, 3, height, width); others wait for that.
+    It is made again when it is cut short, or names, sizes or times of the image files, or Pillow, are not those of its
+    header. Reading copies from the page cache and maps nothing: the memory of this process does not grow with the set.
+    Raises DatasetError when an image is missing or the file cannot be made.
     """
 
-    def __init__(
-        self, samples: Sequence[Sample], height: int, width: int, decoded: Callable[[], Iterable[Tensor]]
-    ) -> None:
+    def __init__(self, samples: Sequence[Sample], height: int, width: int, decoded: Iterable[Tensor]) -> None:
         home = os.path.dirname(os.path.dirname(samples[0].path))
         names = _hash(sample.path.removeprefix(home) for sample in samples)
         self.path = Path(home, FOLDER, f"{height}x{width}-{names[:12]}.images")
         self._count, self._image_bytes = len(samples), 3 * height * width
         self._size = HEADER + self._count * self._image_bytes
-        header = {
-            "height": height,
-            "width": width,
-            "count": self._count,
-            "names": names,
-            "files": _hash(map(_state, samples)),
-            "decoded_by": f"Pillow {PIL.__version__}",
-        }
-        self._header = json.dumps(header).encode().ljust(HEADER - 1) + b"\n"
+        shape = {"height": height, "width": width, "count": self._count}
+        origin = {"names": names, "files": _hash(map(_state, samples)), "decoded_by": f"Pillow {PIL.__version__}"}
+        self._header = json.dumps(shape | origin).encode().ljust(HEADER - 1) + b"\n"
         self._lock = threading.Lock()
         self._file = self._open_or_make(decoded)
 
@@ -66,7 +58,7 @@ class DiskImages:
         if length != self._image_bytes:
             raise DatasetError(f"{self.path} was cut short while in use; start again, which makes a new one")
 
-    def _open_or_make(self, decoded: Callable[[], Iterable[Tensor]]) -> FileIO:
+    def _open_or_make(self, decoded: Iterable[Tensor]) -> FileIO:
         try:
             if file := self._open():
                 return file
@@ -79,10 +71,9 @@ class DiskImages:
                 self._make(decoded)
                 return FileIO(self.path)
         except OSError as error:
-            raise DatasetError(
-                f"cannot keep decoded images in {self.path.parent} ({error.strerror or error}); use --cache ram, "
-                f"or make it a folder to write to with {self._size / 1e9:.1f} GB of room"
-            ) from error
+            remedy = f"use --cache ram, or make it a folder to write to with {self._size / 1e9:.1f} GB of room"
+            problem = f"cannot keep decoded images in {self.path.parent} ({error.strerror or error})"
+            raise DatasetError(f"{problem}; {remedy}") from error
 
     def _open(self) -> FileIO | None:
         """The file if it is whole and of these very images."""
@@ -93,14 +84,14 @@ class DiskImages:
             file.close()
         return None
 
-    def _make(self, decoded: Callable[[], Iterable[Tensor]]) -> None:
+    def _make(self, decoded: Iterable[Tensor]) -> None:
         if shutil.disk_usage(self.path.parent).free < self._size:  # rather than fill the disk before it fails
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         logger.info("decoding %d images into %s, %.1f GB", self._count, self.path, self._size / 1e9)
         bar = tqdm(total=self._count, desc="decoding", unit="image", leave=False, disable=None)
         with bar, temporary_sibling(self.path) as temporary, open(temporary, "wb") as file:
             file.write(self._header)
-            for images in decoded():
+            for images in decoded:
                 file.write(images.permute(0, 2, 3, 1).contiguous().numpy().data)
                 bar.update(len(images))
             file.flush()
@@ -116,7 +107,10 @@ def _state(sample: Sample) -> str:
     try:
         status = os.stat(sample.path)
     except OSError as error:
-        raise DatasetError(
-            f"cannot read the image {sample.path} ({error.strerror}); restore it, or convert the dataset again"
-        ) from error
+        raise unreadable(sample.path, error) from error
     return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def unreadable(path: str, error: Exception) -> DatasetError:
+    """What to raise when an image file cannot be read or decoded."""
+    return DatasetError(f"cannot read the image {path} ({error}); restore it, or convert the dataset again")

@@ -14,40 +14,34 @@ class PKSampler:
 
     Identities are dealt from shuffled decks, so that none comes twice in a deck; those that do not fill a last batch
     wait for another deck. An identity with fewer than K images repeats some. The batches of an epoch depend on
-    (seed, epoch) alone: of several processes each finds the same, and takes its share of the identities in each batch.
-    Raises UsageError when batch_size is no multiple of K = num_instances, or there are fewer than P identities (`name`
-    is the set's in that message), or P cannot be divided among the processes.
+    (seed, epoch) alone, on every process. Raises UsageError when batch_size is no multiple of K = num_instances, or
+    the set (called `name` in the message) has fewer than P identities, or P cannot be divided among the processes.
     """
 
     def __init__(
         self, pids: Sequence[int], batch_size: int, num_instances: int, seed: int, name: str = "the set"
     ) -> None:
         if batch_size % num_instances:
-            raise UsageError(
-                f"--batch_size {batch_size} is not a multiple of --num-instances {num_instances}; "
-                f"try --batch_size {max(2, batch_size // num_instances) * num_instances}"
-            )
+            nearest = max(2, batch_size // num_instances) * num_instances
+            problem = f"--batch_size {batch_size} is not a multiple of --num-instances {num_instances}"
+            raise UsageError(f"{problem}; try --batch_size {nearest}")
         self.batch_size, self.num_instances, self.seed = batch_size, num_instances, seed
-        self.num_pids = batch_size // num_instances
+        self.num_pids, processes = batch_size // num_instances, distributed.size()
+        batch = f"--batch_size {batch_size} with --num-instances {num_instances}"
         if self.num_pids < 2:
-            raise UsageError(
-                f"--batch_size {batch_size} with --num-instances {num_instances} holds one identity only; "
-                f"take --batch_size {2 * num_instances} or more, since triplets need two"
-            )
-        if self.num_pids % distributed.size():
-            raise UsageError(
-                f"the {self.num_pids} identities of --batch_size {batch_size} with --num-instances {num_instances} "
-                f"cannot be divided among {distributed.size()} processes; make --batch_size a multiple of "
-                f"{num_instances * distributed.size()}"
-            )
+            remedy = f"take --batch_size {2 * num_instances} or more, since triplets need two"
+            raise UsageError(f"{batch} holds one identity only; {remedy}")
+        if self.num_pids % processes:
+            problem = f"the {self.num_pids} identities of {batch} cannot be divided among {processes} processes"
+            raise UsageError(f"{problem}; make --batch_size a multiple of {num_instances * processes}")
         self._indices: dict[int, list[int]] = defaultdict(list)
         for index, pid in enumerate(pids):
             self._indices[pid].append(index)
         self._pids = sorted(self._indices)
         if len(self._pids) < self.num_pids:
+            problem = f"a batch of {self.num_pids} identities x {num_instances} images needs {self.num_pids} identities"
             raise UsageError(
-                f"a batch of {self.num_pids} identities x {num_instances} images needs {self.num_pids} identities, "
-                f"and {name} has {len(self._pids)}; lower --batch_size or raise --num-instances"
+                f"{problem}, and {name} has {len(self._pids)}; lower --batch_size or raise --num-instances"
             )
 
     @property

@@ -1,7 +1,8 @@
 """Images of a list of samples as batches: decoded at each use, or once and then kept in memory or on disk."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +12,30 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from reid.datasets import Sample
-from reid.errors import DatasetError, UsageError
-from reid.loading.disk import DiskImages
+from reid.errors import UsageError
+from reid.loading.disk import DiskImages, unreadable
 from reid.runtime.device import send
 
 GIBIBYTE = 2**30
 CACHES = ("ram", "disk", "none")
+
+
+@dataclass(frozen=True)
+class Images:
+    """In which size images are read, and how: what all stores of one command have in common (see ImageStore)."""
+
+    height: int = 256
+    width: int = 128
+    workers: int = 2
+    cache: str = "ram"
+
+    def stores(self, sides: tuple[Sequence[Sample], Sequence[Sample]]) -> tuple["ImageStore", "ImageStore"]:
+        """Stores of the samples of two sides, query and gallery."""
+        return self.store(sides[0]), self.store(sides[1])
+
+    def store(self, samples: Sequence[Sample]) -> "ImageStore":
+        """A store of these samples. Raises UsageError for an unknown cache."""
+        return ImageStore(samples, self.height, self.width, self.workers, self.cache)
 
 
 class ImageStore:
@@ -67,14 +86,12 @@ class ImageStore:
     def batches(self, index_batches: Iterable[Sequence[int]]) -> Iterator[tuple[Sequence[int], Tensor]]:
         """(indices, images) one after the other, the next one being decoded while the caller uses this one."""
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
-            pending: tuple[Sequence[int], Future[Tensor]] | None = None
-            for indices in index_batches:
-                following = indices, ahead.submit(self.batch, indices)
-                if pending is not None:
-                    yield pending[0], pending[1].result()
-                pending = following
-            if pending is not None:
+            submitted = ((indices, ahead.submit(self.batch, indices)) for indices in index_batches)
+            pending = next(submitted, None)
+            while pending:
+                following = next(submitted, None)
                 yield pending[0], pending[1].result()
+                pending = following
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Sequence[int], Tensor]]:
         """All images once, in the order of `samples`, in batches of `batch_size`."""
@@ -90,11 +107,8 @@ class ImageStore:
 
     @cached_property
     def _on_disk(self) -> DiskImages:
-        def decoded() -> Iterator[Tensor]:
-            source = ImageStore(self.samples, self.height, self.width, self._workers, "none")
-            return (images for _, images in source.in_order(64))
-
-        return DiskImages(self.samples, self.height, self.width, decoded)
+        source = ImageStore(self.samples, self.height, self.width, self._workers, "none")
+        return DiskImages(self.samples, self.height, self.width, (images for _, images in source.in_order(64)))
 
 
 def _decode(path: str, height: int, width: int) -> np.ndarray:
@@ -102,9 +116,7 @@ def _decode(path: str, height: int, width: int) -> np.ndarray:
         with Image.open(path) as file:
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"cannot read the image {path} ({error}); restore it, or convert the dataset again"
-        ) from error
+        raise unreadable(path, error) from error
     if (2 * image.width, 2 * image.height) == (width, height):
         return _doubled(_pixels(image))
     if image.size != (width, height):
@@ -123,8 +135,7 @@ def _doubled(pixels: np.ndarray) -> np.ndarray:
     Torch's filter has coarser weights, but those of doubling, quarters, are exact in both. Market-1501 needs just this.
     """
     images = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
-    size = (2 * pixels.shape[0], 2 * pixels.shape[1])
-    return interpolate(images, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+    return interpolate(images, scale_factor=2, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
 def to_images(pixels: Tensor, device: torch.device) -> Tensor:

@@ -4,8 +4,10 @@ Neither torch nor numpy is imported here, so that --help and a mistyped option a
 """
 
 import argparse
+import contextlib
 import difflib
 import logging
+import math
 import re
 import sys
 import textwrap
@@ -33,20 +35,15 @@ class OneLineParser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str | None, argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-        for path in _early(argv).plugin:
+        for path in filter(None, _early(argv).plugin):
             load_plugin(path)
         super().__init__(prog=prog, description=description, formatter_class=_Help, allow_abbrev=False)
         self._typed: dict[str, str] = {}  # as declared -> as the user wrote it, for errors
         self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(/\d+)?$")  # budgets too
-        group = self.add_argument_group("every command")
-        group.add_argument(
-            "--plugin",
-            action="append",
-            default=[],
-            metavar="FILE",
-            help="run this Python file first, which registers a dataset, model family, attack or defence of yours",
-        )
-        group.add_argument("--debug", action="store_true", help="print where an error came from, not its line alone")
+        add = self.add_argument_group("every command").add_argument
+        plugin = "run this Python file first, which registers a dataset, model family, attack or defence of yours"
+        add("--plugin", action="append", default=[], metavar="FILE", help=plugin)
+        add("--debug", action="store_true", help="print where an error came from, not its line alone")
 
     def error(self, message: str) -> NoReturn:
         for option, typed in self._typed.items():
@@ -92,9 +89,8 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
             return super()._format_action_invocation(action)
-        short = [option for option in action.option_strings if not option.startswith("--")]
         long = [option for option in action.option_strings if option.startswith("--")]
-        names = ", ".join(short + long[:1])
+        names = ", ".join(option for option in action.option_strings if option not in long[1:])
         value = "" if action.nargs == 0 else self._format_args(action, self._get_default_metavar_for_optional(action))
         return f"{names} {value}".rstrip()
 
@@ -103,9 +99,8 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
-        if action.required or default in (None, [], (), argparse.SUPPRESS) or isinstance(default, bool):
-            return text
-        if "default:" in text:
+        unsaid = action.required or isinstance(default, bool) or default in (None, [], (), argparse.SUPPRESS)
+        if unsaid or "default:" in text:
             return text
         values = default if isinstance(default, list | tuple) else [default]
         write = format_budget if action.type in BUDGETS else str
@@ -123,43 +118,29 @@ def _did_you_mean(near: Iterable[str]) -> str:
 
 
 def _early(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options that matter before the others are known: `plugin`, a list of files, and `debug`."""
+    """The options that matter before the others are known: `plugin`, files or None, and `debug`."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--plugin", action="append", nargs="?", default=[])
     parser.add_argument("--debug", action="store_true")
-    early = parser.parse_known_args(argv)[0]
-    early.plugin = [path for path in early.plugin if path]
-    return early
+    return parser.parse_known_args(argv)[0]
 
 
-def positive_int(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    return int(_number(text, int, lambda value: value >= 1, "a whole number of at least 1"))
+def _number(kind: type, allowed: Callable[[float], bool], words: str) -> Callable[[str], Any]:
+    """An argparse type: a number of this kind that is allowed; `words` describe it in the error."""
 
-
-def natural_int(text: str) -> int:
-    """An argparse type: a whole number of at least 0."""
-    return int(_number(text, int, lambda value: value >= 0, "a whole number of at least 0"))
-
-
-def positive_float(text: str) -> float:
-    """An argparse type: a finite number above 0."""
-    return _number(text, float, lambda value: 0 < value < float("inf"), "a number above 0")
-
-
-def natural_float(text: str) -> float:
-    """An argparse type: a finite number of at least 0."""
-    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
-
-
-def _number(text: str, kind: Callable, allowed: Callable[[float], bool], words: str) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not allowed(value):
+    def convert(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            if allowed(value := kind(text)):
+                return value
         raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
-    return value
+
+    return convert
+
+
+positive_int = _number(int, lambda value: value >= 1, "a whole number of at least 1")
+natural_int = _number(int, lambda value: value >= 0, "a whole number of at least 0")
+positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
+natural_float = _number(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
 
 
 def budget(text: str) -> float:
@@ -190,21 +171,15 @@ BUDGETS = (budget, grey_level_budget, positive_budget)
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Where images come from and in which shape; --height and --width are None where `image_size` is to decide."""
-    group = parser.add_argument_group("data")
-    group.add_argument("--data", default="data", metavar="DIR", help="folder that holds the datasets")
-    group.add_argument("--split", type=natural_int, default=0, help="which draw of validation identities")
+    add = parser.add_argument_group("data").add_argument
+    add("--data", default="data", metavar="DIR", help="folder that holds the datasets")
+    add("--split", type=natural_int, default=0, help="which draw of validation identities")
     for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
-        group.add_argument(
-            f"--{side}", type=positive_int, help=f"image {side} (default: the checkpoint's own, else {pixels})"
-        )
-    group.add_argument("--workers", type=positive_int, default=2, help="threads that decode images")
-    group.add_argument(
-        "--cache",
-        choices=("ram", "disk", "none"),
-        default="ram",
-        help="decoded images: ram keeps up to 4 GiB of each set; disk keeps all in a file next to the images, for all "
-        "processes; none decodes at each use",
-    )
+        add(f"--{side}", type=positive_int, help=f"image {side} (default: the checkpoint's own, else {pixels})")
+    add("--workers", type=positive_int, default=2, help="threads that decode images")
+    kept = "decoded images: ram keeps up to 4 GiB of each set; disk keeps all in a file next to the images, for all "
+    kept += "processes; none decodes at each use"
+    add("--cache", choices=("ram", "disk", "none"), default="ram", help=kept)
 
 
 def image_size(height: int | None, width: int | None, own: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -214,52 +189,36 @@ def image_size(height: int | None, width: int | None, own: tuple[int, int] | Non
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
-    """The seed."""
     parser.add_argument("--seed", type=natural_int, default=0, help="seed of everything random")
 
 
 def add_compute_options(parser: argparse.ArgumentParser, precision: str) -> None:
     """Device, and precision with this default: "fp32" for what measures, "auto" for what trains."""
-    group = parser.add_argument_group("compute")
-    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: CUDA if there is a GPU")
-    group.add_argument(
-        "--precision",
-        default=precision,
-        help="of networks: fp32, bf16, or auto: bf16 where the hardware computes in it",
-    )
+    add = parser.add_argument_group("compute").add_argument
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: CUDA if there is a GPU")
+    add("--precision", default=precision, help="of networks: fp32, bf16, or auto: bf16 where the hardware has it")
 
 
 def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_instances: int, margin: float) -> None:
     """What training a model needs, undefended or defended, with these defaults."""
-    parser.add_argument("--batch_size", type=positive_int, default=64, help="clean images per batch and set, P x K")
-    parser.add_argument(
-        "--num-instances", type=positive_int, default=num_instances, help="K: images per identity in a batch"
-    )
-    parser.add_argument("--epochs", "--epoch", type=positive_int, default=epochs, help="epochs")
-    parser.add_argument("--iters-per-epoch", type=positive_int, help="steps per epoch (default: images / batch size)")
-    parser.add_argument("--weight-decay", type=natural_float, default=5e-4, help="weight decay")
-    parser.add_argument("--margin", type=natural_float, default=margin, help="margin of the hard triplet loss")
-    parser.add_argument("--eval-every", type=positive_int, default=5, help="epochs between validations")
-    parser.add_argument(
-        "--combine-trainval",
-        action="store_true",
-        help="train on the validation identities too, keep the last epoch",
-    )
-    parser.add_argument(
-        "--checkpointing",
-        action="store_true",
-        help="compute activations again instead of keeping them: slower, in less memory, to the same result",
-    )
+    add = parser.add_argument
+    add("--batch_size", type=positive_int, default=64, help="clean images per batch and set, P x K")
+    add("--num-instances", type=positive_int, default=num_instances, help="K: images per identity in a batch")
+    add("--epochs", "--epoch", type=positive_int, default=epochs, help="epochs")
+    add("--iters-per-epoch", type=positive_int, help="steps per epoch (default: images / batch size)")
+    add("--weight-decay", type=natural_float, default=5e-4, help="weight decay")
+    add("--margin", type=natural_float, default=margin, help="margin of the hard triplet loss")
+    add("--eval-every", type=positive_int, default=5, help="epochs between validations")
+    add("--combine-trainval", action="store_true", help="train on the validation identities too, keep the last epoch")
+    recompute = "compute activations again instead of keeping them: slower, in less memory, to the same result"
+    add("--checkpointing", action="store_true", help=recompute)
 
 
 def add_resume_option(parser: argparse.ArgumentParser) -> None:
     """Going on after a kill."""
-    parser.add_argument(
-        "--resume-from",
-        metavar="PATH",
-        help="go on from this state: a folder, a state.pth, or 'auto', the state that a killed run of the same command "
-        "left, if there is one (default: start at the first epoch)",
-    )
+    state = "go on from this state: a folder, a state.pth, or 'auto', the state that a killed run of the same command "
+    state += "left, if there is one (default: start at the first epoch)"
+    parser.add_argument("--resume-from", metavar="PATH", help=state)
 
 
 def settings(options: Mapping[str, Any], ignore: Sequence[str] = ()) -> dict[str, str]:
@@ -271,8 +230,8 @@ def settings(options: Mapping[str, Any], ignore: Sequence[str] = ()) -> dict[str
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a script's `main(argv)`, with the other processes of torchrun if it started several.
 
-    Leaves with 0; 2 and one line, whichever process met it, for what the user can mend; 1 and one line if a process
-    was lost; 130 if interrupted. With --debug a traceback comes before the line.
+    Leaves with 0; with one line and 2 for what the user can mend, whichever process met it, or 1 if a process was
+    lost; with 130 if interrupted. With --debug a traceback comes before the line.
     """
     try:
         job.start()

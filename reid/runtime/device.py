@@ -12,7 +12,6 @@ from reid.errors import UsageError
 from reid.runtime import distributed
 
 PRECISIONS = ("auto", "fp32", "bf16")
-DEVICE_TYPES = ("cpu", "cuda", "mps")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
@@ -29,9 +28,7 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager:
         """The context in which a network runs: bfloat16 autocast, or nothing for fp32."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -48,19 +45,16 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
-    name = device
-    if device == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    processes = distributed.size()
     try:
-        resolved = torch.device(name)
-        if resolved.type not in DEVICE_TYPES:
-            raise ValueError(f"not one of {DEVICE_TYPES}")
-        if resolved.type == "cuda" and distributed.size() > 1:
+        resolved = torch.device(automatic if device == "auto" else device)
+        if resolved.type not in ("cpu", "cuda", "mps"):
+            raise ValueError("not a device that networks run on")
+        if resolved.type == "cuda" and processes > 1:
             if resolved.index is not None:
-                raise UsageError(
-                    f"--device {device} would put all {distributed.size()} processes on one GPU; use --device cuda, "
-                    "which gives each its own, and CUDA_VISIBLE_DEVICES to choose among them"
-                )
+                problem = f"--device {device} would put all {processes} processes on one GPU"
+                raise UsageError(f"{problem}; use --device cuda, and CUDA_VISIBLE_DEVICES to choose the GPUs")
             resolved = torch.device("cuda", distributed.local_rank())
         torch.empty(1, device=resolved)
     except (RuntimeError, AssertionError, ValueError) as error:

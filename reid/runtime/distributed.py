@@ -1,10 +1,9 @@
-"""Several processes that do the job of one: torchrun starts them, each takes its share, sums go over all of them.
+"""Several processes that do the job of one: each takes its share, sums go over all of them (docs/distributed.md).
 
 One process is the special case of one share: nothing is sent, and every function here gives back what it got. What the
 processes exchange goes through one operation, a sum over all of them. It is its own derivative, so gradients of any
 order are those that one process would find: with a part of the loss on each process (here the whole loss over the
 number of processes), the gradient of all parts is the sum over the processes of what autograd gives on each.
-docs/distributed.md describes how to start them, and what happens when one is lost.
 """
 
 import pickle
@@ -16,23 +15,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from reid.runtime.job import can_resume, is_main, local_rank, rank, size, watched
+from reid.runtime.job import can_resume as can_resume
+from reid.runtime.job import is_main, rank, size, watched
+from reid.runtime.job import local_rank as local_rank
 
-__all__ = [
-    "all_sum",
-    "can_resume",
-    "every",
-    "from_main",
-    "gather",
-    "gather_blocks",
-    "is_main",
-    "local_rank",
-    "rank",
-    "same_",
-    "share",
-    "size",
-    "summed",
-]
 T = TypeVar("T")
 S = TypeVar("S", bound=Sequence | Tensor)
 
@@ -117,8 +103,8 @@ def _sendable(error: Exception) -> Exception:
 def same_(module: nn.Module) -> None:
     """Give the parameters and buffers of `module` the values that they have on rank 0, in place."""
     if size() > 1:
-        for tensor in (*module.parameters(), *module.buffers()):
-            with watched():
+        with watched():
+            for tensor in (*module.parameters(), *module.buffers()):
                 dist.broadcast(tensor.detach(), 0)
 
 

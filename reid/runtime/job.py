@@ -1,7 +1,6 @@
 """The job that this process is a part of: torchrun starts several that work together, or there is only this one.
 
-Which process this is, of how many, and the way in which the job ends: with one line, whichever process meets the
-error, or is lost. Torch is imported only where there are several.
+A job ends with one line, whichever process meets the error, or is lost. Torch is imported only where there are several.
 """
 
 import contextlib

@@ -9,7 +9,7 @@ from typing import Any
 
 from reid.errors import CheckpointError
 from reid.runtime import distributed
-from reid.runtime.runlog import RunLog, Silent
+from reid.runtime.runlog import RunLog
 from reid.runtime.snapshot import STATE_FILE, Run
 
 logger = logging.getLogger(__name__)
@@ -26,9 +26,8 @@ def run_epochs(
     """Call `epoch(number, log)` for every epoch (0-based) that is not done yet, and record the numbers it returns.
 
     After each, `state()` is written to the run's folder; `restore` takes what a killed run wrote. All randomness of an
-    epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one. Where
-    several processes work together, rank 0 reads, writes and logs.
-    Raises CheckpointError for a state that `restore` finds incomplete, or that does not fit.
+    epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one. Rank 0
+    reads, writes and logs. Raises CheckpointError for a state that `restore` finds incomplete, or that does not fit.
     """
     start = 0
     saved = distributed.from_main(run.load)
@@ -36,18 +35,14 @@ def run_epochs(
         start = saved["epoch"]
         try:
             restore(saved)
-        except KeyError as error:
-            raise CheckpointError(
-                f"{run.source} lacks {error}: it is the state of another script or version; use another --logs_dir"
-            ) from error
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                f"{run.source} does not fit ({' '.join(str(error).split())[:120]}): the data have changed since; use "
-                "another --logs_dir"
-            ) from error
+        except (KeyError, RuntimeError, ValueError) as error:
+            problem = f"does not fit ({' '.join(str(error).split())[:120]}): the data have changed since"
+            if isinstance(error, KeyError):
+                problem = f"lacks {error}: it is the state of another script or version"
+            raise CheckpointError(f"{run.source} {problem}; use another --logs_dir") from error
         logger.info("resumed after epoch %d of %d", start, epochs)
         _can_resume(run.source, start)
-    with RunLog(run.logs_dir, start) if distributed.is_main() else Silent() as log:
+    with RunLog(run.logs_dir, start) as log:
         for number in range(start, epochs):
             began = time.perf_counter()
             values = epoch(number, log)

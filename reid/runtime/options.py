@@ -2,28 +2,18 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    type: Callable[[str], Any] = str,
-    choices: Container | None = None,
-    nargs: str | None = None,
-    metavar: str | None = None,
-    spelling: str | None = None,
-) -> Any:
-    """A field of a dataclass that is also an option: `type`, `choices`, `nargs` and `metavar` are argparse's.
+def option(default: Any, help: str, *, spelling: str | None = None, **argparses: Any) -> Any:
+    """A field of a dataclass that is also an option: `argparses` are type, choices, nargs and metavar of argparse.
 
     `spelling` is its name on the command line, where that is not --like-this.
     """
-    argparses = {"help": help, "type": type, "choices": choices, "nargs": nargs, "metavar": metavar}
-    return dataclasses.field(default=default, metadata={"spelling": spelling, **argparses})
+    return dataclasses.field(default=default, metadata={"spelling": spelling, "help": help, **argparses})
 
 
 def declared(owner: type) -> dict[str, dataclasses.Field]:

@@ -1,7 +1,7 @@
 """Registries: what can be chosen by name, and how a user's own file adds to it.
 
 A registry is a table with one line per name: where the thing is, and what it does in one sentence. A thing is imported
-when it is asked for, so that listing the names costs nothing.
+when it is asked for, so that listing the names costs nothing. `lazy_exports` does the same for the names of a package.
 """
 
 import difflib
@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from reid.errors import UsageError
 
@@ -39,8 +39,7 @@ class Registry(Generic[T]):
             raise UsageError(f"no {self.kind} is called {name!r}; {hint}known: {', '.join(self)}")
         place = self._places[name]
         if isinstance(place, str):
-            module, _, attribute = place.partition(":")
-            self._places[name] = place = cast(T, getattr(importlib.import_module(module), attribute))
+            self._places[name] = place = _imported(place)
         return place
 
     def summary(self, name: str) -> str:
@@ -59,17 +58,32 @@ class Registry(Generic[T]):
         return add
 
 
+def lazy_exports(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose name n is at `places[n]`: "module:attribute", or "module" for a module."""
+
+    def get(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        setattr(sys.modules[package], name, _imported(places[name]))
+        return getattr(sys.modules[package], name)
+
+    return get
+
+
+def _imported(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    value = importlib.import_module(module)
+    return getattr(value, attribute) if attribute else value
+
+
 def load_plugin(path: str | Path) -> None:
     """Run a user's Python file, once, which registers what is in it. Raises UsageError where it cannot be run."""
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"--plugin {path}: no such file; give a Python file that registers what is in it")
-    name = str(path.resolve())
+    name = str(Path(path).resolve())
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--plugin {path} is not a Python file; its name must end in .py")
+    if not Path(path).is_file() or spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {path}: no such Python file; its name must end in .py")
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

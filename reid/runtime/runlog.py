@@ -3,12 +3,12 @@
 import json
 import logging
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from reid.runtime import job
 from reid.runtime.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -17,56 +17,41 @@ logger = logging.getLogger(__name__)
 class RunLog:
     """Logs of one run in `folder`: `log.txt`, `metrics.jsonl`, and TensorBoard event files. A context manager.
 
-    `first_epoch` is where this process starts; later lines of an earlier process that was killed are dropped.
+    `first_epoch` is where this process starts; later lines of an earlier process that was killed are dropped. Where
+    several processes work together, only rank 0 writes, and only it calls `epoch`.
     """
 
     def __init__(self, folder: str | Path, first_epoch: int = 0) -> None:
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._metrics = self.folder / "metrics.jsonl"
-        kept = self._metrics.read_text().splitlines()[:first_epoch] if self._metrics.exists() else []
-        text = "".join(line + "\n" for line in kept)
-        write_atomically(self._metrics, lambda path: path.write_text(text))
-        self._board = SummaryWriter(str(self.folder), purge_step=first_epoch)
-        self._file = logging.FileHandler(self.folder / "log.txt")
+        if not job.is_main():
+            return
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._metrics = folder / "metrics.jsonl"
+        kept = self._metrics.read_text().splitlines(keepends=True)[:first_epoch] if self._metrics.exists() else []
+        write_atomically(self._metrics, lambda path: path.write_text("".join(kept)))
+        self._board = SummaryWriter(str(folder), purge_step=first_epoch)
+        self._file = logging.FileHandler(folder / "log.txt")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.getLogger().addHandler(self._file)
 
     def epoch(self, epoch: int, **values: Any) -> None:
         """Record the numbers of one finished epoch (0-based) everywhere."""
-        line = {"epoch": epoch, **values}
         with open(self._metrics, "a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps({"epoch": epoch, **values}) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, value, epoch)
         logger.info("epoch %d  %s", epoch + 1, "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
     def images(self, name: str, images: torch.Tensor, epoch: int) -> None:
         """Show images (N, 3, H, W) in [0, 1] in TensorBoard."""
-        self._board.add_images(name, images.clamp(0, 1), epoch)
+        if job.is_main():
+            self._board.add_images(name, images.clamp(0, 1), epoch)
 
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._board.close()
-        logging.getLogger().removeHandler(self._file)
-        self._file.close()
-
-
-class Silent(RunLog):
-    """Leaves nothing: for all processes of a run but rank 0."""
-
-    def __init__(self) -> None:
-        pass
-
-    def epoch(self, epoch: int, **values: Any) -> None:
-        pass
-
-    def images(self, name: str, images: torch.Tensor, epoch: int) -> None:
-        pass
-
     def __exit__(self, *error: object) -> None:
-        pass
+        if job.is_main():
+            self._board.close()
+            logging.getLogger().removeHandler(self._file)
+            self._file.close()

@@ -23,17 +23,18 @@ class Run:
 
     def save(self, epoch: int, **state: Any) -> None:
         """Write the state after `epoch` finished epochs."""
-        content = {"epoch": epoch, "settings": self.settings, **state}
-        write_torch(self.logs_dir / STATE_FILE, content)
+        write_torch(self.logs_dir / STATE_FILE, {"epoch": epoch, "settings": self.settings, **state})
 
     @property
     def source(self) -> Path | None:
         """The state file to go on from, or None for a fresh start."""
         if self.resume_from is None:
             return None
-        path = self.logs_dir if self.resume_from == "auto" else Path(self.resume_from)
-        path = path / STATE_FILE if path.is_dir() or self.resume_from == "auto" else path
-        return None if self.resume_from == "auto" and not path.is_file() else path
+        if self.resume_from == "auto":
+            path = self.logs_dir / STATE_FILE
+            return path if path.is_file() else None
+        path = Path(self.resume_from)
+        return path / STATE_FILE if path.is_dir() else path
 
     def load(self) -> dict[str, Any] | None:
         """The state to go on from, or None for a fresh start.
@@ -44,20 +45,15 @@ class Run:
         path = self.source
         if path is None:
             if (self.logs_dir / STATE_FILE).exists():
-                raise UsageError(
-                    f"{self.logs_dir} holds a run already; go on with it (--resume-from auto), remove it, "
-                    "or choose another folder"
-                )
+                hint = "go on with it (--resume-from auto), remove it, or choose another folder"
+                raise UsageError(f"{self.logs_dir} holds a run already; {hint}")
             return None
         state = read_torch(path)
         if not isinstance(state, dict) or "epoch" not in state or not isinstance(state.get("settings"), dict):
             raise CheckpointError(f"{path} is not the state of a run; give the --logs_dir of one, or its {STATE_FILE}")
         before = state["settings"]
-        changes = [
-            f"{key}: {before.get(key)} there, {now} now" for key, now in self.settings.items() if before.get(key) != now
-        ]
-        if changes:
-            raise UsageError(
-                f"{path} was made with other settings ({', '.join(changes)}); use the same, or another --logs_dir"
-            )
+        other = [key for key, now in self.settings.items() if before.get(key) != now]
+        if other:
+            changes = ", ".join(f"{key}: {before.get(key)} there, {self.settings[key]} now" for key in other)
+            raise UsageError(f"{path} was made with other settings ({changes}); use the same, or another --logs_dir")
         return state

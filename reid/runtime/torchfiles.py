@@ -1,7 +1,7 @@
 """Files of `torch.save`: ours are written whole, those of strangers are read without running what is in them."""
 
 import importlib
-import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,8 @@ from reid.runtime.files import write_atomically
 def _numpy_scalar_globals() -> list[Any]:
     """What a numpy float64 in a checkpoint needs, under its numpy 1 and numpy 2 module names, and nothing else."""
     scalar = importlib.import_module("numpy._core.multiarray").scalar
-    return [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        np.dtypes.Float64DType,
-    ]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [*((scalar, name) for name in names), np.dtype, np.dtypes.Float64DType]
 
 
 def write_torch(path: str | Path, content: Any) -> Path:
@@ -51,9 +47,7 @@ def read_torch(path: str | Path) -> Any:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; give the path of a checkpoint file in it")
     if not path.is_file():
-        raise CheckpointError(
-            f"no such checkpoint file: {path}; check the path (relative paths start at the current folder)"
-        )
+        raise CheckpointError(f"no such checkpoint file: {path}; check the path (relative to the current folder)")
     try:
         with open(path, "rb") as file:
             head = file.read(256).lstrip().lower()
@@ -62,19 +56,12 @@ def read_torch(path: str | Path) -> Any:
     if not head:
         raise CheckpointError(f"{path} is empty; download or save it again")
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise CheckpointError(
-            f"{path} is a web page, not a checkpoint: the download saved an error or confirmation page; "
-            "download the file itself"
-        )
+        raise CheckpointError(f"{path} is a web page, saved in place of the checkpoint; download the file itself")
     try:
         with torch.serialization.safe_globals(_numpy_scalar_globals()):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "unsupported global" in str(error).lower() or "unsupported class" in str(error).lower():
-            raise CheckpointError(
-                f"{path} holds more than tensors and plain values, which could run code, so it was not loaded: "
-                "ask its author for a state dict"
-            ) from error
-        raise CheckpointError(f"{path} is not a torch checkpoint, or is damaged; download or save it again") from error
     except Exception as error:  # on damaged bytes the unpickler raises nearly anything
-        raise CheckpointError(f"{path} is truncated or damaged; download or save it again") from error
+        problem = "is truncated, damaged or not a torch checkpoint; download or save it again"
+        if re.search("unsupported (global|class)", str(error), re.IGNORECASE):
+            problem = "holds more than tensors and plain values, which could run code; ask its author for a state dict"
+        raise CheckpointError(f"{path} {problem}") from error

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from reid.runtime.lazy import lazy_exports
+from reid.runtime.registry import lazy_exports
 
 if TYPE_CHECKING:
     from reid.training.batches import TrainingSet
