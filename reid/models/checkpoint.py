@@ -33,12 +33,8 @@ class LoadReport:
 
     def summary(self) -> str:
         """One line: the counts, and the first names of what was not loaded."""
-        parts = [f"{len(self.loaded)} tensors loaded"]
-        for kind in ("missing", "unexpected", "mismatched"):
-            keys: list[str] = getattr(self, kind)
-            if keys:
-                parts.append(f"{len(keys)} {kind} ({few(keys)})")
-        return ", ".join(parts)
+        others = [f"{len(keys)} {kind} ({few(keys)})" for kind, keys in vars(self).items() if keys and kind != "loaded"]
+        return ", ".join([f"{len(self.loaded)} tensors loaded", *others])
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:

@@ -40,8 +40,8 @@ class Victim(nn.Module):
     folded into its convolutions. What is no module is called as it is.
 
     `input` is the first layer. Without it a ReidModel has its own, and any other model takes images in [0, 1] itself.
-    `name` and `sha256` say where the model comes from, `feature` which of its features these are. Raises UsageError
-    for a module that cannot be copied.
+    `name` and `sha256` say where the model comes from, `feature` which of its features these are; `passes` counts the
+    images that went through in this process since `reset_passes`. Raises UsageError for a module that cannot be copied.
     """
 
     def __init__(
@@ -62,12 +62,11 @@ class Victim(nn.Module):
         self.input = input or ANY_SIZE
         self.layer = self.input.layer().to(next((p.device for p in self.parameters()), None))
         self.reset_passes()
-        for module in _modules(self.model):
-            for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(False)
-                if parameter.ndim == 4:
-                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self.eval()
+        registered = set(self.modules())  # the others, in plain lists and dicts, are to be frozen and moved too
+        self.hidden = nn.ModuleList(module for module in _modules(self.model) if module not in registered)
+        for parameter in self.requires_grad_(False).eval().parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, D), float, of images (N, 3, H, W), RGB in [0, 1].
@@ -79,9 +78,13 @@ class Victim(nn.Module):
             kind = f"{images.dtype} {tuple(images.shape)}"
             raise UsageError(f"images are float (N, 3, H, W) in [0, 1], not {kind}; divide 8-bit values by 255")
         features, count = self._features(images), len(images)
-        self._forward += count
+        self.passes += Passes(forward=count)
+
+        def count_backward(_: Tensor) -> None:
+            self.passes += Passes(backward=count)
+
         if images.requires_grad and features.requires_grad:
-            features.register_hook(lambda _: self._count_backward(count))
+            features.register_hook(count_backward)
         return features
 
     @property
@@ -109,25 +112,13 @@ class Victim(nn.Module):
                 return False
             return gradient is not None
 
-    @property
-    def passes(self) -> Passes:
-        """Images that went through since `reset_passes`, in this process."""
-        return Passes(self._forward, self._backward)
-
     def reset_passes(self) -> None:
         """Count from 0 again."""
-        self._forward = self._backward = 0
+        self.passes = Passes()
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode: an attack must not move the batch statistics or switch dropout on."""
-        for module in _modules(self.model):
-            module.eval()
         return super().train(False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        for module in set(_modules(self.model)).difference(self.modules()):
-            module._apply(fn)
-        return super()._apply(fn, recurse)
 
     def _features(self, images: Tensor) -> Tensor:
         run = self.model.features if isinstance(self.model, ReidModel) else self.model
@@ -143,9 +134,6 @@ class Victim(nn.Module):
                 "wrap it in a function that returns them"
             )
         return output.flatten(1).to(torch.promote_types(output.dtype, torch.float32))
-
-    def _count_backward(self, count: int) -> None:
-        self._backward += count
 
     def _probe(self) -> Tensor:
         device = next(chain(self.parameters(), self.buffers())).device
