@@ -1,5 +1,7 @@
 """Errors that a user can cause. The message is one line: what is wrong, where, and how to mend it."""
 
+from collections.abc import Iterable
+
 
 class ReidError(Exception):
     """Base of every error that a user can cause; the scripts print it as one line and exit with code 2."""
@@ -15,3 +17,9 @@ class DatasetError(ReidError):
 
 class CheckpointError(ReidError):
     """A model or attacker file that is missing, broken, or of another kind than asked for."""
+
+
+def few(keys: Iterable[object]) -> str:
+    """The first three of `keys` for a one-line message, whatever a stranger put into them."""
+    shown = [" ".join(str(key).split())[:60] for key in keys]
+    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")

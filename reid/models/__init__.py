@@ -3,10 +3,10 @@
 Names are imported when they are asked for: `names()` costs no import of torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reid.models.architectures import names
+from reid.runtime.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from reid.models.checkpoint import LoadReport, load_checkpoint, load_model, read_checkpoint, save_checkpoint
@@ -15,37 +15,21 @@ if TYPE_CHECKING:
     from reid.models.network import ReidModel, create
     from reid.models.victim import Passes, Victim
 
-_MODULES = {
-    "InputSpec": "inputs",
-    "LoadReport": "checkpoint",
-    "Passes": "victim",
-    "ReidModel": "network",
-    "Victim": "victim",
-    "create": "network",
-    "load_checkpoint": "checkpoint",
-    "load_model": "checkpoint",
-    "load_victim": "load",
-    "read_checkpoint": "checkpoint",
-    "save_checkpoint": "checkpoint",
-}
-
-__all__ = [
-    "InputSpec",
-    "LoadReport",
-    "Passes",
-    "ReidModel",
-    "Victim",
-    "create",
-    "load_checkpoint",
-    "load_model",
-    "load_victim",
-    "names",
-    "read_checkpoint",
-    "save_checkpoint",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__all__ = ["InputSpec", "LoadReport", "Passes", "ReidModel", "Victim", "create"]
+__all__ += ["load_checkpoint", "load_model", "load_victim", "names", "read_checkpoint", "save_checkpoint"]
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "InputSpec": "reid.models.inputs:InputSpec",
+        "LoadReport": "reid.models.checkpoint:LoadReport",
+        "Passes": "reid.models.victim:Passes",
+        "ReidModel": "reid.models.network:ReidModel",
+        "Victim": "reid.models.victim:Victim",
+        "create": "reid.models.network:create",
+        "load_checkpoint": "reid.models.checkpoint:load_checkpoint",
+        "load_model": "reid.models.checkpoint:load_model",
+        "load_victim": "reid.models.load:load_victim",
+        "read_checkpoint": "reid.models.checkpoint:read_checkpoint",
+        "save_checkpoint": "reid.models.checkpoint:save_checkpoint",
+    },
+)

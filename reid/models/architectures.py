@@ -1,13 +1,29 @@
-"""The architectures that `create` knows, by name. Without torch, so that listing them costs nothing."""
+"""The architectures that `create` knows, and which of them a file is for. Without torch, so that listing is free."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from reid.errors import CheckpointError, few
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Body(NamedTuple):
     """A ResNet: whether its blocks are bottlenecks, and how many there are in each of its four stages."""
 
     bottleneck: bool
-    blocks: tuple[int, int, int, int]
+    blocks: tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """Architecture as `create` names it, and number of classes: None where the file has no head."""
+
+    arch: str
+    num_classes: int | None
 
 
 BODIES = {
@@ -26,3 +42,48 @@ EMBEDDING = 2048  # width between the pooled features and the head, the same for
 def names() -> list[str]:
     """Architectures that `create` knows. resnet10, for laptops and tests, has no published weights."""
     return [*BODIES, RES_META]
+
+
+def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
+    """The layout of a state dict without `module.`, from its keys and shapes alone; `path` is for the messages.
+
+    The head's name tells the stem: `classifier_x2` is a resnet, `classifier` without `base.fc` is resMeta.
+    Raises CheckpointError, saying what the file is instead, when it is no re-ID model or cannot be told.
+    """
+    if not any(key.startswith("base.") for key in state):
+        raise CheckpointError(f"{path} is {_no_model(state)}")
+    stages = [{key.split(".")[2] for key in state if key.startswith(f"base.layer{stage}.")} for stage in (1, 2, 3, 4)]
+    body = Body(any(".conv3." in key for key in state), tuple(map(len, stages)))
+    arch = next((name for name, known in BODIES.items() if known == body), None)
+    if arch is None:
+        raise CheckpointError(
+            f"{path} has {[*body.blocks]} blocks in the four stages of its backbone, as no known ResNet; "
+            "download or save it again if it should be whole"
+        )
+    has_fc, has_meta_head = "base.fc.weight" in state, f"{RES_META_HEAD}.weight" in state
+    if f"{HEAD}.weight" in state:
+        return Layout(arch, _classes(state, HEAD, path))
+    if has_fc and not has_meta_head:
+        return Layout(arch, None)
+    if has_fc or not has_meta_head or arch != "resnet50":
+        raise CheckpointError(
+            f"{path} is a {arch} with neither the head {HEAD} of the resnets nor, without base.fc, the head "
+            f"{RES_META_HEAD} of resMeta, so its stem is not known; docs/checkpoints.md lists known layouts"
+        )
+    return Layout(RES_META, _classes(state, RES_META_HEAD, path))
+
+
+def _classes(state: Mapping[str, Tensor], head: str, path: str | Path) -> int:
+    shape = tuple(state[f"{head}.weight"].shape)
+    if len(shape) != 2 or shape[0] == 0:
+        raise CheckpointError(f"{path} has {head}.weight of shape {shape}, not (classes, width); save it again")
+    return shape[0]
+
+
+def _no_model(state: Mapping[str, Tensor]) -> str:
+    """What a file is instead of a re-ID model, in words."""
+    if any(key.endswith(("xform_params", "delta")) for key in state):
+        return f"an attacker (keys {few(state)}), not a re-ID model; give a model, or read it with attacks.load"
+    if "conv1.weight" in state and "layer1.0.conv1.weight" in state:
+        return "an ImageNet backbone, not a re-ID model; give one that trainReid.py made of it with --pretrained"
+    return f"no re-ID model of a known layout (keys {few(state)}); docs/checkpoints.md lists the known layouts"

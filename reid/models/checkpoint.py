@@ -4,14 +4,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from reid.errors import CheckpointError
-from reid.models.architectures import HEAD, RES_META, RES_META_HEAD
-from reid.models.layout import few, layout_of
+from reid.errors import CheckpointError, few
+from reid.models.architectures import HEAD, RES_META, RES_META_HEAD, layout_of
 from reid.models.network import ReidModel, create
 from reid.runtime.torchfiles import read_torch, write_torch
 
@@ -33,12 +33,8 @@ class LoadReport:
 
     def summary(self) -> str:
         """One line: the counts, and the first names of what was not loaded."""
-        parts = [f"{len(self.loaded)} tensors loaded"]
-        for kind in ("missing", "unexpected", "mismatched"):
-            keys: list[str] = getattr(self, kind)
-            if keys:
-                parts.append(f"{len(keys)} {kind} ({few(keys)})")
-        return ", ".join(parts)
+        others = [f"{len(keys)} {kind} ({few(keys)})" for kind, keys in vars(self).items() if keys and kind != "loaded"]
+        return ", ".join([f"{len(self.loaded)} tensors loaded", *others])
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -54,14 +50,11 @@ def read_content(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     content = read_torch(path)
     wrapped = isinstance(content, Mapping) and "state_dict" in content
     state = content["state_dict"] if wrapped else content
-    if not isinstance(state, Mapping) or not state:
-        raise CheckpointError(f"{path} holds no state dict; make one with torch.save(model.state_dict(), path)")
-    strange = [key for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if strange:
-        raise CheckpointError(
-            f"{path} holds no state dict: {few(strange)} is no tensor; "
-            "make one with torch.save(model.state_dict(), path)"
-        )
+    items = state.items() if isinstance(state, Mapping) else [(type(state).__name__, None)]
+    strange = [key for key, value in items if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if strange or not items:
+        what = f"{few(strange)} is no named tensor" if strange else "it is empty"
+        raise CheckpointError(f"{path} holds no state dict: {what}; make one with torch.save(model.state_dict(), path)")
     others = {key: value for key, value in content.items() if key != "state_dict"} if wrapped else {}
     return {key.removeprefix("module."): value for key, value in state.items()}, others
 
@@ -103,8 +96,8 @@ def load_state(
 ) -> LoadReport:
     """Load a state dict into any model and report every key; `path` is for the messages.
 
-    Raises CheckpointError, with the model untouched, when a tensor is missing or has another shape, but for those whose
-    keys begin with one of `optional`, which change no feature, and the counters of batches.
+    Raises CheckpointError, with the model untouched, when a tensor is missing or has another shape, other than those
+    that change no feature: whose keys begin with one of `optional`, and the counters of batches.
     """
     own = model.state_dict()
     shared = [key for key in own if key in state]
@@ -114,8 +107,8 @@ def load_state(
         unexpected=[key for key in state if key not in own],
         mismatched=[key for key in shared if state[key].shape != own[key].shape],
     )
-    absent = report.missing + report.mismatched
-    broken = [key for key in absent if not (key.startswith(optional) or key.endswith("num_batches_tracked"))]
+    absent = [key for key in report.missing + report.mismatched if not key.endswith("num_batches_tracked")]
+    broken = [key for key in absent if not key.startswith(optional)]
     if broken:
         raise CheckpointError(
             f"{path} is not whole: {len(broken)} tensors below the head are missing or have another shape "
@@ -145,28 +138,22 @@ def save_checkpoint(path: str | Path, model: nn.Module, **metadata: Any) -> Path
     return write_torch(path, content)
 
 
-def _check_same_network(found: str, wanted: str, path: str | Path) -> None:
-    if found == wanted:
-        return
-    if (found, wanted) == START_OF_RES_META:
+def _check_same_network(file: str, model: str, path: str | Path) -> None:
+    if (file, model) == START_OF_RES_META:
         logger.warning(
             "%s is a resnet50 and goes into resMeta, whose stem has no ReLU: a start for a defence, "
             "but not the same features; to evaluate the file itself create resnet50, or use load_model",
             path,
         )
-        return
-    if (found, wanted) == (RES_META, "resnet50"):
-        raise CheckpointError(
-            f"{path} is a resMeta, whose stem has no ReLU: a resnet50 would take its weights "
-            "and give other features; create resMeta, or use load_model"
-        )
-    raise CheckpointError(f"{path} is a {found} and the model a {wanted}; create {found}, or use load_model")
+    elif file != model:
+        stem = ", whose stem has no ReLU," if file == RES_META else ""
+        raise CheckpointError(f"{path} is a {file}{stem} and the model a {model}; create {file}, or use load_model")
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    if value is None or type(value) in (bool, int, float, str):
+    if type(value) in (NoneType, bool, int, float, str):
         return value
     if type(value) in (list, tuple):
         return type(value)(_plain(item) for item in value)

@@ -13,8 +13,8 @@ from reid.models.network import ReidModel
 def folded(model: ReidModel) -> ReidModel:
     """A copy of `model`, in eval mode, whose batch normalisations of the body are merged into its convolutions.
 
-    In torchvision's ResNets each one follows the convolution that is registered before it. Features stay the same but
-    for rounding; the keys of the state dict do not, so a folded model is for running only.
+    In torchvision's ResNets each one follows the convolution that is registered before it. Features stay the same up to
+    rounding; the keys of the state dict do not, so a folded model is for running only.
     """
     model = copy.deepcopy(model).eval()
     for parent in list(model.base.modules()):

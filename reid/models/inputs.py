@@ -67,4 +67,4 @@ class InputLayer(nn.Module):
             images = images.flip(1)
         if spec.scale != 1:
             images = images * spec.scale
-        return (images - self.mean) / self.std
+        return (images - self.mean.to(images)) / self.std.to(images)

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from reid.errors import CheckpointError
 from reid.models.checkpoint import read_content
-from reid.models.families import FAMILIES, Family
+from reid.models.families import FAMILIES
 from reid.models.victim import Victim
 from reid.runtime.files import sha256
 
@@ -27,15 +25,16 @@ def load_victim(
     `arch`, if given, or of no known family.
     """
     state, content = read_content(spec)
-    family = _family_of(state)
+    families = [FAMILIES[name]() for name in reversed([*FAMILIES])]
+    family = next((each for each in families if each.matches(state)), FAMILIES["resnet"]())  # says what is wrong
     module, _ = family.build(state, spec)
     input = family.input(state, content)
     trained = _trained_size(content)
     usual = trained or (input.height, input.width)
     height, width = size[0] or usual[0], size[1] or usual[1]
-    if trained not in (None, (height, width)):
-        shown = (*usual, height, width)
-        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *shown)
+    if trained and trained != (height, width):
+        sizes = (*trained, height, width)
+        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *sizes)
     if input.resize is None:
         input = dataclasses.replace(input, height=height, width=width)
     victim = Victim(module, input, name=Path(spec).name, sha256=sha256(spec), feature=family.feature)
@@ -44,21 +43,11 @@ def load_victim(
     return victim
 
 
-def _family_of(state: Mapping[str, Tensor]) -> Family:
-    """The family that knows the keys; without one the ResNets, which say what is wrong with the file."""
-    for name in reversed([*FAMILIES]):
-        family = FAMILIES[name]()
-        if family.matches(state):
-            return family
-    return FAMILIES["resnet"]()
-
-
 def trained_size(path: str | Path) -> tuple[int, int] | None:
     """Height and width of the images on which the model in a checkpoint was trained, where the file says so."""
     return _trained_size(read_content(path)[1])
 
 
 def _trained_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the training images, where `save_checkpoint` wrote them into the file."""
     height, width = content.get("height"), content.get("width")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None

@@ -1,6 +1,5 @@
 """Re-ID networks: a torchvision ResNet body, pooled features for retrieval, an identity head for training."""
 
-import difflib
 import logging
 import pickle
 from http.client import HTTPException
@@ -13,6 +12,7 @@ from reid.errors import UsageError
 from reid.models.architectures import BODIES, EMBEDDING, HEAD, RES_META, RES_META_HEAD, names
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from reid.models.recompute import recomputed
+from reid.runtime.registry import unknown
 
 if TYPE_CHECKING:
     from torchvision.models.resnet import ResNet
@@ -83,17 +83,13 @@ def create(name: str, num_classes: int, pretrained: bool = False, seed: int | No
     or without one from the global generator. Raises UsageError for an unknown name or less than one class.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"unknown architecture '{name}'; {hint}known: {', '.join(names())}")
+        raise unknown("architecture", name, names())
     if num_classes < 1:
         raise UsageError(f"num_classes is {num_classes}; give the number of training identities, at least 1")
-    if seed is None:
-        model = ReidModel(name, num_classes)
-    else:
-        with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
             torch.default_generator.manual_seed(seed)
-            model = ReidModel(name, num_classes)
+        model = ReidModel(name, num_classes)
     if pretrained:
         _load_imagenet_weights(model)
     return model
@@ -120,11 +116,8 @@ def _load_imagenet_weights(model: ReidModel) -> None:
         logger.warning(
             "no ImageNet weights for %s (%s): it starts from random weights, which scores much lower; "
             "with a network they come by themselves, without one put %s into %s/checkpoints",
-            body,
-            error,
-            weights.url.rpartition("/")[2],
-            torch.hub.get_dir(),
+            *(body, error, weights.url.rpartition("/")[2], torch.hub.get_dir()),
         )
         return
-    wanted = model.base.state_dict()  # resMeta has no place for fc
-    model.base.load_state_dict({key: value for key, value in state.items() if key in wanted})
+    own = model.base.state_dict()  # resMeta has no place for fc
+    model.base.load_state_dict({key: value for key, value in state.items() if key in own})

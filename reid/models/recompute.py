@@ -1,7 +1,5 @@
 """Blocks whose activations are computed again when the first derivative needs them, never kept."""
 
-from contextlib import nullcontext
-
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
@@ -15,24 +13,12 @@ def recomputed(block: nn.Module, x: Tensor) -> Tensor:
     that it computes.
     """
     weights, statistics = dict(block.named_parameters()), dict(block.named_buffers())
-    recomputing = _Flag()
+    again = False
 
     def run(x: Tensor, *values: Tensor) -> Tensor:
-        buffers = {name: value.clone() for name, value in statistics.items()} if recomputing.on else statistics
+        nonlocal again
+        buffers = {name: value.clone() for name, value in statistics.items()} if again else statistics
+        again = True
         return functional_call(block, dict(zip(weights, values, strict=True)) | buffers, (x,))
 
-    inputs = (x, *weights.values())
-    contexts = nullcontext(), recomputing
-    return checkpoint(run, *inputs, use_reentrant=False, context_fn=lambda: contexts, preserve_rng_state=False)
-
-
-class _Flag:
-    """A context, to be entered any number of times, in which it is `on`."""
-
-    on = False
-
-    def __enter__(self) -> None:
-        self.on = True
-
-    def __exit__(self, *error: object) -> None:
-        self.on = False
+    return checkpoint(run, x, *weights.values(), use_reentrant=False, preserve_rng_state=False)

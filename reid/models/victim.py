@@ -1,8 +1,9 @@
 """The form of a model that is attacked and evaluated: features only, eval mode, frozen, its passes counted."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from reid.models.fold import folded
 from reid.models.inputs import InputSpec
 from reid.models.network import ReidModel
 
-USUAL_SIZE = (256, 128)
+ANY_SIZE = InputSpec(256, 128, resize=None)
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Victim(nn.Module):
     folded into its convolutions. What is no module is called as it is.
 
     `input` is the first layer. Without it a ReidModel has its own, and any other model takes images in [0, 1] itself.
-    `name` and `sha256` say where the model comes from, `feature` which of its features these are. Raises UsageError
-    for a module that cannot be copied.
+    `name` and `sha256` say where the model comes from, `feature` which of its features these are; `passes` counts the
+    images that went through in this process since `reset_passes`. Raises UsageError for a module that cannot be copied.
     """
 
     def __init__(
@@ -53,36 +54,37 @@ class Victim(nn.Module):
         feature: str = "",
     ) -> None:
         super().__init__()
-        if isinstance(model, ReidModel):
-            input = input or model.input
-            model = folded(model)
-            model.normalise = nn.Identity()  # the layer below does that
-        elif isinstance(model, nn.Module):
-            model = _copied(model)
         self.name, self.sha256, self.feature = name, sha256, feature
-        self.input = input or InputSpec(*USUAL_SIZE, resize=None)
-        self.model = model
-        self.layer = nn.Identity() if input is None else input.layer().to(self._device())
-        self._feature_dim = model.feature_dim if isinstance(model, ReidModel) else None
-        self._differentiable: bool | None = None
+        self.model = _copied(model) if isinstance(model, nn.Module) else model
+        if isinstance(self.model, ReidModel):
+            input = input or self.model.input
+            self.model.normalise = nn.Identity()  # the layer below does that
+        self.input = input or ANY_SIZE
+        self.layer = self.input.layer().to(next((p.device for p in self.parameters()), None))
         self.reset_passes()
-        for module in _modules(model):
-            for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(False)
-                if parameter.ndim == 4:
-                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self.eval()
+        registered = set(self.modules())  # the others, in plain lists and dicts, are to be frozen and moved too
+        self.hidden = nn.ModuleList(module for module in _modules(self.model) if module not in registered)
+        for parameter in self.requires_grad_(False).eval().parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, D), float, of images (N, 3, H, W), RGB in [0, 1]; raises UsageError when the model gives none.
+        """Features (N, D), float, of images (N, 3, H, W), RGB in [0, 1].
 
-        Gradients flow to the images if the model is `differentiable`.
+        Gradients flow to the images if the victim is `differentiable`. Raises UsageError for what are no images, and
+        for a model that gives no features.
         """
-        features = self._features(images)
-        count = len(images)
-        self._forward += count
-        if features.requires_grad:
-            features.register_hook(lambda _: self._count_backward(count))
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            kind = f"{images.dtype} {tuple(images.shape)}"
+            raise UsageError(f"images are float (N, 3, H, W) in [0, 1], not {kind}; divide 8-bit values by 255")
+        features, count = self._features(images), len(images)
+        self.passes += Passes(forward=count)
+
+        def count_backward(_: Tensor) -> None:
+            self.passes += Passes(backward=count)
+
+        if images.requires_grad and features.requires_grad:
+            features.register_hook(count_backward)
         return features
 
     @property
@@ -90,80 +92,58 @@ class Victim(nn.Module):
         """The architecture of the model, or the name of its class."""
         return str(getattr(self.model, "arch", type(self.model).__name__))
 
-    @property
+    @cached_property
     def feature_dim(self) -> int:
-        """D, from an image that is sent through where it is not known yet."""
-        if self._feature_dim is None:
-            with torch.no_grad():
-                self._features(self._probe())
-        assert self._feature_dim is not None
-        return self._feature_dim
+        """D, from an image that is sent through at the first use unless the model says it."""
+        if isinstance(self.model, ReidModel):
+            return self.model.feature_dim
+        with torch.no_grad():
+            return self._features(self._probe()).shape[1]
 
-    @property
+    @cached_property
     def differentiable(self) -> bool:
         """Whether gradients reach the images, from an image that is sent through at the first use."""
-        if self._differentiable is None:
-            image = self._probe()
+        with torch.inference_mode(False), torch.enable_grad():
+            image = self._probe().requires_grad_()
             try:
-                with torch.enable_grad():
-                    self._differentiable = self._features(image.clone().requires_grad_()).requires_grad
-            except RuntimeError:  # such as that of .numpy()
-                self._features(image)
-                self._differentiable = False
-        return self._differentiable
-
-    @property
-    def passes(self) -> Passes:
-        """Images that went through since `reset_passes`, in this process."""
-        return Passes(self._forward, self._backward)
+                (gradient,) = torch.autograd.grad(self._features(image).sum(), image, allow_unused=True)
+            except RuntimeError:  # there is no graph, or .numpy() refuses one
+                self._features(image.detach())  # raises what has another reason
+                return False
+            return gradient is not None
 
     def reset_passes(self) -> None:
         """Count from 0 again."""
-        self._forward = self._backward = 0
+        self.passes = Passes()
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode: an attack must not move the batch statistics or switch dropout on."""
-        for module in _modules(self.model):
-            module.eval()
         return super().train(False)
 
     def _features(self, images: Tensor) -> Tensor:
-        images = self.layer(images)
-        output = self.model.features(images) if isinstance(self.model, ReidModel) else self.model(images)
-        if isinstance(output, Mapping):
-            output = next(iter(output.values()), None)
-        if isinstance(output, tuple | list):
-            output = output[0] if output else None
-        if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != len(images):
+        run = self.model.features if isinstance(self.model, ReidModel) else self.model
+        output = run(self.layer(images))
+        while isinstance(output, Mapping | tuple | list):
+            output = next(iter(output.values() if isinstance(output, Mapping) else output), None)
+        count = len(images)
+        features = isinstance(output, Tensor) and output.ndim > 1 and len(output) == count
+        if not features or output.shape[2:].numel() != 1:
             kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise UsageError(
-                f"model {self.name or self.arch} gives {kind} for {len(images)} images, not features "
-                f"({len(images)}, D); wrap it in a function that returns them"
+                f"model {self.name or self.arch} gives {kind} for {count} images, not pooled features ({count}, D); "
+                "wrap it in a function that returns them"
             )
-        if output.shape[2:].numel() != 1:
-            raise UsageError(
-                f"model {self.name or self.arch} gives features of shape {tuple(output.shape)}, which are not pooled; "
-                "wrap it in a function that returns (N, D)"
-            )
-        self._feature_dim = output.shape[1]
-        features = output.flatten(1)
-        return features if features.dtype in (torch.float32, torch.float64) else features.float()
-
-    def _count_backward(self, count: int) -> None:
-        self._backward += count
+        return output.flatten(1).to(torch.promote_types(output.dtype, torch.float32))
 
     def _probe(self) -> Tensor:
-        return torch.full((1, 3, self.input.height, self.input.width), 0.5, device=self._device())
-
-    def _device(self) -> torch.device:
-        """Where the model is, and has to get its images."""
-        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+        device = next(chain(self.parameters(), self.buffers())).device
+        return torch.full((1, 3, self.input.height, self.input.width), 0.5, device=device)
 
 
 def _copied(module: nn.Module) -> nn.Module:
     try:
         with torch.no_grad():  # a TorchScript module clones its weights
-            return copy.deepcopy(module)
+            return folded(module) if isinstance(module, ReidModel) else copy.deepcopy(module)
     except (RuntimeError, TypeError) as error:
         raise UsageError(
             f"a {type(module).__name__} cannot be copied ({error}); give a function that calls it instead, "
@@ -171,19 +151,19 @@ def _copied(module: nn.Module) -> nn.Module:
         ) from error
 
 
-def _modules(model: object) -> Iterator[nn.Module]:
+def _modules(model: object) -> list[nn.Module]:
     """All modules of a model, those in plain lists, tuples and dicts of its attributes too."""
-    seen: set[int] = set()
+    seen: dict[int, object] = {}
     left = [model]
     while left:
         item = left.pop()
         if id(item) in seen:
             continue
-        seen.add(id(item))
+        seen[id(item)] = item
         if isinstance(item, nn.Module):
-            yield item
             left += [*item.children(), *vars(item).values()]
         elif isinstance(item, dict):
             left += item.values()
         elif isinstance(item, list | tuple):
             left += item
+    return [item for item in seen.values() if isinstance(item, nn.Module)]

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 GREEN, RED, GREY, INK = (30, 150, 60), (205, 40, 40), (120, 120, 120), (25, 25, 25)
@@ -13,15 +12,13 @@ GAP = 6
 def to_image(pixels: Tensor) -> Image.Image:
     """A (3, H, W) tensor in [0, 1] as an 8-bit picture."""
     levels = (pixels.detach().cpu().clamp(0, 1) * 255).round().byte()
-    return Image.fromarray(levels.permute(1, 2, 0).numpy().astype(np.uint8))
+    return Image.fromarray(levels.permute(1, 2, 0).numpy())
 
 
 def thumbnail(image: Image.Image, height: int, frame: tuple[int, int, int] | None = None) -> Image.Image:
     """`image` at `height`, inside a 4 pixel frame of the colour `frame` (white when None)."""
-    width = round(image.width * height / image.height)
-    framed = Image.new("RGB", (width + 8, height + 8), frame or (255, 255, 255))
-    framed.paste(image.resize((width, height), Image.Resampling.BICUBIC), (4, 4))
-    return framed
+    size = round(image.width * height / image.height), height
+    return ImageOps.expand(image.resize(size, Image.Resampling.BICUBIC), 4, frame or "white")
 
 
 def text(words: str, size: int = 15, colour: tuple[int, int, int] = INK, width: int | None = None) -> Image.Image:
@@ -34,8 +31,8 @@ def text(words: str, size: int = 15, colour: tuple[int, int, int] = INK, width: 
 
 def row(panels: Sequence[Image.Image], gap: int = GAP) -> Image.Image:
     """Panels side by side, centred vertically, on white."""
-    height = max(panel.height for panel in panels)
-    canvas = Image.new("RGB", (sum(p.width for p in panels) + gap * (len(panels) - 1), height), "white")
+    width, height = sum(panel.width + gap for panel in panels) - gap, max(panel.height for panel in panels)
+    canvas = Image.new("RGB", (width, height), "white")
     x = 0
     for panel in panels:
         canvas.paste(panel, (x, (height - panel.height) // 2))
@@ -45,20 +42,10 @@ def row(panels: Sequence[Image.Image], gap: int = GAP) -> Image.Image:
 
 def column(panels: Sequence[Image.Image], gap: int = GAP) -> Image.Image:
     """Panels one under the other, left aligned, on white."""
-    canvas = Image.new(
-        "RGB",
-        (max(p.width for p in panels), sum(p.height for p in panels) + gap * (len(panels) - 1)),
-        "white",
-    )
+    width, height = max(panel.width for panel in panels), sum(panel.height + gap for panel in panels) - gap
+    canvas = Image.new("RGB", (width, height), "white")
     y = 0
     for panel in panels:
         canvas.paste(panel, (0, y))
         y += panel.height + gap
-    return canvas
-
-
-def with_margin(panel: Image.Image, margin: int = 14) -> Image.Image:
-    """A white margin on all sides."""
-    canvas = Image.new("RGB", (panel.width + 2 * margin, panel.height + 2 * margin), "white")
-    canvas.paste(panel, (margin, margin))
     return canvas

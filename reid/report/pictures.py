@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from reid.attacks.universal.perturbations import NODES, Perturbation
@@ -12,7 +12,7 @@ from reid.evaluation.features import extract
 from reid.evaluation.ranking import JUNK_PID
 from reid.evaluation.retrieval import Retrieval
 from reid.loading import ImageStore, to_images
-from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, to_image, with_margin
+from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, to_image
 
 MAGNIFIED = 8
 LABEL = 150
@@ -112,7 +112,8 @@ def attack_picture(retrieval: Retrieval, noise: Perturbation, title: str, num_qu
     images = to_images(retrieval.query.batch(which), retrieval.compute.device)
     subtitle = f"{noise.threat.label}; queries evenly spaced; frames: green = same person, red = another"
     panels = [perturbation_panel(images, noise), *ranked_lists(retrieval, noise, which)]
-    return with_margin(column([text(title, 22), text(subtitle, 14, GREY), *panels], gap=12))
+    whole = column([text(title, 22), text(subtitle, 14, GREY), *panels], gap=12)
+    return ImageOps.expand(whole, 14, "white")
 
 
 def _labelled(name: str, thumbnails: Sequence[Image.Image]) -> Image.Image:

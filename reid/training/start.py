@@ -7,8 +7,8 @@ from reid import models
 from reid.datasets import Dataset
 from reid.datasets.contents import contents_sha256
 from reid.errors import UsageError
+from reid.models.architectures import layout_of
 from reid.models.checkpoint import START_OF_RES_META
-from reid.models.layout import layout_of
 from reid.models.network import ReidModel
 from reid.runtime import distributed
 from reid.runtime.files import sha256

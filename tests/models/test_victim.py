@@ -88,6 +88,7 @@ def test_the_model_it_was_made_from_is_left_alone_and_can_go_on_training(make, i
         lambda features: (features, None),
         lambda features: [features, None],
         lambda features: {"features": features, "logits": None},
+        lambda features: ({"features": features}, None),
         lambda features: features[:, :, None, None],
     ],
 )
@@ -109,7 +110,7 @@ def test_any_module_that_returns_features_is_a_victim(wrap, images):
     [
         (lambda x: x.mean(), r"a tensor \(\) for 4 images"),
         (lambda x: x.numpy(), "ndarray"),
-        (lambda x: x, "are not pooled"),
+        (lambda x: x, r"a tensor \(4, 3, 64, 32\) for 4 images, not pooled features \(4, D\)"),
         (lambda x: (), "NoneType"),
         (lambda x: x[:2].flatten(1), r"a tensor \(2, 6144\)"),
     ],
@@ -126,6 +127,25 @@ def test_a_module_that_cannot_be_copied_may_come_as_a_function(images):
     with pytest.raises(UsageError, match="lambda images: model"):
         Victim(model)
     assert Victim(lambda x: model(x))(images).shape == (4, 4)
+
+
+def test_a_model_of_ours_that_cannot_be_copied_is_refused_in_the_same_way(small, images):
+    small.cached = small(images)
+    with pytest.raises(UsageError, match="a ReidModel cannot be copied"):
+        Victim(small)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (torch.rand(3, 64, 32), r"not torch\.float32 \(3, 64, 32\)"),
+        (torch.rand(2, 1, 64, 32), r"\(2, 1, 64, 32\)"),
+        (torch.zeros(2, 3, 64, 32, dtype=torch.uint8), r"torch\.uint8 .* divide 8-bit values by 255"),
+    ],
+)
+def test_what_are_no_images_is_refused(wrong, words, small):
+    with pytest.raises(UsageError, match=words):
+        Victim(small)(wrong)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
@@ -163,6 +183,36 @@ def test_an_input_takes_the_place_of_a_models_own(small, images):
     torch.testing.assert_close(own(images), other(normalised), rtol=1e-5, atol=1e-6)
 
 
+# Where it runs
+
+
+@pytest.mark.parametrize("make", [lambda: models.create("resnet10", 7), lambda: nn.Conv2d(3, 4, (64, 32))])
+def test_an_input_goes_where_the_images_are(make, images):
+    with torch.device("meta"):
+        model = make()
+    victim = Victim(model, InputSpec(64, 32, mean=(0.5, 0.5, 0.5)))
+    assert victim(images.to("meta")).is_meta
+
+
+def test_modules_in_lists_and_dicts_move_too(images):
+    model = Means()
+    victim = Victim(model).double()
+    assert victim(images.double()).dtype == torch.float64
+    assert model.hidden["layers"][1].weight.dtype == torch.float32
+    assert Victim(Means()).to("meta")(images.to("meta")).is_meta
+
+
+def test_a_function_is_probed_where_the_victim_was_moved():
+    devices = []
+
+    def record(x):
+        devices.append(x.device.type)
+        return x.mean((2, 3))
+
+    assert Victim(record).to("meta").feature_dim == 3
+    assert devices == ["meta"]
+
+
 # What it says of itself
 
 
@@ -191,6 +241,22 @@ def test_width_and_gradients_are_found_out_without_being_counted(small):
     assert [victim.feature_dim for victim in victims] == [512, 4, 3]
     assert [victim.differentiable for victim in victims] == [True, True, False]
     assert all(victim.passes == Passes(0, 0) for victim in victims)
+
+
+def test_gradients_that_reach_the_weights_alone_are_none_to_the_images(images):
+    linear = nn.Linear(3, 4)
+    victim = Victim(lambda x: linear(x.detach().mean((2, 3))))
+    assert not victim.differentiable
+    victim(images).sum().backward()
+    assert victim.passes == Passes(forward=4, backward=0)
+    assert linear.weight.grad is not None
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_whether_gradients_reach_the_images_does_not_depend_on_who_asks(mode):
+    victim = Victim(Means())
+    with mode():
+        assert victim.differentiable
 
 
 def test_an_error_of_the_model_is_not_taken_for_a_lack_of_gradients():

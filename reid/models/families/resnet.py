@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from reid.models.architectures import layout_of
 from reid.models.checkpoint import LoadReport, load_state
 from reid.models.inputs import InputSpec
-from reid.models.layout import layout_of
 from reid.models.network import INPUT, ReidModel, create
 
 

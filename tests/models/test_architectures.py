@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from reid import CheckpointError, models
-from reid.models.layout import Layout, few, layout_of
+from reid.errors import few
+from reid.models.architectures import Layout, layout_of
 
 
 @pytest.mark.parametrize("arch", models.names())
