@@ -23,7 +23,7 @@ from reid.runtime.device import Compute
 def protocol_settings(
     images: Images, compute: Compute, side: str, distance: str, rerank: bool, cuhk03_repeats: int | None
 ) -> dict[str, Any]:
-    """What makes two scores comparable, as plain values: the field `protocol` of results."""
+    """What makes two scores comparable: the field `protocol` of results."""
     return {
         "features": "pooled last stage, not normalised",
         "distance": distance,

@@ -75,8 +75,8 @@ def rank(
 def block_rows(queries: int, images: int, device: torch.device, sharded: bool = False) -> int:
     """Queries whose distances to a gallery of so many images are computed at a time, at least 16 where there are.
 
-    On a CPU each thread has a block: up to 256 queries and 512 MB for all threads, and some blocks for each thread, so
-    that none waits long for the last. On a GPU up to 1024 queries and 512 MB.
+    On a CPU each thread has some blocks, so that none waits long for the last: up to 256 queries, and 512 MB for all
+    threads. On a GPU up to 1024 queries and 512 MB.
     """
     if device.type != "cpu":
         return min(queries, max(16, min(1024, 2**27 // images)))

@@ -213,7 +213,7 @@ def divided(samples: Sequence[Sample], identities: int, seed: int) -> tuple[list
 
 
 def worst_relearnt(folder: Path, victim_sha256: str) -> Path:
-    """The file of the re-learnt perturbation that cost the model of this hash the most mAP, by the results in `folder`.
+    """The file in `folder` of the re-learnt perturbation that cost the model of this hash the most mAP, by the results.
 
     Raises ReidError when there is none.
     """

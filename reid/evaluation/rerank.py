@@ -32,7 +32,7 @@ def _distances(query: Tensor, gallery: Tensor, sharded: bool = False, *, k1: int
     if sharded and distributed.size() > 1:
         raise ReidError(
             "re-ranking needs the whole gallery, and each process has a part of it; "
-            f"gather the features and rank without sharding, or use one of the distances {', '.join(BY_NAME)}"
+            f"rank without sharding, or use one of the distances {', '.join(BY_NAME)}"
         )
     images = torch.cat([query, gallery])
     neighbours, largest = nearest(images, max(k1 + 1, k2))
