@@ -71,7 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for recipes that meta-test on one")
     add_options(adaptive, Effort)
     adaptive.add_argument(
-        "--pgd-steps", type=cli.positive_int, default=15, help="steps of attacks on each image that do not say steps="
+        "--pgd-steps", type=cli.positive_int, default=15, help="steps of pgd where it does not say steps="
     )
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
     parser.add_argument(

@@ -47,9 +47,39 @@ class Gallery:
         return values.masked_fill(~here, 0), here
 
 
+class SingleShot:
+    """The cuhk03 protocol: ranks the match of a query in `repeats` galleries of one random image per identity, none
+    from the camera of the query.
+
+    Each query has a generator of its own, made from `seed` and its position: the same seed gives the same galleries, in
+    whatever blocks the queries come.
+    """
+
+    def __init__(self, gallery: Gallery, repeats: int, seed: int) -> None:
+        self._gallery, self.repeats, self._seed = gallery, repeats, seed
+        self._by_camera: dict[int, tuple[np.ndarray, ...]] = {}
+
+    def places(self, keys: Tensor, query: int, pid: int, camid: int) -> np.ndarray:
+        """Places (repeats,), from 0, of the match of the query at a position; `keys` (1, columns) are its own."""
+        images, identities, first, number = self._others(camid)
+        chance = np.random.default_rng((self._seed, query)).random((self.repeats, len(number)))
+        drawn, here = self._gallery.gather(keys, images[first + (chance * number).astype(np.int64)][None])
+        own = int(np.searchsorted(identities, pid))
+        match = self._gallery.total(drawn[0, :, own : own + 1].clone())
+        return self._gallery.total(((drawn[0] < match) & here[0]).sum(dim=1)).cpu().numpy()
+
+    def _others(self, camid: int) -> tuple[np.ndarray, ...]:
+        """Images outside a camera, identity by identity; the identities, and the first and the number of each."""
+        if camid not in self._by_camera:
+            by_pid, pids = self._gallery.by_pid, self._gallery.pids
+            images = by_pid[((self._gallery.camids != camid) & (pids != JUNK_PID))[by_pid]]
+            self._by_camera[camid] = (images, *np.unique(pids[images], return_index=True, return_counts=True))
+        return self._by_camera[camid]
+
+
 class Ranks(NamedTuple):
     """Of some queries: `ranks`, from 1, of all their matches, query by query, ascending; how many `matches` and
-    `counted` images each has (b,); and the places `drawn` (n, repeats), from 0, of the n queries that have a match.
+    `counted` images each has (b,); and single-shot places `drawn` (n, repeats) of the n queries that have a match.
     """
 
     ranks: np.ndarray
@@ -58,8 +88,10 @@ class Ranks(NamedTuple):
     drawn: np.ndarray
 
 
-def match_ranks(keys: Tensor, pids: np.ndarray, camids: np.ndarray, gallery: Gallery) -> Ranks:
-    """Ranks of the matches of queries with these pids and camids; nothing is drawn.
+def match_ranks(
+    keys: Tensor, queries: np.ndarray, pids: np.ndarray, camids: np.ndarray, gallery: Gallery, shots: SingleShot
+) -> Ranks:
+    """Ranks of the matches of the queries at positions `queries` (b,), which have these pids and camids (b,).
 
     `keys` (b, columns), distinct, order the gallery for each query, or this process's part of it; those of images that
     do not count are overwritten.
@@ -73,8 +105,14 @@ def match_ranks(keys: Tensor, pids: np.ndarray, camids: np.ndarray, gallery: Gal
     closer = gallery.total(torch.searchsorted(_ascending(keys), matches, right=True)).cpu().numpy()
     ranks = np.sort(np.where((own >= 0) & ~same_camera, closer, 0), axis=1)
     is_match = ranks > 0
-    counted = gallery.counted - same_camera.sum(axis=1)
-    return Ranks(ranks[is_match], is_match.sum(axis=1), counted, np.empty((is_match.any(axis=1).sum(), 0), dtype=int))
+    asking = np.flatnonzero(is_match.any(axis=1))
+    drawn = [shots.places(keys[[row]], queries[row], pids[row], camids[row]) for row in asking if shots.repeats]
+    return Ranks(
+        ranks[is_match],
+        is_match.sum(axis=1),
+        gallery.counted - same_camera.sum(axis=1),
+        np.reshape(drawn, (len(drawn), shots.repeats)).astype(int),
+    )
 
 
 def _ascending(keys: Tensor) -> Tensor:

@@ -23,9 +23,8 @@ COLLAPSED = 1e-4  # mean squared distance from an image in the middle, as a shar
 class Distances:
     """Distances of queries from a gallery, computed when asked for.
 
-    `rows(slice)` gives those of some queries, float32 (b, G), less a constant for each query: the order is
-    that of the distances. `constants` (Q,) are what is missing, where a source knows it. `collapsed` says that the
-    features of one side hardly differ.
+    `rows(slice)` gives those of some queries, float32 (b, G), less a constant for each query, which keeps their order.
+    `constants` (Q,) are what is missing, where a source knows it. `collapsed`: the features of one side hardly differ.
     """
 
     rows: Callable[[slice], Tensor]
@@ -42,10 +41,7 @@ DistanceSource = Callable[[Tensor, Tensor, bool], Distances]
 
 
 def as_features(features: Tensor | np.ndarray, side: str) -> Tensor:
-    """`features` (N, D) as a detached float32 tensor, on the device where it is. `side` names it in errors.
-
-    Raises ReidError for another shape, an empty set, or values that are NaN or infinite.
-    """
+    """`features` (N, D) as a detached float32 tensor where it is. Raises ReidError for other shapes and values."""
     tensor = torch.as_tensor(features).detach().float()
     if tensor.ndim != 2 or 0 in tensor.shape:
         raise ReidError(f"{side} features have shape {tuple(tensor.shape)}; give at least one row of (N, D)")
@@ -74,13 +70,13 @@ def squared_euclidean(query: Tensor, gallery: Tensor, sharded: bool = False) -> 
     """Squared Euclidean distances of float32 rows (Q, D) from (G, D), each query's less its squared distance from c.
 
     With a = q - c and b = g - c, rows give |b|^2 - 2 a.b; adding the constant |a|^2 gives |q - g|^2. The point c is an
-    image in the middle of the gallery: where all images are close together, the products of the features themselves
-    would drown their differences in rounding, and so would |a|^2 where only the gallery is close together. Subtracting
-    an image from ones close to it does not round.
+    image in the middle of the gallery: where images are close together, products of the features themselves, or |a|^2,
+    would drown their differences in rounding. Subtracting an image from ones close to it does not round.
     """
     centre = middle(gallery, sharded)
     squares = squared_norms(gallery, centre)
-    collapsed = _collapsed(squares, centre, sharded) or _collapsed(squared_norms(query, middle(query)), middle(query))
+    own = middle(query)
+    collapsed = _collapsed(squares, centre, sharded) or _collapsed(squared_norms(query, own), own)
     query = query - centre
     tile = 256 if gallery.device.type == "cpu" else 8192  # on a CPU, so many that they stay in the cache
 
@@ -125,17 +121,15 @@ def _collapsed(squares: Tensor, centre: Tensor, sharded: bool = False) -> bool:
     """Whether images, at least two, are so close to `centre` on average that they hardly differ."""
     total = torch.stack([squares.sum(), squares.new_tensor(len(squares))])
     spread, number = (distributed.all_sum(total) if sharded else total).tolist()
-    return number > 1 and spread <= min(
-        COLLAPSED * number * float(centre.square().sum()), torch.finfo(torch.float32).max
-    )
+    limit = COLLAPSED * number * float(centre.square().sum())
+    return number > 1 and spread <= min(limit, torch.finfo(torch.float32).max)
 
 
 def ordered_keys(distances: Tensor, first: int = 0) -> Tensor:
     """Distinct int64 keys (B, G) that order each row of `distances` (B, G) by distance, then by position.
 
-    A float32 read as an integer keeps its order among positive numbers and reverses it among negative ones;
-    that fills the upper 32 bits, the position fills the lower ones, counted from `first`. Every comparison of keys
-    thereby breaks ties in the same, stable way.
+    A float32 read as an integer keeps its order among positive numbers and reverses it among negative ones; that fills
+    the upper 32 bits, and the position, counted from `first`, the lower ones: all ties are broken in one, stable way.
     """
     bits = (distances.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 and 0.0 equal
     bits ^= (bits >> 31) & 0x7FFFFFFF

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from reid.runtime.device import Compute
 def protocol_settings(
     images: Images, compute: Compute, side: str, distance: str, rerank: bool, cuhk03_repeats: int | None
 ) -> dict[str, Any]:
-    """What makes two scores comparable, as plain values: the field `protocol` of results."""
+    """What makes two scores comparable: the field `protocol` of results."""
     return {
         "features": "pooled last stage, not normalised",
         "distance": distance,
@@ -41,7 +41,7 @@ def protocol_settings(
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the results of all rows share. `settings` are those that make two scores comparable."""
+    """What the results of all rows share. `settings` come from `protocol_settings`."""
 
     retrieval: Retrieval
     dataset: Dataset
@@ -53,19 +53,17 @@ class Experiment:
     folder: Path
 
     def run(self, rows: Iterable[Row], reuse: bool) -> Iterator[Result]:
-        """Score each row, write its Result into `folder`, and give it; `reuse` takes what is in the folder already.
+        """The Result of each row: scored and written into `folder`, or with `reuse` what is in the folder already.
 
-        Under torchrun rank 0 reads and writes; all give the results.
-        Raises ReidError when an attack leaves its budget on the scored images.
+        Under torchrun rank 0 reads and writes. Raises ReidError when an attack leaves its budget.
         """
         for row in rows:
             identity = self._identity(row)
-            known = distributed.from_main(partial(self._known, identity)) if reuse else None
-            yield known or self._scored(row, identity)
-
-    def _known(self, identity: dict[str, Any]) -> Result | None:
-        path = self.folder / results.file_name(**identity)
-        return results.read_result(path) if path.exists() else None
+            path = self.folder / results.file_name(identity)
+            if reuse and distributed.from_main(path.exists):
+                yield distributed.from_main(partial(results.read_result, path))
+            else:
+                yield self._scored(row, identity)
 
     def _scored(self, row: Row, identity: dict[str, Any]) -> Result:
         began = time.perf_counter()
@@ -74,7 +72,7 @@ class Experiment:
             **identity,
             metrics=results.metrics_of(score.ranking),
             spent=score.spent,
-            passes={"forward": score.passes.forward, "backward": score.passes.backward},
+            passes=asdict(score.passes),
             checks=_checks(row, score.spent, identity["threat"]),
             versions=results.versions(),
             command=self.command,
@@ -84,7 +82,6 @@ class Experiment:
         return result
 
     def _identity(self, row: Row) -> dict[str, Any]:
-        query, gallery = self.retrieval.query.samples, self.retrieval.gallery.samples
         return {
             "victim": self.victim,
             "attack": {
@@ -98,8 +95,8 @@ class Experiment:
             "dataset": {
                 "name": self.dataset.name,
                 "split": self.dataset.split,
-                "num_query": len(query),
-                "num_gallery": len(gallery),
+                "num_query": len(self.retrieval.query),
+                "num_gallery": len(self.retrieval.gallery),
                 "contents": self._contents,
             },
             "threat": {} if row.attack is None else row.attack.threat.to_dict() | {"side": self.side},
@@ -113,10 +110,10 @@ class Experiment:
 
 
 def _checks(row: Row, spent: dict[str, float], threat: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is known against the score of an attack: that it left its budget, or that it had not finished learning."""
+    """What is known against the score: that the attack left its budget, or had not finished learning."""
     if row.attack is None:
         return []
-    allowed = Threat.from_dict(threat)
+    allowed = Threat(**threat)
     words = ", ".join(f"{name} {format_budget(value)}" for name, value in spent.items())
     detail = f"spent on the scored images: {words}; allowed: {allowed.label}"
     checks = [{"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}]

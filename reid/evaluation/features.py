@@ -1,5 +1,7 @@
 """Features of a list of images, clean or attacked, and what the attack spent on them."""
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +30,13 @@ def largest(first: dict[str, float], second: dict[str, float]) -> dict[str, floa
     return {name: float(np.maximum(first.get(name, 0.0), second.get(name, 0.0))) for name in first | second}
 
 
+def ids_of(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    """pids and camids (N,), int64."""
+    return torch.tensor([s.pid for s in samples]), torch.tensor([s.camid for s in samples])
+
+
 def batches_here(count: int, batch_size: int) -> list[range]:
-    """This process's part of the batches of `count` images: whole ones, so that they are those of one process."""
+    """This process's part of the batches of `count` images, the same batches as on one process."""
     return distributed.share([range(i, min(i + batch_size, count)) for i in range(0, count, batch_size)])
 
 
@@ -48,33 +55,24 @@ def extract(
     only its own. Raises UsageError and ReidError as `perform` does.
     """
     spent: dict[str, float] = {}
-    passes = Passes()
+    passes, rows, done = Passes(), torch.empty(0, 0), 0
     own = batches_here(len(store), batch_size)
-    rows, done = torch.empty(0, 0), 0
     with torch.no_grad():
         for places, pixels in progress(store.batches(own), len(own), "features"):
             images = to_images(pixels, compute.device)
             if attack is not None:
-                batch = attack_batch(images, [store.samples[i] for i in places], places, reference)
-                images, on_batch, steps = perform(attack, victim, batch)
-                spent, passes = largest(spent, on_batch), passes + steps
+                samples = [store.samples[i] for i in places]
+                batch = AttackBatch(images, *ids_of(samples), torch.tensor(list(places)), reference)
+                images, on_batch, more = perform(attack, victim, batch)
+                spent, passes = largest(spent, on_batch), passes + more
             with compute.autocast():
                 features = victim(images)
             if not done:  # all at once: a list of batches would need its memory twice when it is joined
                 rows = torch.empty(sum(map(len, own)), features.shape[1])
             rows[done : done + len(features)] = features
             done += len(features)
-    everywhere = distributed.every((spent, passes))
-    for elsewhere, _ in everywhere:
-        spent = largest(spent, elsewhere)
-    passes = sum((part for _, part in everywhere), Passes())
+    parts = distributed.every((spent, passes))
+    spent = reduce(largest, (part for part, _ in parts))
+    passes = sum((part for _, part in parts), Passes())
     features = distributed.gather_blocks([rows] if done else [], rows.device) if whole else rows
     return Extracted(features, spent, passes)
-
-
-def attack_batch(
-    images: Tensor, samples: list[Sample], places: "range | list[int]", reference: Reference | None
-) -> AttackBatch:
-    """Images (N, 3, H, W) as an attack gets them, with what their samples say."""
-    pids, camids = (torch.tensor([getattr(sample, name) for sample in samples]) for name in ("pid", "camid"))
-    return AttackBatch(images, pids, camids, torch.tensor(list(places)), reference)

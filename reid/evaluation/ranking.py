@@ -3,15 +3,13 @@
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from reid.errors import ReidError
-from reid.evaluation.counting import JUNK_PID, Gallery, Ranks, match_ranks
+from reid.evaluation.counting import JUNK_PID, Gallery, Ranks, SingleShot, match_ranks
 from reid.evaluation.distances import DistanceSource, as_features, full_precision, ordered_keys, squared_euclidean
 from reid.evaluation.scores import Ranking, scored
-from reid.evaluation.single_shot import SingleShot
 from reid.evaluation.threads import in_threads
-from reid.runtime import distributed
+from reid.runtime.progress import progress
 
 __all__ = ["JUNK_PID", "Ranking", "block_rows", "rank"]
 CPU_KEYS, GPU_KEYS = 2**19, 2**24  # distances that are ordered at a time; on a CPU so few that they stay in the cache
@@ -41,8 +39,8 @@ def rank(
     (Ye et al., TPAMI 2021). CMC "market1501" counts a query at its first match; "allshots" counts each match by
     1 / number of matches at its rank less the matches before it; "cuhk03" is the mean over `cuhk03_repeats`
     single-shot galleries per query, drawn with `cuhk03_seed`, and is left out where that is 0.
-    Where `sharded`, the gallery is that of all processes of the job one after the other, in order of rank: each gives
-    its own part and the same queries, and gets the same scores.
+    Where `sharded`, each process gives the same queries and its part of the gallery, in order of rank, and gets the
+    scores of the whole.
     Raises ReidError for features of wrong shape or with NaN or infinite values, when lengths disagree, no query has a
     match, a distance is infinite, and for a sharded gallery whose distances need all of it (re-ranking).
     """
@@ -50,25 +48,19 @@ def rank(
     pids, camids = _ids(query_pids, query_camids, len(query), "query")
     places = Gallery(*_ids(gallery_pids, gallery_camids, len(gallery), "gallery"), sharded)
     if query.shape[1] != gallery.shape[1]:
-        raise ReidError(
-            f"query features have length {query.shape[1]}, gallery features {gallery.shape[1]}; use one model"
-        )
-    single_shot = SingleShot(places, cuhk03_repeats, cuhk03_seed) if cuhk03_repeats else None
+        words = f"query features have length {query.shape[1]}, gallery features {gallery.shape[1]}"
+        raise ReidError(f"{words}; use one model")
+    shots = SingleShot(places, cuhk03_repeats, cuhk03_seed)
     chunk = chunk or block_rows(len(pids), len(places.pids), query.device, sharded)
     at_a_time = max(1, (CPU_KEYS if query.device.type == "cpu" else GPU_KEYS) // len(places.pids))
 
     def ranks_of(start: int) -> list[Ranks]:
-        some, ranks = slice(start, start + chunk), []
-        block = _checked(source.rows(some), len(pids[some]), len(gallery))
+        ranks = []
+        block = _checked(source.rows(slice(start, start + chunk)), len(pids[start : start + chunk]), len(gallery))
         for part in block.split(at_a_time):
-            keys, asking = ordered_keys(part, places.first), np.arange(start, start + len(part))
-            ranks.append(match_ranks(keys, pids[asking], camids[asking], places))
-            if single_shot:
-                drawn = [
-                    single_shot.places(keys[[row]], asking[row], pids[asking[row]], camids[asking[row]])
-                    for row in np.flatnonzero(ranks[-1].matches)
-                ]
-                ranks[-1] = ranks[-1]._replace(drawn=np.reshape(drawn, (-1, cuhk03_repeats)).astype(int))
+            asking = np.arange(start, start + len(part))
+            keys = ordered_keys(part, places.first)
+            ranks.append(match_ranks(keys, asking, pids[asking], camids[asking], places, shots))
             start += len(part)
         return ranks
 
@@ -76,15 +68,15 @@ def rank(
         source, starts = distances(query, gallery.to(query.device), sharded), range(0, len(pids), chunk)
         # Processes exchange their sums in one order, so not in threads.
         blocks = map(ranks_of, starts) if sharded else in_threads(ranks_of, starts, query.device)
-        bar = tqdm(blocks, "ranking", len(starts), leave=False, disable=None if distributed.is_main() else True)
-        return scored([ranks for block in bar for ranks in block], topk, source.collapsed)
+        parts = [ranks for block in progress(blocks, len(starts), "ranking") for ranks in block]
+        return scored(parts, topk, source.collapsed)
 
 
 def block_rows(queries: int, images: int, device: torch.device, sharded: bool = False) -> int:
     """Queries whose distances to a gallery of so many images are computed at a time, at least 16 where there are.
 
-    On a CPU each thread has a block: up to 256 queries and 512 MB for all threads, and some blocks for each thread, so
-    that none waits long for the last. On a GPU up to 1024 queries and 512 MB.
+    On a CPU each thread has some blocks, so that none waits long for the last: up to 256 queries, and 512 MB for all
+    threads. On a GPU up to 1024 queries and 512 MB.
     """
     if device.type != "cpu":
         return min(queries, max(16, min(1024, 2**27 // images)))
@@ -96,7 +88,7 @@ def block_rows(queries: int, images: int, device: torch.device, sharded: bool = 
 def _ids(
     pids: Tensor | np.ndarray, camids: Tensor | np.ndarray, features: int, side: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pids and camids of one side as int64 arrays (N,). Raises ReidError when they are not one for each feature."""
+    """Pids and camids of one side as int64 arrays (N,), one for each feature."""
     pids, camids = (torch.as_tensor(ids).cpu().numpy() for ids in (pids, camids))
     integers = {pids.dtype.kind, camids.dtype.kind} <= {"i", "u"}
     if not integers or pids.shape != (features,) or camids.shape != (features,):
@@ -109,9 +101,8 @@ def _ids(
 
 def _checked(block: Tensor, queries: int, images: int) -> Tensor:
     if block.shape != (queries, images):
-        raise ReidError(
-            f"distances {' x '.join(map(str, block.shape))} for {queries} queries and {images} gallery images"
-        )
+        shape = " x ".join(map(str, block.shape))
+        raise ReidError(f"distances {shape} for {queries} queries and {images} gallery images")
     if not torch.isfinite(torch.stack(block.aminmax())).all():
         raise ReidError("distances are NaN or infinite: the features are too large for float32, scale them down")
     return block

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def training_source(name: str, root: str, split: int) -> Source:
     return Source(dataset.name, dataset.train)
 
 
+@dataclass
 class Relearning:
     """Learns universal perturbations on `victim` and keeps them as files in `folder`.
 
@@ -60,35 +62,33 @@ class Relearning:
     `virtual` is what recipes with a meta mode meta-test on.
     """
 
-    def __init__(
-        self,
-        victim: Victim,
-        source: Source,
-        images: Images,
-        effort: Effort,
-        compute: Compute,
-        seed: int,
-        folder: Path,
-        virtual: Source | None = None,
-    ) -> None:
-        self.victim, self.source, self.images, self.effort = victim, source, images, effort
-        self.compute, self.seed, self.folder, self.virtual = compute, seed, folder, virtual
+    victim: Victim
+    source: Source
+    images: Images
+    effort: Effort
+    compute: Compute
+    seed: int
+    folder: Path
+    virtual: Source | None = None
 
     def rows(self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool) -> Iterator[Row]:
         """One row for each recipe (of RECIPES), (noise type, threat) and restart, as they are learnt.
 
         `reuse` takes files that are in the folder.
         """
-        for recipe, (noise_type, threat), restart in product(recipes, threats, range(self.effort.restarts)):
-            provenance = self._provenance(recipe, noise_type, threat, restart)
-            path = self.folder / f"relearnt-type{noise_type}-restart{restart + 1}-{short_hash(provenance)}.pth"
-            if not (reuse and distributed.from_main(path.exists)):
-                noise, outcome = self._learn(recipe, noise_type, threat, restart)
-                distributed.from_main(partial(attacks.save, path, noise, provenance | outcome))
-            noise, digest = distributed.from_main(partial(_read, path))
-            words = "" if recipe == "none" else f" by {recipe}"
-            name = f"re-learnt type {noise_type}{words}, restart {restart + 1} of {self.effort.restarts}"
-            yield Row(name, RELEARNT, noise, digest, {"recipe": recipe})
+        for recipe, threat, restart in product(recipes, threats, range(self.effort.restarts)):
+            yield self._row(recipe, *threat, restart, reuse)
+
+    def _row(self, recipe: str, noise_type: int, threat: Threat, restart: int, reuse: bool) -> Row:
+        provenance = self._provenance(recipe, noise_type, threat, restart)
+        path = self.folder / f"relearnt-type{noise_type}-restart{restart + 1}-{short_hash(provenance)}.pth"
+        if not (reuse and distributed.from_main(path.exists)):
+            noise, outcome = self._learn(recipe, noise_type, threat, restart)
+            distributed.from_main(lambda: attacks.save(path, noise, provenance | outcome))
+        noise, digest = distributed.from_main(lambda: (attacks.load(path), sha256(path)))
+        words = "" if recipe == "none" else f" by {recipe}"
+        name = f"re-learnt type {noise_type}{words}, restart {restart + 1} of {self.effort.restarts}"
+        return Row(name, RELEARNT, noise, digest, {"recipe": recipe})
 
     def _provenance(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> dict[str, Any]:
         sets = {"learnt_from": self.source} | ({"virtual": self.virtual} if self.virtual else {})
@@ -120,17 +120,17 @@ class Relearning:
     def _virtual_store(self) -> ImageStore | None:
         return self.images.store(self.virtual.samples) if self.virtual else None
 
-    def _batches(self, store: ImageStore, name: str, size: int, seed: int, duration: Duration) -> CleanBatches:
-        sampler = PKSampler([sample.pid for sample in store.samples], size, self.effort.num_instances, seed, name)
-        return CleanBatches(name, store, sampler, self.victim, duration, self.compute)
-
     @cached_property
     def _selection(self) -> CleanBatches:
         """Fixed batches of the identities that the steps do not see, of the same size where there are enough."""
         _, store = self._parts
         identities = min(self.effort.batch_size // self.effort.num_instances, len(labels(store.samples)))
         size = identities // distributed.size() * distributed.size() * self.effort.num_instances
-        return self._batches(store, self.source.name, size, self.seed, Duration(1, SELECTION_BATCHES))
+        return self._batches(store, self.source, size, self.seed, Duration(1, SELECTION_BATCHES))
+
+    def _batches(self, store: ImageStore, source: Source, size: int, seed: int, duration: Duration) -> CleanBatches:
+        sampler = PKSampler([s.pid for s in store.samples], size, self.effort.num_instances, seed, source.name)
+        return CleanBatches(source.name, store, sampler, self.victim, duration, self.compute)
 
     def _learn(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict[str, Any]]:
         """The best iterate from the identity (restart 0) or from a random point of the budget, and how it was found."""
@@ -140,52 +140,31 @@ class Relearning:
         if restart:
             noise.randomise_(generator(self.seed, restart))
         seed = 1000 * self.seed + restart
-        duration = Duration(self.effort.adaptive_epochs, self._iterations)
-        size = self.effort.batch_size
-        source = self._batches(self._parts[0], self.source.name, size, seed, duration)
+        size, duration = self.effort.batch_size, Duration(self.effort.adaptive_epochs, self._iterations)
+        source = self._batches(self._parts[0], self.source, size, seed, duration)
         virtual = None
         if self.virtual and self._virtual_store:
-            virtual = self._batches(self._virtual_store, self.virtual.name, size, seed + 500, duration)
+            virtual = self._batches(self._virtual_store, self.virtual, size, seed + 500, duration)
         learner = Learner(noise, self.victim, source, virtual, RECIPES[recipe], duration, self.compute)
         best = Best()
-        while best.epochs < self.effort.adaptive_epochs and not best.is_final:
-            learner.epoch(best.epochs)
+        while len(best.losses) < self.effort.adaptive_epochs and not best.is_final:
+            learner.epoch(len(best.losses))
             best.offer(learner.loss_on(self._selection), noise.state_dict())
         noise.load_state_dict(best.state)
-        logger.info(
-            "re-learnt type %d, restart %d: lowest loss %.2f after %d of %d epochs%s",
-            noise_type,
-            restart + 1,
-            best.loss,
-            best.epoch,
-            best.epochs,
-            "" if best.has_converged else "; not converged: it may get stronger with more --adaptive-epochs",
-        )
+        more = "" if best.has_converged else "; not converged: it may get stronger with more --adaptive-epochs"
+        values = (noise_type, restart + 1, best.loss, best.epoch, len(best.losses), more)
+        logger.info("re-learnt type %d, restart %d: lowest loss %.2f after %d of %d epochs%s", *values)
         return noise, {"converged": best.has_converged, "losses": best.losses, "kept_epoch": best.epoch}
 
 
+@dataclass
 class Best:
     """The iterate with the lowest loss so far, and whether the search has come to an end."""
 
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.state: dict[str, Tensor] = {}
-        self._mark, self._since = 0.0, 0
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs were offered."""
-        return len(self.losses)
-
-    @property
-    def loss(self) -> float:
-        """The lowest loss."""
-        return min(self.losses)
-
-    @property
-    def epoch(self) -> int:
-        """After which epoch (from 1) it was reached first."""
-        return 1 + self.losses.index(self.loss)
+    losses: list[float] = field(default_factory=list)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    _mark: float = 0.0
+    _since: int = 0
 
     def offer(self, loss: float, state: dict[str, Tensor]) -> None:
         """Take the state after another epoch if its loss is the lowest."""
@@ -196,6 +175,16 @@ class Best:
         else:
             self._since += 1
         self.losses.append(loss)
+
+    @property
+    def loss(self) -> float:
+        """The lowest loss."""
+        return min(self.losses)
+
+    @property
+    def epoch(self) -> int:
+        """After which epoch (from 1) it was reached first."""
+        return 1 + self.losses.index(self.loss)
 
     @property
     def is_final(self) -> bool:
@@ -209,8 +198,7 @@ class Best:
 
 
 def divided(samples: Sequence[Sample], identities: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Samples to learn on, and those of other identities to select by: a tenth of them, at least two
-    and one for each process.
+    """Samples to learn on, and those of other identities to select by: a tenth, and at least two and one per process.
 
     Where fewer than `identities` and two would be left to learn on, all samples serve both.
     """
@@ -224,22 +212,19 @@ def divided(samples: Sequence[Sample], identities: int, seed: int) -> tuple[list
     return learn, [sample for sample in samples if sample.pid in held_out]
 
 
-def _read(path: Path) -> tuple[Perturbation, str]:
-    return attacks.load(path), sha256(path)
-
-
 def worst_relearnt(folder: Path, victim_sha256: str) -> Path:
-    """The file of the re-learnt perturbation that cost the model of this hash the most mAP, by the results in `folder`.
+    """The file in `folder` of the re-learnt perturbation that cost the model of this hash the most mAP, by the results.
 
     Raises ReidError when there is none.
     """
-    results = [
-        result
-        for result in read_results(folder)
-        if result.attack["kind"] == RELEARNT and result.victim["sha256"] == victim_sha256
-    ]
     files = {sha256(path): path for path in folder.glob("attackers/*.pth")}
-    ranked = sorted((r for r in results if r.attack["sha256"] in files), key=lambda result: result.metrics["mAP"])
+    ranked = [
+        (result.metrics["mAP"], files[result.attack["sha256"]])
+        for result in read_results(folder)
+        if result.attack["kind"] == RELEARNT
+        and result.victim["sha256"] == victim_sha256
+        and result.attack["sha256"] in files
+    ]
     if not ranked:
         raise ReidError(f"{folder} holds no re-learnt attack on this model; run evaluate.py --adaptive on it")
-    return files[ranked[0].attack["sha256"]]
+    return min(ranked, key=itemgetter(0))[1]

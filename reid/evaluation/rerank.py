@@ -19,10 +19,9 @@ ROWS, FEW = 256, 32  # images whose distances are computed at a time; and whose 
 def k_reciprocal(k1: int = 20, k2: int = 6, weight: float = 0.3) -> DistanceSource:
     """A distance source for `ranking.rank` that re-ranks: `rank(..., distances=k_reciprocal())`.
 
-    The distance is (1 - weight) x Jaccard distance of the k-reciprocal neighbourhoods + weight x squared
-    Euclidean distance, the latter divided by its largest value over all images for that query. `k1`
-    neighbours make a neighbourhood, `k2` are averaged (1 = none). Raises ReidError for settings that have no
-    meaning.
+    The distance is (1 - weight) x Jaccard distance of the k-reciprocal neighbourhoods + weight x squared Euclidean
+    distance, the latter divided by its largest value over all images for that query. `k1` neighbours make a
+    neighbourhood, `k2` are averaged (1 = none). Raises ReidError for settings that have no meaning.
     """
     if not (k1 >= 1 and k2 >= 1 and 0 <= weight <= 1):
         raise ReidError(f"re-ranking with k1={k1}, k2={k2}, weight={weight}: give k1 >= 1, k2 >= 1, 0 <= weight <= 1")
@@ -33,7 +32,7 @@ def _distances(query: Tensor, gallery: Tensor, sharded: bool = False, *, k1: int
     if sharded and distributed.size() > 1:
         raise ReidError(
             "re-ranking needs the whole gallery, and each process has a part of it; "
-            f"gather the features and rank without sharding, or use one of the distances {', '.join(BY_NAME)}"
+            f"rank without sharding, or use one of the distances {', '.join(BY_NAME)}"
         )
     images = torch.cat([query, gallery])
     neighbours, largest = nearest(images, max(k1 + 1, k2))
@@ -54,8 +53,7 @@ def _distances(query: Tensor, gallery: Tensor, sharded: bool = False, *, k1: int
 def nearest(images: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions (N, min(count, N)) of the nearest `images` (N, D), closest first, and largest distances (N,).
 
-    An image is its own nearest neighbour, whatever rounding or copies of it say; other ties are ordered by
-    position.
+    An image is its own nearest neighbour, whatever its copies and rounding say; other ties go by position.
     """
     distances = squared_euclidean(images, images)
     positions = torch.empty(len(images), min(count, len(images)), dtype=torch.int64)
@@ -76,10 +74,8 @@ def nearest(images: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
 def _selection(columns: np.ndarray) -> sparse.csr_array:
     """Sparse 0/1 matrix (N, N) whose row i has ones at `columns[i]`, (N, k)."""
     number, k = columns.shape
-    return sparse.csr_array(
-        (np.ones(columns.size, dtype=np.float32), columns.ravel(), np.arange(0, columns.size + 1, k)),
-        shape=(number, number),
-    )
+    ones, starts = np.ones(columns.size, dtype=np.float32), np.arange(0, columns.size + 1, k)
+    return sparse.csr_array((ones, columns.ravel(), starts), shape=(number, number))
 
 
 def reciprocal(neighbours: np.ndarray) -> sparse.csr_array:

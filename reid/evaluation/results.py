@@ -6,7 +6,7 @@ import logging
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from reid.runtime.files import temporary_sibling, write_atomically
 
 SCHEMA_VERSION = 2
 CMC_RANKS = (1, 5, 10)
-OLD_KINDS = {"clean": "clean", "random": "control", "PGD": "image"}  # of attacks without a file, by how names began
+# Kinds of attacks in records of the first schema, by how names began; all others are universal.
+OLD_KINDS = {"clean": "clean", "random": "control", "PGD": "image"}  # without a file
+OLD_FILES = {"re-learnt type ": "relearnt"}
 REQUIRED = {
     "metrics": ("mAP", "mINP", "cmc", "num_valid", "num_skipped", "chance_mAP"),
     "victim": ("path", "arch", "sha256"),
@@ -36,10 +38,9 @@ logger = logging.getLogger(__name__)
 class Result:
     """What was measured, on what, and how it can be repeated; every value is plain JSON.
 
-    `metrics` come from `metrics_of`; `threat` is empty for clean images; `spent` is what was measured on the attacked
-    images, `passes` counts the images that the attack sent through the model; `protocol` is everything that makes two
-    scores comparable; `checks` are dicts of name, passed and detail; `notes` belong to people: no program changes one
-    that is in the file already.
+    `metrics` come from `metrics_of`; `threat` is empty for clean images; `spent` was measured on the attacked images,
+    `passes` counts those that the attack sent through the model; `protocol` is all that makes two scores comparable;
+    `checks` are dicts of name, passed and detail; `notes` belong to people: no program changes one in a file.
     Raises ReidError when a part lacks one of the keys in REQUIRED.
     """
 
@@ -61,11 +62,7 @@ class Result:
 
     def __post_init__(self) -> None:
         for part, keys in REQUIRED.items():
-            missing = [key for key in keys if key not in getattr(self, part)]
-            if missing:
-                raise ReidError(
-                    f"the result's {part} lacks {', '.join(missing)}; evaluate again to write a whole record"
-                )
+            _require(f"the result's {part}", keys, getattr(self, part))
 
     @property
     def protocol_hash(self) -> str:
@@ -75,48 +72,33 @@ class Result:
     @property
     def file_name(self) -> str:
         """See the function of the same name."""
-        return file_name(self.victim, self.attack, self.dataset, self.threat, self.protocol, self.seed)
+        return file_name(vars(self))
 
 
-def file_name(
-    victim: Mapping[str, Any],
-    attack: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    threat: Mapping[str, Any],
-    protocol: Mapping[str, Any],
-    seed: int,
-) -> str:
+def file_name(record: Mapping[str, Any]) -> str:
     """Where the result of an experiment goes: readable parts, then a hash of all that tells experiments apart.
 
-    The arguments are the fields of `Result`. A file counts by its sha256, so moving it changes nothing.
+    `record` has at least the fields of `Result` that are used here. A file counts by its sha256, so moving it changes
+    nothing.
     """
+    victim, attack, dataset, seed = (record[part] for part in ("victim", "attack", "dataset", "seed"))
     parts = (dataset["name"], victim["arch"], Path(victim["path"]).name, attack["name"])
     slug = "-".join(re.sub(r"[^a-z0-9]+", "_", str(part).lower()).strip("_") for part in parts)
-    identity = {
+    identity = {part: record[part] for part in ("dataset", "threat", "protocol", "seed")} | {
         "victim": victim["sha256"] or victim["path"],
         "attack": [attack["sha256"] or attack["name"], attack["noise_type"], attack.get("settings")],
-        "dataset": dataset,
-        "threat": threat,
-        "protocol": protocol,
-        "seed": seed,
     }
     return f"{slug[:150]}-seed{seed}-{short_hash(identity)}.json"
 
 
 def metrics_of(ranking: Ranking) -> dict[str, Any]:
     """The scores of a ranking as plain values, fractions in [0, 1]: what `Result.metrics` holds."""
-    return {
-        "mAP": ranking.mAP,
-        "mINP": ranking.mINP,
-        "chance_mAP": ranking.chance_mAP,
-        "num_valid": ranking.num_valid,
-        "num_skipped": ranking.num_skipped,
-        "collapsed": ranking.collapsed,
-        "cmc": {
-            protocol: {str(k): float(curve[min(k, len(curve)) - 1]) for k in CMC_RANKS}
-            for protocol, curve in ranking.cmc.items()
-        },
+    names = ("mAP", "mINP", "chance_mAP", "num_valid", "num_skipped", "collapsed")
+    cmc = {
+        protocol: {str(k): float(curve[min(k, len(curve)) - 1]) for k in CMC_RANKS}
+        for protocol, curve in ranking.cmc.items()
     }
+    return {name: getattr(ranking, name) for name in names} | {"cmc": cmc}
 
 
 def versions() -> dict[str, str | None]:
@@ -131,7 +113,7 @@ def versions() -> dict[str, str | None]:
 
 
 def _commit(root: Path) -> str | None:
-    """Commit of the checkout at `root`, with "-dirty" after it when tracked files differ from it."""
+    """Commit of the checkout at `root`, with "-dirty" after it when tracked files differ."""
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -150,9 +132,8 @@ def short_hash(value: Mapping[str, Any]) -> str:
 def write_result(folder: str | Path, result: Result, ranking: Ranking | None = None) -> Path:
     """Write `result` into `folder`, whole or not at all, and return the file.
 
-    What `ranking` says of each query goes into an `.npz` of the same name: `valid_queries`, `average_precision` and
-    `first_match_rank`. A file of the same experiment is replaced and its `notes` are kept; one that cannot be read is
-    set aside. Raises ReidError when a value is not JSON.
+    What `ranking` says of each query goes into an `.npz` of the same name. A file of the same experiment is replaced
+    and its `notes` are kept; one that cannot be read is set aside. Raises ReidError when a value is not JSON.
     """
     path = Path(folder) / result.file_name
     notes = {**result.notes, **_notes_in(path)}
@@ -165,7 +146,7 @@ def write_result(folder: str | Path, result: Result, ranking: Ranking | None = N
 
 
 def _notes_in(path: Path) -> dict[str, Any]:
-    """The notes of the record in `path`, none without a file. A file that is no record gets another name."""
+    """The notes of the record in `path`, if there is one. A file that is no record gets another name."""
     if not path.exists():
         return {}
     try:
@@ -184,19 +165,20 @@ def read_result(path: str | Path) -> Result:
     except (OSError, ValueError) as error:
         raise ReidError(f"{path} is not a readable result: {error}; restore it, or evaluate again") from error
     if not isinstance(record, dict) or record.get("schema_version") not in (1, SCHEMA_VERSION):
-        raise ReidError(
-            f"{path} is not a result of schema version 1 or {SCHEMA_VERSION}; keep only such files in the folder"
-        )
+        raise ReidError(f"{path} is no result of schema version 1 or {SCHEMA_VERSION}; keep only such files there")
     if record["schema_version"] == 1:
         record = _upgraded(record)
     names = [part.name for part in fields(Result) if part.name != "notes"]
-    missing = [name for name in names if name not in record]
-    if missing:
-        raise ReidError(f"{path} lacks {', '.join(missing)}; evaluate again to write a whole record")
+    _require(str(path), names, record)
     try:
         return Result(**{name: record[name] for name in names}, notes=record.get("notes", {}))
     except (ReidError, TypeError) as error:
         raise ReidError(f"{path}: {error}") from error
+
+
+def _require(what: str, names: Iterable[str], values: Container[str]) -> None:
+    if missing := [name for name in names if name not in values]:
+        raise ReidError(f"{what} lacks {', '.join(missing)}; evaluate again to write a whole record")
 
 
 def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
@@ -204,11 +186,8 @@ def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
     attack = record.get("attacker")
     if not isinstance(attack, dict):
         return record
-    name = str(attack.get("name"))
-    if attack.get("sha256"):
-        kind = "relearnt" if name.startswith("re-learnt type ") else "universal"
-    else:
-        kind = next((kind for start, kind in OLD_KINDS.items() if name.startswith(start)), "universal")
+    begins = OLD_FILES if attack.get("sha256") else OLD_KINDS
+    kind = next((kind for start, kind in begins.items() if str(attack.get("name")).startswith(start)), "universal")
     return record | {"attack": attack | {"kind": kind}, "passes": {}, "schema_version": SCHEMA_VERSION}
 
 

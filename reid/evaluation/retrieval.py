@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from reid.attacks.threat import SIDES
 from reid.datasets import Dataset, Sample
 from reid.errors import DatasetError, UsageError
 from reid.evaluation.distances import BY_NAME, squared_euclidean
-from reid.evaluation.features import Extracted, batches_here, extract, largest
+from reid.evaluation.features import Extracted, batches_here, extract, ids_of, largest
 from reid.evaluation.ranking import Ranking, block_rows, rank
 from reid.loading import Images, ImageStore
 from reid.models.victim import Passes, Victim
@@ -69,7 +68,7 @@ class Retrieval:
         if self._sharded:
             gallery = distributed.gather_blocks([gallery], gallery.device)
         return {
-            id(store): Reference(features.to(self.compute.device), *map(torch.from_numpy, _ids(other.samples)))
+            id(store): Reference(features.to(self.compute.device), *ids_of(other.samples))
             for store, other, features in ((self.query, self.gallery, gallery), (self.gallery, self.query, query))
         }
 
@@ -77,16 +76,14 @@ class Retrieval:
         """Rank the gallery for every query, with `attack` on the images of `side`; it goes to the network's device."""
         if side not in SIDES:
             raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
-        query, gallery = self.clean
-        spent: dict[str, float] = {}
-        passes = Passes()
-        if attack is not None:
-            if side in ("query", "both"):
-                query, spent, passes = self._extract(self.query, attack)
-            if side in ("gallery", "both"):
-                gallery, on_gallery, more = self._extract(self.gallery, attack)
-                spent, passes = largest(spent, on_gallery), passes + more
-        return Score(self.rank(query, gallery), spent, passes)
+        query, gallery = (
+            self._extract(store, attack)
+            if attack is not None and side in (name, "both")
+            else Extracted(features, {}, Passes())
+            for name, store, features in zip(SIDES, (self.query, self.gallery), self.clean, strict=False)
+        )
+        spent = largest(query.spent, gallery.spent)
+        return Score(self.rank(query.features, gallery.features), spent, query.passes + gallery.passes)
 
     def rank(self, query: Tensor, gallery: Tensor) -> Ranking:
         """Rank features of the two sides, such as `clean` gives, under the pids and camids of the samples."""
@@ -95,13 +92,9 @@ class Retrieval:
             here = batches_here(len(samples), self.batch_size)
             samples = samples[here[0].start : here[-1].stop]
         device = self._ranks_on(query, gallery)
-        return rank(
-            query.to(device),
-            gallery.to(device),
-            *(ids for pair in zip(_ids(self.query.samples), _ids(samples), strict=True) for ids in pair),
-            sharded=self._sharded,
-            **self.rank_options,
-        )
+        asking, answering = ids_of(self.query.samples), ids_of(samples)
+        ids = (asking[0], answering[0], asking[1], answering[1])
+        return rank(query.to(device), gallery.to(device), *ids, sharded=self._sharded, **self.rank_options)
 
     def _ranks_on(self, query: Tensor, gallery: Tensor) -> torch.device:
         """The network's device where ranking takes half of its memory at most, else the CPU; alike on all processes."""
@@ -148,17 +141,10 @@ def validation(
 
 def log_scores(words: str, retrieval: Retrieval, attacks: Mapping[str, Attack]) -> None:
     """Log mAP and rank-1, clean and under each attack; `words` begin each line."""
-    named: dict[str, Attack | None] = {"clean": None, **attacks}
-    for name, attack in named.items():
+    for name, attack in ({"clean": None} | dict(attacks)).items():
         ranking = retrieval.score(attack).ranking
         rank1 = ranking.cmc["market1501"][0]
         logger.info("%s %-8s  mAP %.3f  rank-1 %.3f", words, name, ranking.mAP, rank1)
-
-
-def _ids(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
-    """pids and camids (N,), int64."""
-    pids, camids = (np.array([getattr(s, name) for s in samples], dtype=np.int64) for name in ("pid", "camid"))
-    return pids, camids
 
 
 def test_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:

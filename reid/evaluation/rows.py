@@ -52,15 +52,16 @@ def threats_of(rows: Sequence[Row], eps: float | None) -> list[tuple[int, Threat
 def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], steps: int, seed: int) -> list[Row]:
     """Image attacks by their specs, such as "pgd" or "pgd:restarts=3", at the component budget of each threat.
 
-    They take `steps` steps where the spec does not say how many.
+    "pgd" takes `steps` steps where the spec does not say how many; other attacks have a number of their own.
     """
     rows = []
     for spec in specs:
         name = spec.partition(":")[0]
+        settings = {"seed": seed} | ({"steps": steps} if name == "pgd" else {})
         for eps in sorted({max(threat.eps_color, threat.eps_delta) for _, threat in threats}):
-            attack = create_image_attack(spec, eps=eps, seed=seed, steps=steps)
+            attack = create_image_attack(spec, eps=eps, **settings)
             options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in SHARED}
-            words = f"{name} {format_budget(attack.eps)}, {attack.steps} steps"
+            words = f"{name} {format_budget(attack.eps)}, {attack.steps} step{'s' * (attack.steps > 1)}"
             words += f", best of {attack.restarts}" if attack.restarts > 1 else ""
             rows.append(Row(words, IMAGE, attack, settings={"attack": name, **options}))
     return rows

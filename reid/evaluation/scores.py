@@ -11,13 +11,12 @@ from reid.evaluation.counting import Ranks
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores of a ranking; all of them are fractions in [0, 1].
+    """Scores of a ranking, all of them fractions in [0, 1].
 
     `cmc` has the curves "market1501" and "allshots", and "cuhk03" where it was asked for, float64 arrays (topk,): entry
-    k counts matches at rank k + 1 or better. The three arrays (num_valid,) are over the queries that have a match, in
-    query order: their positions among all queries, their average precision, and the rank (from 1) of their first
-    match. `collapsed` says that the features of all queries or of the whole gallery hardly differ: the order is exact,
-    but means little.
+    k counts matches at rank k + 1 or better. The arrays (num_valid,) are over the queries that have a match, in order:
+    their positions among all queries, their average precision, and the rank (from 1) of their first match. `collapsed`
+    says that the features of one side hardly differ: the order is exact, but means little.
     """
 
     mAP: float

@@ -9,8 +9,8 @@ from reid.runtime.registry import Registry
 class Suite:
     """What is run on a model next to the perturbation files that a user gives, for each of their threats.
 
-    `recipes` are those with which perturbations are re-learnt on the model, `image` the specs of attacks on each image,
-    `controls` whether random perturbations at the same budget are measured.
+    `recipes` re-learn perturbations on the model, `image` are specs of attacks on each image, `controls` random
+    perturbations at the same budget.
     """
 
     recipes: tuple[str, ...] = ()
@@ -24,10 +24,7 @@ ADAPTIVE = Suite(recipes=("none",), image=("pgd",))
 SUITES: Registry[Suite] = Registry(
     "suite",
     {
-        "given": ("reid.evaluation.suites:GIVEN", "the files of --attack, and random controls at their budgets"),
-        "adaptive": (
-            "reid.evaluation.suites:ADAPTIVE",
-            "given, and attacks that know the model: re-learnt perturbations and PGD",
-        ),
+        "given": (f"{__name__}:GIVEN", "the files of --attack, and random controls at their budgets"),
+        "adaptive": (f"{__name__}:ADAPTIVE", "given, and attacks that know the model: re-learnt perturbations and PGD"),
     },
 )

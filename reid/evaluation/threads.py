@@ -13,8 +13,7 @@ S = TypeVar("S")
 def in_threads(function: Callable[[S], T], pieces: Iterable[S], device: torch.device) -> Iterator[T]:
     """`map`; on a CPU in as many threads as torch uses, with one thread for the operators in each.
 
-    Threads that share every operator wait for the slowest of them after each, which costs most on a machine that has
-    other work; here a core that is busy elsewhere takes fewer pieces.
+    Threads that share every operator wait for the slowest after each; here a core that is busy takes fewer pieces.
     """
     if device.type != "cpu":
         yield from map(function, pieces)

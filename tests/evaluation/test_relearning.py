@@ -103,7 +103,7 @@ class TestBest:
     def test_keeps_the_lowest_and_ends_once_two_epochs_do_not_improve_on_it(self, losses, epochs, kept, converged):
         best = offered(losses)
         assert best.losses == losses[:epochs]
-        assert (best.epochs, best.epoch, best.state["epoch"].item()) == (epochs, kept, kept)
+        assert (len(best.losses), best.epoch, best.state["epoch"].item()) == (epochs, kept, kept)
         assert best.loss == min(best.losses)
         assert best.has_converged is converged
 

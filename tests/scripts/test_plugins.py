@@ -90,16 +90,16 @@ def test_a_recipe_attacks_the_model_under_evaluation(data, victim, tmp_path):
 
 
 def test_an_image_attack_is_a_row(data, victim, tmp_path, capsys):
-    rows = evaluated(data, tmp_path, victim, "--plugin", IMAGE_ATTACK, "--image-attack", "toy:steps=1")
+    rows = evaluated(data, tmp_path, victim, "--plugin", IMAGE_ATTACK, "--image-attack", "toy")
     assert rows.keys() == {"clean", "image"}
     assert rows["image"].attack["settings"] == {"attack": "toy", "steps": 1, "restarts": 1}
     assert rows["image"].passes["backward"] == rows["clean"].dataset["num_query"]
     assert rows["image"].spent["total"] == pytest.approx(8 / 255, abs=1e-6)
-    assert "\ntoy 8/255, 1 steps" in capsys.readouterr().out
+    assert "\ntoy 8/255, 1 step" in capsys.readouterr().out
 
 
 def test_an_image_attack_is_measured_next_to_those_of_the_suite(data, victim, tmp_path):
-    options = ["--plugin", IMAGE_ATTACK, "--image-attack", "pgd", "toy:steps=1"]
+    options = ["--plugin", IMAGE_ATTACK, "--image-attack", "pgd", "toy"]
     evaluated(data, tmp_path, victim, *options)
     images = [result for result in read_results(tmp_path) if result.attack["kind"] == "image"]
     assert sorted(result.attack["settings"]["attack"] for result in images) == ["pgd", "toy"]

@@ -147,7 +147,7 @@ def test_image_attacks_and_recipes_are_chosen_by_name(victim, data, tmp_path):
     options += ["--restarts", "1", "--adaptive-epochs", "1", "--adaptive-iters", "1"]
     evaluate.main([*options, "--results", str(tmp_path)])
     names = {result.attack["name"]: result.attack["settings"] for result in read_results(tmp_path)}
-    assert names["pgd 8/255, 1 steps, best of 2"] == {"attack": "pgd", "steps": 1, "restarts": 2}
+    assert names["pgd 8/255, 1 step, best of 2"] == {"attack": "pgd", "steps": 1, "restarts": 2}
     assert names["re-learnt type 0 by maml, restart 1 of 1"] == {"recipe": "maml"}
     assert names["re-learnt type 0, restart 1 of 1"] == {"recipe": "none"}
 
