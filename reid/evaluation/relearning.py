@@ -14,7 +14,7 @@ from torch import Tensor
 from reid import attacks, datasets
 from reid.attacks.threat import Threat
 from reid.attacks.universal import RECIPES
-from reid.attacks.universal.learn import CleanBatches, Duration, Learner
+from reid.attacks.universal.learn import CleanBatches, Learner
 from reid.attacks.universal.perturbations import Perturbation
 from reid.datasets import Sample, labels
 from reid.datasets.contents import contents_sha256
@@ -120,9 +120,10 @@ class Relearning:
     def _virtual_store(self) -> ImageStore | None:
         return self.images.store(self.virtual.samples) if self.virtual else None
 
-    def _batches(self, store: ImageStore, name: str, size: int, seed: int, duration: Duration) -> CleanBatches:
+    def _batches(self, store: ImageStore, name: str, size: int, seed: int, epochs: int, steps: int) -> CleanBatches:
         sampler = PKSampler([sample.pid for sample in store.samples], size, self.effort.num_instances, seed, name)
-        return CleanBatches(name, store, sampler, self.victim, duration, self.compute)
+        plan = [sampler.epoch(epoch, steps) for epoch in range(epochs)]
+        return CleanBatches(name, store, self.victim, self.compute, plan)
 
     @cached_property
     def _selection(self) -> CleanBatches:
@@ -130,7 +131,7 @@ class Relearning:
         _, store = self._parts
         identities = min(self.effort.batch_size // self.effort.num_instances, len(labels(store.samples)))
         size = identities // distributed.size() * distributed.size() * self.effort.num_instances
-        return self._batches(store, self.source.name, size, self.seed, Duration(1, SELECTION_BATCHES))
+        return self._batches(store, self.source.name, size, self.seed, 1, SELECTION_BATCHES)
 
     def _learn(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict[str, Any]]:
         """The best iterate from the identity (restart 0) or from a random point of the budget, and how it was found."""
@@ -140,13 +141,12 @@ class Relearning:
         if restart:
             noise.randomise_(generator(self.seed, restart))
         seed = 1000 * self.seed + restart
-        duration = Duration(self.effort.adaptive_epochs, self._iterations)
-        size = self.effort.batch_size
-        source = self._batches(self._parts[0], self.source.name, size, seed, duration)
+        size, duration = self.effort.batch_size, (self.effort.adaptive_epochs, self._iterations)
+        source = self._batches(self._parts[0], self.source.name, size, seed, *duration)
         virtual = None
         if self.virtual and self._virtual_store:
-            virtual = self._batches(self._virtual_store, self.virtual.name, size, seed + 500, duration)
-        learner = Learner(noise, self.victim, source, virtual, RECIPES[recipe], duration, self.compute)
+            virtual = self._batches(self._virtual_store, self.virtual.name, size, seed + 500, *duration)
+        learner = Learner(noise, source, virtual, RECIPES[recipe])
         best = Best()
         while best.epochs < self.effort.adaptive_epochs and not best.is_final:
             learner.epoch(best.epochs)
