@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sets = [source, *([datasets.create(args.mte, args.data, split=args.split)] if args.mte else [])]
     parts = [(each.name, each.trainval if args.combine_trainval else each.train) for each in sets]
     noise = attacks.create(args.noise_type, args.lp, args.lp, images.height, images.width).to(compute.device)
-    duration, batches = set_batches(
+    batches = set_batches(
         parts, images, victim, compute, args.batch_size, args.num_instances, args.seed, args.epoch, args.iters_per_epoch
     )
     settings = cli.settings(vars(args) | {"lp": format_budget(args.lp)}, ignore=NOT_SETTINGS) | {
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "learnt_from": ", ".join(contents_sha256(samples, args.workers) for _, samples in parts),
     }
     virtual = batches[1] if args.mte else None
-    learner = Learner(noise, victim, batches[0], virtual, recipe, duration, compute, args.print_freq)
+    learner = Learner(noise, batches[0], virtual, recipe, args.print_freq)
     run = Run(args.logs_dir or args.noise_resume, args.resume_from, settings)
     path = learn(learner, args.noise_resume, run, provenance=settings | versions())
     del batches, virtual, learner  # their images and features make room for those of the report

@@ -1,7 +1,6 @@
 """What an attack is: it changes images within a budget, and says what it must know to do so."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +10,6 @@ from reid.attacks.threat import Threat
 from reid.errors import ReidError, UsageError
 from reid.models.victim import Passes, Victim
 
-KINDS = ("universal", "image", "search", "control")
 NEEDS = ("gradients", "labels", "reference", "scores")
 TOLERANCE = 1e-6
 HALF_LEVEL = 0.5 / 255
@@ -19,8 +17,7 @@ HALF_LEVEL = 0.5 / 255
 
 @dataclass(frozen=True)
 class Reference:
-    """What an attack may know of the images that are ranked against the attacked ones: clean features (G, D), pids (G,)
-    and camids (G,)."""
+    """What an attack may know of the gallery: clean features (G, D), pids and camids (G,)."""
 
     features: Tensor
     pids: Tensor
@@ -29,10 +26,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class AttackBatch:
-    """Images (N, 3, H, W) in [0, 1] to attack, and what else there is to know about them.
-
-    pids, camids (N,), and `places` (N,), the positions of the images in their set, are on the CPU.
-    """
+    """Images (N, 3, H, W) in [0, 1] to attack; their pids, camids and positions in their set (N,), on the CPU."""
 
     images: Tensor
     pids: Tensor | None = None
@@ -42,8 +36,8 @@ class AttackBatch:
 
 
 class Attacked(NamedTuple):
-    """The attacked images (N, 3, H, W), the budget spent on them (L-inf in [0, 1], by component), and the images that
-    went forward and backward through the victim."""
+    """The attacked images (N, 3, H, W), what was spent on them (L-inf in [0, 1], by component), and the passes that it
+    took through the victim."""
 
     images: Tensor
     spent: dict[str, float]
@@ -51,10 +45,8 @@ class Attacked(NamedTuple):
 
 
 class Attack(ABC):
-    """Changes images within `threat`. `kind` is one of KINDS; `needs` are those of NEEDS without which it cannot work.
-
-    `noise_type` is 0, 1 or 2 for a universal perturbation, and None for other attacks.
-    """
+    """Changes images within `threat`. `kind` is universal, image, search or control; without what it `needs` (of NEEDS)
+    it cannot work. `noise_type` is 0, 1 or 2 for a universal perturbation, and None for other attacks."""
 
     threat: Threat
     kind: str
@@ -69,45 +61,40 @@ class Attack(ABC):
 def perform(attack: Attack, victim: Victim, batch: AttackBatch) -> Attacked:
     """`attack.attack(victim, batch)`, with its budget, the range of its images and its passes measured here.
 
-    `spent` gains "total", by all components, and "total_8bit", once the images are rounded to 8 bits, which may add
-    half a grey level. Raises UsageError when the batch or the victim lacks something that the attack needs, ReidError
-    when it returned other images than it may.
+    `spent` is completed as by `spent_on`. Raises UsageError when the batch or the victim lacks what the attack needs,
+    ReidError when the attack returned other images than it may.
     """
     _check_needs(attack, victim, batch)
     before = victim.passes
-    images, spent, _ = attack.attack(victim, batch)
+    images, components, _ = attack.attack(victim, batch)
     images = images.detach()
     if images.shape != batch.images.shape:
         raise ReidError(f"the attack returned images {tuple(images.shape)} for {tuple(batch.images.shape)}")
     low, high = (value.item() for value in images.aminmax())
     if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
         raise ReidError(f"the attack returned images in [{low:.4g}, {high:.4g}], not in [0, 1]; no score was computed")
-    spent = {"color": 0.0, "delta": 0.0} | spent
-    spent["total"] = linf(images, batch.images)
-    spent["total_8bit"] = linf((images * 255).round() / 255, batch.images)
+    spent = spent_on(batch.images, images, components)
     if excess := beyond(spent, attack.threat):
         raise ReidError(f"the attack left its budget: {'; '.join(excess)}; no score was computed")
     return Attacked(images, spent, victim.passes - before)
 
 
+def spent_on(images: Tensor, attacked: Tensor, components: dict[str, float]) -> dict[str, float]:
+    """L-inf in [0, 1] by "color" and "delta", as `components` say, in "total", and in "total_8bit": once the attacked
+    images are rounded to 8 bits, which may add half a grey level."""
+    total, rounded = linf(attacked, images), linf((attacked * 255).round() / 255, images)
+    return {"color": 0.0, "delta": 0.0} | components | {"total": total, "total_8bit": rounded}
+
+
 def beyond(spent: dict[str, float], threat: Threat) -> list[str]:
-    """The components that went beyond `threat`, in words; rounding to 8 bits may add half a grey level."""
-    bounds = {
-        "color": threat.eps_color,
-        "delta": threat.eps_delta,
-        "total": threat.eps_total,
-        "total_8bit": threat.eps_total + HALF_LEVEL,
-    }
+    """The components that went beyond `threat`, in words."""
+    bounds = {"color": threat.eps_color, "delta": threat.eps_delta, "total": threat.eps_total}
+    bounds["total_8bit"] = threat.eps_total + HALF_LEVEL
     return [
         f"{name} spent {spent[name] * 255:.3f}/255 of {bound * 255:.3f}/255"
         for name, bound in bounds.items()
         if not spent[name] <= bound + TOLERANCE
     ]
-
-
-def spent_by(changes: Iterable[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
-    """What each component spent, as L-inf in [0, 1]; a change is (component, images before, images after)."""
-    return {component: linf(after, before) for component, before, after in changes}
 
 
 def linf(a: Tensor, b: Tensor) -> float:
@@ -124,9 +111,7 @@ def _check_needs(attack: Attack, victim: Victim, batch: AttackBatch) -> None:
         "reference": batch.reference is None,
         "gradients": "gradients" in attack.needs and not victim.differentiable,
     }
-    for need in sorted(attack.needs):
-        if lacks.get(need):
-            raise UsageError(
-                f"the attack {name} needs {need}, which this model or these images do not give; "
-                "use an attack that does without"
-            )
+    if missing := ", ".join(need for need in sorted(attack.needs) if lacks.get(need)):
+        raise UsageError(
+            f"the attack {name} needs {missing}, which this model or these images do not give; use one that does not"
+        )

@@ -13,6 +13,7 @@ from torch import Tensor
 from reid.attacks.threat import Threat, parse_budget
 from reid.attacks.universal.perturbations import Perturbation, create
 from reid.errors import CheckpointError, UsageError
+from reid.models.layout import few
 from reid.runtime.torchfiles import read_torch, write_torch
 
 RELEASED_BUDGET = 8 / 255  # released files do not say theirs; this is what the released scripts use
@@ -25,11 +26,9 @@ NOISE_TYPES = {
 
 
 def save(path: str | Path, noise: Perturbation, provenance: dict[str, Any]) -> Path:
-    """Write an attacker file: state dict (projected, on the CPU), noise type, threat, and how it was made.
-
-    `provenance` holds plain values only (as in JSON). The file appears whole or not at all. Returns its path.
-    """
-    state = noise.projected({name: value.detach() for name, value in noise.named_parameters()})
+    """Write an attacker file, whole or not at all: state dict (projected, on the CPU), noise type, threat, and the
+    `provenance`, plain values (as in JSON) that say how it was made. Returns its path."""
+    state = noise.projected(noise.state_dict())
     content = {
         "state_dict": {name: value.cpu() for name, value in state.items()},
         "noise_type": noise.noise_type,
@@ -42,22 +41,30 @@ def save(path: str | Path, noise: Perturbation, provenance: dict[str, Any]) -> P
 def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     """Read an attacker file, on the CPU, projected into its budget. The noise type follows from its keys.
 
-    Taken are our files, released files (a bare state dict), and single additive images (3, H, W) or
-    (1, 3, H, W), as `.npy` or as a saved tensor, in image units. `eps` is the budget per component; without
-    it, the budget in the file, or 8/255 where there is none. Raises CheckpointError for any other file,
-    UsageError for a bad `eps`.
+    Taken are our files, released files (a bare state dict), and single additive images (3, H, W) or (1, 3, H, W), as
+    `.npy` or as a saved tensor, in image units. `eps` is the budget per component; without it, that of the file, or
+    8/255 where the file does not say. Raises CheckpointError for any other file, UsageError for a bad `eps`.
     """
     path = Path(path)
     content = _read_array(path) if path.suffix == ".npy" else read_torch(path)
     if isinstance(content, Tensor):
         content = {"delta": content if content.ndim == 4 else content[None]}
     state = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    noise_type = _noise_type(state, path)
+    keys = frozenset(state) if isinstance(state, Mapping) else frozenset()
+    if keys not in NOISE_TYPES:
+        contents = few(state) if keys else f"no entries ({type(state).__name__})"
+        raise CheckpointError(
+            f"{path} is not an attacker file: it holds {contents}, not what noise type 0, 1 or 2 has; "
+            "give a file that metaAttack.py or the released code wrote"
+        )
     threat = _threat(content, eps, path)
-    noise = create(noise_type, threat.eps_color, threat.eps_delta, *_delta_size(state), threat.side)
-    _fill(noise, state, path)
-    provenance = content.get("provenance")
-    noise.provenance = provenance if isinstance(provenance, dict) else {}
+    delta = state.get("delta", state.get("layer_01.delta"))
+    height, width = delta.shape[2:] if isinstance(delta, Tensor) and delta.ndim == 4 else (256, 128)
+    noise = create(NOISE_TYPES[keys], threat.eps_color, threat.eps_delta, height, width, threat.side)
+    _check_values(state, noise.state_dict(), path)
+    noise.load_state_dict(state)
+    if isinstance(content.get("provenance"), dict):
+        noise.provenance = content["provenance"]
     return noise.project_()
 
 
@@ -68,18 +75,6 @@ def _read_array(path: Path) -> Tensor:
         raise CheckpointError(f"no such attacker file: {path}; check the path") from error
     except (ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
         raise CheckpointError(f"{path} is not a numpy array of numbers, or damaged; save it again") from error
-
-
-def _noise_type(state: Any, path: Path) -> int:
-    keys = frozenset(state) if isinstance(state, Mapping) else frozenset()
-    if keys not in NOISE_TYPES:
-        found = ", ".join(sorted(map(str, keys))[:3]) if keys else f"no entries ({type(state).__name__})"
-        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-        raise CheckpointError(
-            f"{path} is not an attacker file: it holds {found}{more}, not what noise type 0, 1 or 2 has; "
-            "give a file that metaAttack.py or the released code wrote"
-        )
-    return NOISE_TYPES[keys]
 
 
 def _threat(content: Mapping[str, Any], eps: float | str | None, path: Path) -> Threat:
@@ -94,23 +89,14 @@ def _threat(content: Mapping[str, Any], eps: float | str | None, path: Path) -> 
     return threat if budget is None else Threat(budget, budget, threat.side)
 
 
-def _delta_size(state: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width of the delta in a state dict; the released size where there is none of use."""
-    delta = state.get("delta", state.get("layer_01.delta"))
-    return (delta.shape[2], delta.shape[3]) if isinstance(delta, Tensor) and delta.ndim == 4 else (256, 128)
-
-
-def _fill(noise: Perturbation, state: Mapping[str, Any], path: Path) -> None:
-    """Copy checked values into the parameters."""
-    for name, parameter in noise.named_parameters():
-        value = state[name]
-        shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        if shape != list(parameter.shape) or not value.numel():
-            wanted = list(parameter.shape)
-            raise CheckpointError(f"{path} is not an attacker file: {name} is {shape}, not {wanted}")
+def _check_values(state: Mapping[str, Any], expected: Mapping[str, Tensor], path: Path) -> None:
+    for name, parameter in expected.items():
+        value, shape = state[name], list(parameter.shape)
+        actual = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if actual != shape or not value.numel():
+            raise CheckpointError(f"{path} is not an attacker file: {name} is {actual}, not {shape}")
         if not (value.is_floating_point() and value.isfinite().all() and value.abs().max() <= 2):
             raise CheckpointError(
                 f"{path}: {name} holds values that are no finite numbers in image units, [0, 1]; "
                 "divide by 255 what is in grey levels"
             )
-    noise.load_state_dict(dict(state))

@@ -15,7 +15,7 @@ from torch import Tensor
 from reid import attacks, datasets
 from reid.attacks.threat import Threat
 from reid.attacks.universal import RECIPES
-from reid.attacks.universal.learn import CleanBatches, Duration, Learner
+from reid.attacks.universal.learn import CleanBatches, Learner
 from reid.attacks.universal.perturbations import Perturbation
 from reid.datasets import Sample, labels
 from reid.datasets.contents import contents_sha256
@@ -126,11 +126,14 @@ class Relearning:
         _, store = self._parts
         identities = min(self.effort.batch_size // self.effort.num_instances, len(labels(store.samples)))
         size = identities // distributed.size() * distributed.size() * self.effort.num_instances
-        return self._batches(store, self.source, size, self.seed, Duration(1, SELECTION_BATCHES))
+        return self._batches(store, self.source, size, self.seed, 1, SELECTION_BATCHES)
 
-    def _batches(self, store: ImageStore, source: Source, size: int, seed: int, duration: Duration) -> CleanBatches:
+    def _batches(
+        self, store: ImageStore, source: Source, size: int, seed: int, epochs: int, steps: int
+    ) -> CleanBatches:
         sampler = PKSampler([s.pid for s in store.samples], size, self.effort.num_instances, seed, source.name)
-        return CleanBatches(source.name, store, sampler, self.victim, duration, self.compute)
+        plan = [sampler.epoch(epoch, steps) for epoch in range(epochs)]
+        return CleanBatches(source.name, store, self.victim, self.compute, plan)
 
     def _learn(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict[str, Any]]:
         """The best iterate from the identity (restart 0) or from a random point of the budget, and how it was found."""
@@ -140,12 +143,12 @@ class Relearning:
         if restart:
             noise.randomise_(generator(self.seed, restart))
         seed = 1000 * self.seed + restart
-        size, duration = self.effort.batch_size, Duration(self.effort.adaptive_epochs, self._iterations)
-        source = self._batches(self._parts[0], self.source, size, seed, duration)
+        size, duration = self.effort.batch_size, (self.effort.adaptive_epochs, self._iterations)
+        source = self._batches(self._parts[0], self.source, size, seed, *duration)
         virtual = None
         if self.virtual and self._virtual_store:
-            virtual = self._batches(self._virtual_store, self.virtual, size, seed + 500, duration)
-        learner = Learner(noise, self.victim, source, virtual, RECIPES[recipe], duration, self.compute)
+            virtual = self._batches(self._virtual_store, self.virtual, size, seed + 500, *duration)
+        learner = Learner(noise, source, virtual, RECIPES[recipe])
         best = Best()
         while len(best.losses) < self.effort.adaptive_epochs and not best.is_final:
             learner.epoch(len(best.losses))

@@ -8,7 +8,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -34,9 +34,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         """The thing of this name. Raises UsageError, with the nearest known name, where there is none."""
         if name not in self._places:
-            near = difflib.get_close_matches(name, list(self), n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"no {self.kind} is called {name!r}; {hint}known: {', '.join(self)}")
+            raise unknown(self.kind, name, list(self))
         place = self._places[name]
         if isinstance(place, str):
             self._places[name] = place = _imported(place)
@@ -56,6 +54,13 @@ class Registry(Generic[T]):
             return thing
 
         return add
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> UsageError:
+    """The error for a name that is not among those `known`, with the nearest of them."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return UsageError(f"no {kind} is called {name!r}; {hint}known: {', '.join(known)}")
 
 
 def lazy_exports(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:

@@ -141,6 +141,8 @@ def wrong_files():
     return {
         "model": ({"state_dict": {"base.conv1.weight": delta, "feat.weight": delta}, "epoch": 3}, "base.conv1.weight"),
         "unknown keys": ({"delta": delta, "extra": delta}, "delta, extra"),
+        "keys of several lines": ({"delta\nextra": delta}, "holds delta extra, not"),
+        "numbered keys": ({1: delta}, "holds 1, not"),
         "empty dict": ({}, r"no entries \(dict\)"),
         "number": (3, r"no entries \(int\)"),
         "list": ([delta], r"no entries \(list\)"),

@@ -75,3 +75,14 @@ def test_what_the_range_of_images_swallows_is_not_spent():
     with torch.no_grad():
         noise.delta.fill_(0.1)
     assert noise.measure(torch.full((1, 3, 1, 1), 0.97))["delta"] == pytest.approx(0.03, abs=1e-6)
+
+
+def test_components_that_go_in_opposite_directions_are_told_apart():
+    noise = attacks.create(0, 8 / 255, 8 / 255, height=1, width=2)
+    with torch.no_grad():
+        noise.layer_00.xform["xform_params"] += 4 / 255
+        noise.layer_01.delta[...] = torch.tensor([-5.0, 3.0]) / 255
+    spent = noise.project_().measure(torch.full((1, 3, 1, 2), 100 / 255))
+    assert spent == pytest.approx(
+        {"color": 4 / 255, "delta": 5 / 255, "total": 7 / 255, "total_8bit": 7 / 255}, abs=1e-6
+    )

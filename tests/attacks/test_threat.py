@@ -1,11 +1,9 @@
 from dataclasses import FrozenInstanceError
 
 import pytest
-import torch
 
 from reid import UsageError
 from reid.attacks import Threat, format_budget, parse_budget
-from reid.attacks.base import spent_by
 
 
 @pytest.mark.parametrize(
@@ -83,24 +81,3 @@ def test_a_threat_is_plain_data_and_never_changes():
 def test_a_dict_of_other_fields_is_no_threat(values):
     with pytest.raises(UsageError, match="eps_color, eps_delta and side"):
         Threat.from_dict(values)
-
-
-class TestSpent:
-    """Images of one grey value each, moved by components one after the other."""
-
-    def image(self, *levels):
-        return torch.tensor(levels).view(1, 1, 1, -1) / 255
-
-    def test_of_one_component_is_its_largest_change_in_either_direction(self):
-        before, after = self.image(100.0, 50.0), self.image(103.0, 45.0)
-        spent = spent_by([("delta", before, after)])
-        assert spent == pytest.approx({"delta": 5 / 255})
-
-    def test_of_two_is_told_apart(self):
-        first, second, third = self.image(100.0, 50.0), self.image(104.0, 48.0), self.image(101.0, 45.0)
-        spent = spent_by([("color", first, second), ("delta", second, third)])
-        assert spent == pytest.approx({"color": 4 / 255, "delta": 3 / 255}, abs=1e-7)
-
-    def test_takes_the_changes_from_an_iterator_too(self):
-        changes = [("color", self.image(1.0), self.image(3.0))]
-        assert spent_by(iter(changes)) == spent_by(changes)

@@ -258,6 +258,15 @@ def test_a_finished_run_is_not_done_again(attack_options, tmp_path):
     assert (tmp_path / "state.pth").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_writes_its_last_file_again_where_it_is_lost(attack_options, tmp_path):
+    options = [*attack_options, "--noise_resume", str(tmp_path), "--resume-from", "auto"]
+    metaAttack.main(options)
+    before = read_torch(tmp_path / "best_perturbation2.pth")
+    (tmp_path / "best_perturbation2.pth").unlink()
+    metaAttack.main(options)
+    assert_equal(read_torch(tmp_path / "best_perturbation2.pth"), before)
+
+
 def test_a_finished_defence_is_not_done_again(online_options, defended):
     before = {path.name: path.stat().st_mtime_ns for path in defended.glob("*.pth")}
     metaDefense.main([*online_options, "--logs_dir", str(defended), "--resume-from", "auto"])

@@ -184,9 +184,9 @@ def learnt(folder):
     """A perturbation learnt for an epoch on a whole resnet10 in float32."""
     victim = models.Victim(models.create("resnet10", 4, seed=0))
     sets = [("own", samples(folder)), ("again", samples(folder))]
-    duration, batches = set_batches(sets, IMAGES, victim, CPU, 8, 2, 0, 1, 2)
+    batches = set_batches(sets, IMAGES, victim, CPU, 8, 2, 0, 1, 2)
     noise = attacks.create(0, EPS, EPS, HEIGHT, WIDTH)
-    losses = Learner(noise, victim, *batches, MAML, duration, CPU).epoch(0)
+    losses = Learner(noise, *batches, MAML).epoch(0)
     return noise.state_dict() | {name: torch.tensor(value) for name, value in losses.items()}
 
 

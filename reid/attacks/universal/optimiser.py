@@ -16,7 +16,9 @@ class MISGD(torch.optim.Optimizer):
     b <- momentum * b + g / |g|_1;  p <- p - lr * sign(b). A zero gradient adds nothing to b.
     """
 
-    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float, momentum: float = 1.0) -> None:
+    def __init__(
+        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float = 0.8 / 255, momentum: float = 1.0
+    ) -> None:
         if not (lr >= 0 and momentum >= 0):
             raise UsageError(f"step size {lr} and momentum {momentum} must be numbers of at least 0")
         super().__init__(params, {"lr": lr, "momentum": momentum})

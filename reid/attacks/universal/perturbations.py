@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate
 
-from reid.attacks.base import Attack, AttackBatch, Attacked, linf, spent_by
+from reid.attacks.base import Attack, AttackBatch, Attacked, linf, spent_on
 from reid.attacks.threat import Threat
 from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
@@ -60,12 +60,9 @@ class Perturbation(nn.Module, Attack):
         boxes = self.boxes()
         return {name: _clip(value, boxes[name]) for name, value in parameters.items()}
 
-    @torch.no_grad()
     def project_(self) -> Self:
         """Move the parameters inside the budget, in place."""
-        inside = self.projected(dict(self.named_parameters()))
-        for name, parameter in self.named_parameters():
-            parameter.copy_(inside[name])
+        self.load_state_dict(self.projected(self.state_dict()))
         return self
 
     @torch.no_grad()
@@ -83,26 +80,19 @@ class Perturbation(nn.Module, Attack):
         return [{"params": [p], "lr": fraction * boxes[name].eps} for name, p in self.named_parameters()]
 
     @torch.no_grad()
-    def attack(self, victim: Victim, batch: AttackBatch) -> Attacked:
+    def attack(self, victim: Victim | None, batch: AttackBatch) -> Attacked:
         """The perturbed images, without a graph; a universal perturbation looks at nothing else."""
-        changes, x_adv = self._changes(batch.images)
-        return Attacked(x_adv, spent_by(changes))
+        x_adv, spent = batch.images, {}
+        for layer in self.layers():
+            before, x_adv = x_adv, layer(x_adv)
+            spent[layer.component] = linf(x_adv, before)
+        return Attacked(x_adv, spent)
 
-    @torch.no_grad()
     def measure(self, x: Tensor) -> dict[str, float]:
         """What is spent on the images x (N, 3, H, W), as L-inf in [0, 1]: by the components "color" and "delta", in
         "total", and in "total_8bit", once the images are rounded to 8 bits, which may add half a grey level."""
-        changes, x_adv = self._changes(x)
-        total, rounded = linf(x_adv, x), linf((x_adv * 255).round() / 255, x)
-        return {"color": 0.0, "delta": 0.0} | spent_by(changes) | {"total": total, "total_8bit": rounded}
-
-    def _changes(self, images: Tensor) -> tuple[list[tuple[str, Tensor, Tensor]], Tensor]:
-        """(component, images before, images after) of each layer in turn, and the last images."""
-        changes, x_adv = [], images
-        for layer in self.layers():
-            before, x_adv = x_adv, layer(x_adv)
-            changes.append((layer.component, before, x_adv))
-        return changes, x_adv
+        x_adv, components, _ = self.attack(None, AttackBatch(x))
+        return spent_on(x, x_adv, components)
 
 
 class ColorLUT(Perturbation):
@@ -183,8 +173,7 @@ class Sequence(Perturbation):
         return [self.layer_00, self.layer_01]
 
     def boxes(self) -> dict[str, Box]:
-        layers = {"layer_00": self.layer_00, "layer_01": self.layer_01}
-        return {f"{name}.{key}": box for name, layer in layers.items() for key, box in layer.boxes().items()}
+        return {f"layer_0{i}.{key}": box for i, layer in enumerate(self.layers()) for key, box in layer.boxes().items()}
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer_01(self.layer_00(x))

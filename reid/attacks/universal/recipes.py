@@ -18,11 +18,6 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, pertur
 Groups = list[dict[str, Any]]  # parameter groups of an optimiser, each with its step "lr"
 
 
-def mi_sgd(groups: Groups) -> torch.optim.Optimizer:
-    """MI-SGD with momentum 1, as released."""
-    return MISGD(groups, lr=0.0, momentum=1.0)
-
-
 @dataclass(frozen=True)
 class Recipe:
     """`objective` is minimised; `meta` is maml, alternating or none (see `meta_step`).
@@ -34,7 +29,7 @@ class Recipe:
 
     objective: Objective = pull_farthest
     meta: str = "none"
-    optimizer: Callable[[Groups], torch.optim.Optimizer] = mi_sgd
+    optimizer: Callable[[Groups], torch.optim.Optimizer] = MISGD
     fraction: float = 0.1
     decay: float = 0.01
 

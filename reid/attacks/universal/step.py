@@ -20,9 +20,8 @@ from reid.runtime import distributed
 
 @dataclass(frozen=True)
 class KnownImages:
-    """P x K images (N, 3, H, W) in [0, 1], their identities (N,), and the victim's clean features (N, D).
+    """P x K images (N, 3, H, W) in [0, 1], their identities (N,), on the CPU, and the victim's clean features (N, D).
 
-    The identities are best on the CPU, whatever the device of the rest: the objective looks at them.
     Under torchrun each process has its part of the images, and the identities and features of all.
     """
 
@@ -42,35 +41,34 @@ def meta_step(
     objective: Objective = pull_farthest,
     virtual_objective: Objective | None = None,
 ) -> dict[str, Tensor]:
-    """Update `noise` once, in place, and project it. `virtual_objective` is `objective` where it is None.
+    """Update `noise` once, in place, and project it.
 
-    P are the parameters, inside the budget; lr is the optimiser's step of each. g_tr is the gradient of the
-    objective on the source batch (meta-train) at P, g_te that on the virtual batch (meta-test):
+    P are the parameters, inside the budget; lr is the optimiser's step of each. g_tr is the gradient of `objective` on
+    the source batch (meta-train) at P, g_te that of `virtual_objective` (default: the same) on the virtual batch:
     - "maml": at P' = projection(P - lr * sign(g_tr)), as a function of P. P itself does not move for it;
     - "alternating": the same point, but P moves there and stays, as in the released code;
     - "none": at P; without a virtual batch this is the plain universal attack.
     Then the optimiser steps on g_tr + g_te, and the result is projected.
 
-    The victim (images to features, frozen, in eval mode) runs inside `autocast()`, all else in float32.
-    Returns the losses, detached: `loss_tr`, and `loss_te` where there is a virtual batch. Raises UsageError
-    for an unknown mode, a meta mode without a virtual batch, and a batch of fewer than two identities.
+    The victim (images to features, frozen, in eval mode) runs inside `autocast()`, all else in float32. Returns the
+    losses, detached: `loss_tr`, and `loss_te` where there is a virtual batch. Raises UsageError for an unknown mode, a
+    meta mode without a virtual batch, and a batch of fewer than two identities.
     """
     if mode not in META_MODES:
         raise UsageError(f"meta mode {mode!r} is not one of {', '.join(META_MODES)}")
     if virtual is None and mode != "none":
         raise UsageError(f"meta mode {mode} needs a virtual dataset to meta-test on; or use mode none")
-
     live: dict[str, Tensor] = dict(noise.named_parameters())
 
     def loss_and_gradients(
         batch: KnownImages, parameters: dict[str, Tensor], minimised: Objective
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, list[Tensor]]:
         perturbed = functional_call(noise, parameters, (batch.images,))
         with autocast():
             features = victim(perturbed)
         loss = minimised(batch.clean_features, distributed.gather(features.float()), batch.pids)
         own = torch.autograd.grad(loss / distributed.size(), tuple(live.values()))
-        return loss.detach(), tuple(distributed.summed(own))
+        return loss.detach(), distributed.summed(own)
 
     loss_tr, gradients = loss_and_gradients(source, live, objective)
     losses = {"loss_tr": loss_tr}
@@ -80,18 +78,16 @@ def meta_step(
             noise.load_state_dict(place)
             place = live
         losses["loss_te"], g_te = loss_and_gradients(virtual, place, virtual_objective or objective)
-        gradients = tuple(a + b for a, b in zip(gradients, g_te, strict=True))
+        gradients = [a + b for a, b in zip(gradients, g_te, strict=True)]
     for parameter, gradient in zip(live.values(), gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     noise.project_()
     return losses
 
 
-def sign_step(
-    noise: Perturbation, gradients: tuple[Tensor, ...], optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
+def sign_step(noise: Perturbation, gradients: list[Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """projection(P - lr * sign(g)), by name, as a differentiable function of the live parameters P.
 
     The sign is constant almost everywhere: the derivative is one where P moves freely, zero where it is cut.
