@@ -21,7 +21,7 @@ from reid.runtime import cli
 from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
 from reid.training import ReidLoss
-from reid.training.adversaries.pool import Pool
+from reid.training.adversaries.universal import Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
 from reid.training.batchnorm import differentiate_twice
 from reid.training.losses import hard_triplet

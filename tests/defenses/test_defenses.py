@@ -15,7 +15,7 @@ from reid.loading import Images
 from reid.runtime import cli, options
 from reid.runtime.device import Compute
 from reid.training import ReidLoss, Schedule, Trainer, TrainingSet
-from reid.training.adversaries.pool import Pool
+from reid.training.adversaries.universal import Pool
 from reid.training.batches import TrainingBatch
 from reid.training.network import TrainedNetwork
 from reid.training.view import View

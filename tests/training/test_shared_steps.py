@@ -34,9 +34,8 @@ from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
 from reid.training import ReidLoss, Schedule, Trainer, TrainingSet
 from reid.training.adversaries.mixture import Mixture
-from reid.training.adversaries.online import Online
 from reid.training.adversaries.per_image import PerImage
-from reid.training.adversaries.pool import Pool
+from reid.training.adversaries.universal import Online, Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
 from reid.training.step import Inner, step_gradients
 from reid.training.synced import SharedDropout, SyncedBatchNorm, synchronise

@@ -7,8 +7,9 @@ import torch
 from torch import Generator, Tensor
 
 from reid.attacks import Attack
+from reid.runtime import distributed
 from reid.runtime.device import send
-from reid.training.adversaries.base import Adversary, Part
+from reid.training.adversaries.base import Adversary, random_shares
 
 
 class Mixture(Adversary):
@@ -17,18 +18,13 @@ class Mixture(Adversary):
     def __init__(self, members: Sequence[Adversary]) -> None:
         self.members = list(members)
 
-    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
-        rows, total = part or Part.of(images)
-        place_of = torch.full((total,), -1)  # of each row of the batch among `images`, -1 for those elsewhere
-        place_of[rows] = torch.arange(len(images))
-        parts, places = [], []
-        order = torch.randperm(total, generator=random)
-        for member, mine in zip(self.members, order.tensor_split(len(self.members)), strict=True):
-            if len(mine):
-                own = Part((place_of[mine] >= 0).nonzero()[:, 0], len(mine))
-                places.append(send(place_of[mine][own.rows], images.device))
-                parts.append(member.perturb(images[places[-1]], random, own))
-        return torch.cat(parts)[torch.cat(places).argsort()]
+    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+        order = torch.randperm(len(images) * distributed.size(), generator=random)  # of the whole batch
+        member_of = distributed.share(order % len(self.members))
+        shares = random_shares(images, random) if shares is None else shares
+        rows = [send((member_of == place).nonzero()[:, 0], images.device) for place in range(len(self.members))]
+        parts = [each.perturb(images[r], random, shares[r]) for each, r in zip(self.members, rows, strict=True)]
+        return torch.cat(parts)[torch.cat(rows).argsort()]
 
     def learn(self, perturbed: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         for member in self.members:

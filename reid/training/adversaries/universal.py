@@ -1,0 +1,100 @@
+"""Adversaries with one perturbation for all images: files that never change, and one that learns."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Generator, Tensor
+
+from reid import attacks
+from reid.attacks import MISGD, Attack, Perturbation, format_budget
+from reid.errors import UsageError
+from reid.runtime import distributed
+from reid.runtime.seeds import generator
+from reid.training.adversaries.base import Adversary, Setting, random_shares
+
+
+class Pool(Adversary):
+    """Perturbations that stay as they are: for each batch one of them. With a single one, the frozen adversary."""
+
+    def __init__(self, perturbations: Sequence[Perturbation]) -> None:
+        self.perturbations = list(perturbations)
+
+    @classmethod
+    def of(cls, setting: Setting) -> Self:
+        return cls(setting.perturbations)
+
+    @torch.no_grad()
+    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+        noise = self.perturbations[int(torch.randint(len(self.perturbations), (), generator=random))]
+        return _within_shares(images, noise, random, shares)
+
+    def attacks(self) -> list[Attack]:
+        return list(self.perturbations)
+
+
+class Online(Adversary):
+    """A universal perturbation that is kept through training and climbs the training loss.
+
+    Its gradient is a by-product of the training step (Free-AT; Shafahi et al., 2019, with one perturbation for all
+    images). It starts anywhere in its budget, and takes MI-SGD steps of a tenth of it.
+    """
+
+    def __init__(self, noise: Perturbation, seed: int) -> None:
+        self.noise = noise.randomise_(generator(seed))
+        self.optimizer = MISGD(noise.step_groups(), lr=0.0, momentum=0.9)
+
+    @classmethod
+    def of(cls, setting: Setting) -> Self:
+        options = setting.options
+        noise = attacks.create(options.noise_type, options.max_eps, options.max_eps, *setting.size)
+        return cls(noise.to(setting.device), setting.seed)
+
+    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+        return _within_shares(images, self.noise, random, shares)
+
+    def learn(self, perturbed: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        parameters = list(self.noise.parameters())
+        uphill = torch.autograd.grad(perturbed, parameters, gradients, retain_graph=True, allow_unused=True)
+        used = [(p, gradient) for p, gradient in zip(parameters, uphill, strict=True) if gradient is not None]
+        total = distributed.summed([gradient for _, gradient in used])
+        for (parameter, _), gradient in zip(used, total, strict=True):
+            parameter.grad = -gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.noise.project_()
+
+    def attacks(self) -> list[Attack]:
+        return [self.noise]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"noise": self.noise.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.noise.load_state_dict(state["noise"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def read_perturbations(paths: Sequence[str], eps: float, noise_type: int | None) -> list[Perturbation]:
+    """The perturbations in files, on the CPU. Raises UsageError for one of another type than `noise_type` (None: any),
+    or with a budget of more than `eps` per component."""
+    perturbations = [attacks.load(path) for path in paths]
+    for path, noise in zip(paths, perturbations, strict=True):
+        threat = noise.threat
+        if noise_type not in (None, noise.noise_type):
+            raise UsageError(
+                f"{path} is of noise type {noise.noise_type}, not {noise_type}; give --noise_type {noise.noise_type}, "
+                "or another file"
+            )
+        if max(threat.eps_color, threat.eps_delta) > eps + 1e-9:
+            raise UsageError(
+                f"{path} is another threat: {threat.label}, which is more than --max-eps {format_budget(eps)}; "
+                "raise --max-eps, or learn a perturbation within it"
+            )
+    return perturbations
+
+
+def _within_shares(images: Tensor, noise: Perturbation, random: Generator, shares: Tensor | None) -> Tensor:
+    """Each image with its own share of what `noise` adds to it: within that share of the budget."""
+    shares = random_shares(images, random) if shares is None else shares
+    return images + shares * (noise(images) - images)
