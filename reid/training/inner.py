@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-BETA1, BETA2 = 0.9, 0.999
+BETA2 = 0.999
 EPSILON = 1e-8
 ROOT = (1 - BETA2) ** 0.5
 
 
+@torch.no_grad()
 def adam_step(
     parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor], lr: Mapping[str, float], weight_decay: float
 ) -> dict[str, Tensor]:
@@ -19,12 +20,11 @@ def adam_step(
     lr / 0.1 * m / (sqrt(v) / sqrt(0.001) + 1e-8). The constant inside v keeps the square root differentiable at g = 0.
     A parameter without a gradient stays where it is.
     """
-    with torch.no_grad():
-        moved = {
-            name: value - lr[name] * _direction(value, gradients[name], weight_decay) if name in gradients else value
-            for name, value in parameters.items()
-        }
-    return {name: value.detach().requires_grad_() for name, value in moved.items()}
+    moved = {name: value.detach() for name, value in parameters.items()}
+    for name, gradient in gradients.items():
+        total = gradient + weight_decay * moved[name]
+        moved[name] = moved[name] - lr[name] * (total / (_root(total) / ROOT + EPSILON))
+    return {name: value.requires_grad_() for name, value in moved.items()}
 
 
 @torch.no_grad()
@@ -41,21 +41,15 @@ def adam_pullback(
     Elementwise, d step / d g = lr (1e-8 / (s sqrt(0.001)) + 1e-8) / (s / sqrt(0.001) + 1e-8)^2 with s = sqrt(v): in
     this form nothing cancels, and no graph of the step is kept.
     """
-    to_parameters, to_gradients = {}, {}
-    for name, wanted in to_moved.items():
-        to_parameters[name] = wanted
-        if name in gradients:
-            root = _root(gradients[name] + weight_decay * parameters[name])
-            slope = (EPSILON / (root * ROOT) + EPSILON) / (root / ROOT + EPSILON).square()
-            to_gradients[name] = wanted * slope.mul_(-lr[name])
-            to_parameters[name] = wanted + weight_decay * to_gradients[name]
+    to_parameters, to_gradients = dict(to_moved), {}
+    for name in filter(gradients.__contains__, to_moved):
+        root = _root(gradients[name] + weight_decay * parameters[name])
+        slope = (EPSILON / (root * ROOT) + EPSILON) / (root / ROOT + EPSILON).square()
+        to_gradients[name] = to_moved[name] * slope.mul_(-lr[name])
+        to_parameters[name] = to_moved[name] + weight_decay * to_gradients[name]
     return to_parameters, to_gradients
 
 
-def _direction(parameter: Tensor, gradient: Tensor, weight_decay: float) -> Tensor:
-    gradient = gradient + weight_decay * parameter
-    return gradient / (_root(gradient) / ROOT + EPSILON)
-
-
 def _root(gradient: Tensor) -> Tensor:
+    """The square root of v."""
     return ((1 - BETA2) * gradient.square() + EPSILON).sqrt()
