@@ -10,41 +10,26 @@ from reid.errors import UsageError
 from reid.runtime import distributed
 from reid.training.batches import TrainingBatch
 from reid.training.inner import adam_pullback, adam_step
-from reid.training.network import Weights, is_backbone
-from reid.training.schedule import Schedule
+from reid.training.network import Weights
 
 ORDERS = ("first", "second")
 Loss = Callable[[Weights, TrainingBatch], Tensor]
 
 
 @dataclass(frozen=True)
-class LookAhead:
-    """How a defence looks ahead: the order of the derivative through the inner step, and its rate (None: the outer).
+class Inner:
+    """The inner step: learning rate of each weight, weight decay, and the order of the derivative through it.
 
     Raises UsageError for an unknown order.
     """
 
+    lr: Mapping[str, float]
+    weight_decay: float
     order: str = "first"
-    lr: float | None = None
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
             raise UsageError(f"inner order {self.order!r} is not one of {', '.join(ORDERS)}")
-
-    def inner(self, weights: Weights, schedule: Schedule, lr: float) -> "Inner":
-        """The inner step where the outer rate of the backbone is `lr`."""
-        rate = lr if self.lr is None else self.lr
-        rates = {name: rate * (1.0 if is_backbone(name) else schedule.new_layers) for name in weights}
-        return Inner(rates, schedule.weight_decay, self.order)
-
-
-@dataclass(frozen=True)
-class Inner:
-    """The inner step: learning rate of each weight, weight decay, and the order of the derivative through it."""
-
-    lr: Mapping[str, float]
-    weight_decay: float
-    order: str = "first"
 
 
 @dataclass(frozen=True)
@@ -107,12 +92,8 @@ def _gradients(
 def _product(gradients: Weights, weights: Weights, vector: Weights) -> Weights:
     """This process's part of Hessian x vector: the derivative of <gradients, vector> with respect to the weights."""
     names = [name for name in vector if gradients[name].requires_grad]
-    products = torch.autograd.grad(
-        [gradients[name] for name in names],
-        list(weights.values()),
-        [vector[name] for name in names],
-        allow_unused=True,
-    )
+    outputs, factors = [gradients[name] for name in names], [vector[name] for name in names]
+    products = torch.autograd.grad(outputs, list(weights.values()), factors, allow_unused=True)
     return {name: g for name, g in zip(weights, products, strict=True) if g is not None}
 
 

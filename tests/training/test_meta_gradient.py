@@ -8,7 +8,7 @@ from reid import UsageError
 from reid.training import step as meta
 from reid.training.batches import TrainingBatch
 from reid.training.inner import adam_pullback, adam_step
-from reid.training.step import Inner, LookAhead, step_gradients
+from reid.training.step import Inner, step_gradients
 
 SHAPES = {"body": (6, 5), "bias": (5,), "source_head": (5, 3), "virtual_head": (5, 4), "unused": (2,)}
 RATES = {"body": 0.1, "bias": 0.2, "source_head": 0.3, "virtual_head": 0.3, "unused": 0.3}
@@ -199,4 +199,4 @@ class TestEveryStep:
 
 def test_an_unknown_order_is_refused():
     with pytest.raises(UsageError, match="inner order 'third' is not one of first, second"):
-        LookAhead("third")
+        Inner({}, 0.0, "third")
