@@ -23,7 +23,7 @@ from reid.runtime.seeds import generator
 from reid.training import ReidLoss
 from reid.training.adversaries.universal import Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
-from reid.training.batchnorm import differentiate_twice
+from reid.training.layers import differentiate_twice
 from reid.training.losses import hard_triplet
 from reid.training.network import TrainedNetwork, Weights
 from reid.training.step import ORDERS, Inner, step_gradients

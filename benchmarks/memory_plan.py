@@ -32,7 +32,7 @@ from reid.models.victim import Victim
 from reid.runtime import cli
 from reid.training import ReidLoss, Schedule
 from reid.training.batches import TrainingBatch
-from reid.training.batchnorm import differentiate_twice
+from reid.training.layers import differentiate_twice
 from reid.training.network import TrainedNetwork, Weights
 from reid.training.step import Inner, step_gradients
 

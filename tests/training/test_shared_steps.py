@@ -37,8 +37,8 @@ from reid.training.adversaries.mixture import Mixture
 from reid.training.adversaries.per_image import PerImage
 from reid.training.adversaries.universal import Online, Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
+from reid.training.layers import SharedDropout, SyncedBatchNorm, synchronise
 from reid.training.step import Inner, step_gradients
-from reid.training.synced import SharedDropout, SyncedBatchNorm, synchronise
 
 EPS = 8 / 255
 HEIGHT, WIDTH = 32, 16

@@ -21,7 +21,7 @@ from reid.training import trainer as train
 from reid.training.adversaries.mixture import Mixture
 from reid.training.adversaries.per_image import PerImage
 from reid.training.adversaries.universal import Online, Pool
-from reid.training.batchnorm import TwiceBatchNorm
+from reid.training.layers import TwiceBatchNorm
 
 EPS = 8 / 255
 LAST = Selection(validate=None)
