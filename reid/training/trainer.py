@@ -65,8 +65,8 @@ class Trainer:
         seed: int,
         adversary: Adversary | None = None,
     ) -> None:
-        images_here = sets[0].batch_size // distributed.size()
-        _check_needs(defense, sets, adversary, images_here)
+        share = sets[0].batch_size // distributed.size()
+        _check_needs(defense, sets, adversary, share)
         self.defense, self.schedule, self.loss, self.compute, self.seed = defense, schedule, loss, compute, seed
         self.sets = sets[: 1 + defense.needs_virtual]
         self.adversary = adversary if defense.needs_adversary else None
@@ -76,7 +76,7 @@ class Trainer:
             self.start.to(compute.device).to(memory_format=torch.channels_last)
         self.network = TrainedNetwork(model, self.sets[1].num_classes if len(self.sets) > 1 else 0, seed)
         self.network.to(compute.device).to(memory_format=torch.channels_last)
-        synchronise(self.network, images_here)
+        synchronise(self.network, share)
         if defense.inner_order == "second":
             differentiate_twice(self.network)
         self.optimizer = torch.optim.Adam(
@@ -190,14 +190,15 @@ class Trainer:
         )
 
 
-def _check_needs(defense: Defense, sets: Sequence[TrainingSet], adversary: Adversary | None, images: int) -> None:
-    """Raises UsageError where a defence lacks what it needs, or no half of a process's `images` can be perturbed."""
+def _check_needs(defense: Defense, sets: Sequence[TrainingSet], adversary: Adversary | None, share: int) -> None:
+    """Raises UsageError where a defence lacks what it needs, or no half of a process's `share` can be perturbed."""
+    name = type(defense).__name__
     if defense.needs_virtual and len(sets) < 2:
-        raise UsageError(f"{type(defense).__name__} trains on a virtual set too; give one")
+        raise UsageError(f"{name} trains on a virtual set too; give one")
     if defense.needs_adversary and adversary is None:
-        raise UsageError(f"{type(defense).__name__} trains on perturbed images; give an adversary")
-    if defense.needs_adversary and images % 2 and distributed.size() > 1:
+        raise UsageError(f"{name} trains on perturbed images; give an adversary")
+    if defense.needs_adversary and share % 2 and distributed.size() > 1:
         raise UsageError(
-            f"no half of the {images} images that each of {distributed.size()} processes has of a batch can be "
+            f"no half of the {share} images that each of {distributed.size()} processes has of a batch can be "
             "perturbed; take an even --num-instances"
         )

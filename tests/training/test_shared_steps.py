@@ -33,7 +33,7 @@ from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
 from reid.training import ReidLoss, Schedule, Trainer, TrainingSet
-from reid.training.adversaries.mixture import Mixture
+from reid.training.adversaries.base import Mixture
 from reid.training.adversaries.per_image import PerImage
 from reid.training.adversaries.universal import Online, Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half

@@ -101,8 +101,7 @@ class AdversaryOptions:
         seed: int = 0,
     ) -> Adversary:
         """The adversary of `model`, the one in training, on images of `size` (height, width)."""
-        from reid.training.adversaries.base import Setting
-        from reid.training.adversaries.mixture import Mixture
+        from reid.training.adversaries.base import Mixture, Setting
 
         members = [
             ADVERSARIES[name].of(Setting(self, model, perturbations, size, device, member_seed))
