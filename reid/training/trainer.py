@@ -24,12 +24,13 @@ from reid.runtime.snapshot import STATE_FILE, Run
 from reid.training.adversaries.base import Adversary
 from reid.training.batches import Drawn, TrainingBatch, TrainingSet, with_perturbed_half
 from reid.training.defense import Defense
+from reid.training.inner import Inner
 from reid.training.keeper import Keeper
 from reid.training.layers import differentiate_twice, synchronise
 from reid.training.losses import ReidLoss
 from reid.training.network import TrainedNetwork, Weights, is_backbone
 from reid.training.schedule import Schedule
-from reid.training.step import Inner, step_gradients
+from reid.training.step import step_gradients
 from reid.training.view import View
 
 
