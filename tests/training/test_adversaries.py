@@ -9,9 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reid import UsageError, attacks
 from reid.attacks import Threat, controls
 from reid.attacks.image.pgd import PGD
+from reid.training.adversaries import AdversaryOptions
 from reid.training.adversaries.base import Adversary, random_shares
 from reid.training.adversaries.per_image import PerImage
-from reid.training.adversaries.universal import Online, Pool, read_perturbations
+from reid.training.adversaries.universal import Online, Pool
 from reid.training.losses import hard_triplet
 
 EPS = 8 / 255
@@ -228,6 +229,13 @@ class TestPerImage:
         (attack,) = PerImage(tiny, EPS, steps=3).attacks()
         assert isinstance(attack, PGD)
         assert (attack.eps, attack.steps) == (EPS, 3)
+
+
+def read_perturbations(paths, eps, noise_type):
+    """For a frozen adversary of a type, or for a pool, whose files may be of any."""
+    attacker = "pool" if noise_type is None else "frozen"
+    options = AdversaryOptions((attacker,), paths, noise_type or 0, eps)
+    return options.perturbations(torch.device("cpu"))
 
 
 class TestReadPerturbations:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from reid.errors import UsageError
 from reid.runtime import cli
+from reid.runtime.budgets import format_budget
 from reid.runtime.options import option
 from reid.runtime.registry import Registry
 
@@ -86,11 +87,23 @@ class AdversaryOptions:
         return self
 
     def perturbations(self, device: torch.device) -> list[Perturbation]:
-        """Those in the files. Raises UsageError for one of another threat."""
-        from reid.training.adversaries.universal import read_perturbations
+        """Those in the files. Raises UsageError for one with a budget of more than `max_eps` per component, and with
+        a frozen adversary for one of another type than `noise_type`."""
+        from reid import attacks
 
-        noise_type = self.noise_type if "frozen" in self.attacker else None
-        return [noise.to(device) for noise in read_perturbations(self.noise_path1, self.max_eps, noise_type)]
+        perturbations = [attacks.load(path).to(device) for path in self.noise_path1]
+        for path, noise in zip(self.noise_path1, perturbations, strict=True):
+            if "frozen" in self.attacker and noise.noise_type != self.noise_type:
+                raise UsageError(
+                    f"{path} is of noise type {noise.noise_type}, not {self.noise_type}; "
+                    f"give --noise_type {noise.noise_type}, or another file"
+                )
+            if max(noise.threat.eps_color, noise.threat.eps_delta) > self.max_eps + 1e-9:
+                raise UsageError(
+                    f"{path} is another threat: {noise.threat.label}, which is more than --max-eps "
+                    f"{format_budget(self.max_eps)}; raise --max-eps, or learn a perturbation within it"
+                )
+        return perturbations
 
     def adversary(
         self,

@@ -7,8 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from reid import attacks
-from reid.attacks import MISGD, Attack, Perturbation, format_budget
-from reid.errors import UsageError
+from reid.attacks import MISGD, Attack, Perturbation
 from reid.runtime import distributed
 from reid.runtime.seeds import generator
 from reid.training.adversaries.base import Adversary, Setting, random_shares
@@ -73,25 +72,6 @@ class Online(Adversary):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.noise.load_state_dict(state["noise"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def read_perturbations(paths: Sequence[str], eps: float, noise_type: int | None) -> list[Perturbation]:
-    """The perturbations in files, on the CPU. Raises UsageError for one of another type than `noise_type` (None: any),
-    or with a budget of more than `eps` per component."""
-    perturbations = [attacks.load(path) for path in paths]
-    for path, noise in zip(paths, perturbations, strict=True):
-        threat = noise.threat
-        if noise_type not in (None, noise.noise_type):
-            raise UsageError(
-                f"{path} is of noise type {noise.noise_type}, not {noise_type}; give --noise_type {noise.noise_type}, "
-                "or another file"
-            )
-        if max(threat.eps_color, threat.eps_delta) > eps + 1e-9:
-            raise UsageError(
-                f"{path} is another threat: {threat.label}, which is more than --max-eps {format_budget(eps)}; "
-                "raise --max-eps, or learn a perturbation within it"
-            )
-    return perturbations
 
 
 def _within_shares(images: Tensor, noise: Perturbation, random: Generator, shares: Tensor | None) -> Tensor:
