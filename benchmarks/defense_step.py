@@ -21,12 +21,13 @@ from reid.runtime import cli
 from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
 from reid.training import ReidLoss
-from reid.training.adversaries.pool import Pool
+from reid.training.adversaries.universal import Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
-from reid.training.batchnorm import differentiate_twice
+from reid.training.inner import ORDERS, Inner
+from reid.training.layers import differentiate_twice
 from reid.training.losses import hard_triplet
 from reid.training.network import TrainedNetwork, Weights
-from reid.training.step import ORDERS, Inner, step_gradients
+from reid.training.step import step_gradients
 
 LR, DECAY = 2e-4, 5e-4
 PASSES = {"literal": 4, "ours, adversarial": 1, "ours, mixed": 2, "ours, first order": 2, "ours, second order": 4}

@@ -32,9 +32,10 @@ from reid.models.victim import Victim
 from reid.runtime import cli
 from reid.training import ReidLoss, Schedule
 from reid.training.batches import TrainingBatch
-from reid.training.batchnorm import differentiate_twice
+from reid.training.inner import Inner
+from reid.training.layers import differentiate_twice
 from reid.training.network import TrainedNetwork, Weights
-from reid.training.step import Inner, step_gradients
+from reid.training.step import step_gradients
 
 CARDS = {"24 GB": 24 * 2**30, "80 GB": 80 * 2**30}
 USABLE = 0.9

@@ -18,8 +18,9 @@ from reid.loading import Images
 from reid.runtime import cli
 from reid.training import ReidLoss, TrainingSet
 from reid.training.batches import TrainingBatch, with_perturbed_half
+from reid.training.inner import Inner
 from reid.training.network import TrainedNetwork, Weights, is_backbone
-from reid.training.step import Inner, step_gradients
+from reid.training.step import step_gradients
 
 
 def main() -> None:

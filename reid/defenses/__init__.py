@@ -5,8 +5,8 @@
 Nothing here needs torch before a defence is used, so that `metaDefense.py --help` can list all options at once.
 """
 
-from reid.defenses.base import Defense
 from reid.runtime.registry import Registry
+from reid.training.defense import Defense
 
 DEFENSES: Registry[type[Defense]] = Registry(
     "defence",

@@ -1,16 +1,10 @@
 """Meta-learned defence: what is learnt on the source must help on the virtual set (docs/defense.md)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from reid.defenses.base import Defense
 from reid.runtime.cli import positive_float
 from reid.runtime.options import option
-
-if TYPE_CHECKING:
-    from reid.training.step import LookAhead
+from reid.training.defense import Defense
 
 
 @dataclass(frozen=True)
@@ -26,9 +20,3 @@ class Meta(Defense):
     inner_lr: float | None = option(
         None, "rate of the inner step; without it, that of the outer step", type=positive_float
     )
-
-    @property
-    def look_ahead(self) -> LookAhead:
-        from reid.training.step import LookAhead
-
-        return LookAhead(self.inner_order, self.inner_lr)

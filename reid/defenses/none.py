@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reid.defenses.base import Defense
+from reid.training.defense import Defense
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from reid.runtime.device import send
 from reid.runtime.seeds import generator
 from reid.training.adversaries.base import Adversary
 
+Drawn = tuple[Sequence[int], Tensor, Tensor]  # indices of the whole batch, own images in [0, 1], their labels
+
 
 @dataclass(frozen=True)
 class TrainingBatch:
@@ -31,11 +33,6 @@ class TrainingBatch:
         """All images (N + M, 3, H, W)."""
         images = self.clean if self.perturbed is None else torch.cat([self.clean, self.perturbed])
         return images.contiguous(memory_format=torch.channels_last)
-
-    @property
-    def origins(self) -> Tensor:
-        """The place (M,) among the clean images of the one that each perturbed image was made from: every second."""
-        return 2 * torch.arange(0 if self.perturbed is None else len(self.perturbed))
 
 
 def with_perturbed_half(
@@ -85,8 +82,8 @@ class TrainingSet:
         """As many as show each image once, on average; the remainder is left out."""
         return max(1, len(self.samples) // self.batch_size)
 
-    def epoch(self, epoch: int, batches: int, device: torch.device) -> Iterator[tuple[Sequence[int], Tensor, Tensor]]:
-        """(indices of the whole batch, images in [0, 1], labels) of each batch of an epoch, on `device`."""
+    def epoch(self, epoch: int, batches: int, device: torch.device) -> Iterator[Drawn]:
+        """Each batch of an epoch, on `device`."""
         plan = self._sampler.epoch(epoch, batches)
         own = self._store.batches([distributed.share(indices) for indices in plan])
         for iteration, (indices, pixels) in enumerate(own):

@@ -10,37 +10,6 @@ from reid.errors import UsageError
 from reid.training import LOSSES
 
 
-def euclidean(features: Tensor) -> Tensor:
-    """Pairwise Euclidean distances (N, N) of features (N, D), in float32, bounded away from zero for the gradient."""
-    features = features.float()
-    features = features - features.detach().mean(0)  # where all are close together, the product keeps their differences
-    squared = features.pow(2).sum(1)
-    distances = squared[:, None] + squared[None, :] - 2 * features @ features.T
-    return distances.clamp(min=1e-12).sqrt()
-
-
-def hard_triplet(features: Tensor, pids: Tensor, margin: float = 0.5) -> tuple[Tensor, Tensor]:
-    """Batch-hard triplet loss: for each sample its farthest positive and its nearest negative in the batch.
-
-    features (N, D), pids (N,). Returns the mean hinge loss, and the share of anchors whose nearest negative is
-    farther than the farthest positive (precision, in [0, 1]). Every pid needs company and an opponent in the batch.
-    """
-    distances = euclidean(features)
-    same = pids[:, None] == pids[None, :]
-    farthest_positive = distances.masked_fill(~same, float("-inf")).amax(1)
-    nearest_negative = distances.masked_fill(same, float("inf")).amin(1)
-    loss = margin_ranking_loss(nearest_negative, farthest_positive, torch.ones_like(nearest_negative), margin=margin)
-    return loss, (nearest_negative > farthest_positive).float().mean()
-
-
-def triplet_and_identity(
-    features: Tensor, logits: Tensor, labels: Tensor, margin: float, smoothing: float
-) -> tuple[Tensor, Tensor]:
-    """Hard triplet on the features plus label-smoothed cross-entropy on the logits. Returns (loss, precision)."""
-    triplet, precision = hard_triplet(features, labels, margin)
-    return triplet + cross_entropy(logits.float(), labels, label_smoothing=smoothing), precision
-
-
 @dataclass(frozen=True)
 class ReidLoss:
     """The loss of re-ID training: a `kind` in LOSSES, the margin of the triplets, the smoothing of the labels.
@@ -58,6 +27,28 @@ class ReidLoss:
 
     def __call__(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, precision of the triplets) of features (N, D) and logits (N, C) with labels (N,)."""
-        if self.kind == "triplet":
-            return hard_triplet(features, labels, self.margin)
-        return triplet_and_identity(features, logits, labels, self.margin, self.smoothing)
+        loss, precision = hard_triplet(features, labels, self.margin)
+        if self.kind == "triplet+ce":
+            loss = loss + cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
+        return loss, precision
+
+
+def hard_triplet(features: Tensor, pids: Tensor, margin: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Batch-hard triplet loss: for each sample its farthest positive and its nearest negative in the batch.
+
+    features (N, D), pids (N,). Returns the mean hinge loss, and the share of anchors whose nearest negative is
+    farther than the farthest positive (precision, in [0, 1]). Every pid needs company and an opponent in the batch.
+    """
+    distances = _euclidean(features.float())
+    same = pids[:, None] == pids[None, :]
+    farthest_positive = distances.masked_fill(~same, float("-inf")).amax(1)
+    nearest_negative = distances.masked_fill(same, float("inf")).amin(1)
+    loss = margin_ranking_loss(nearest_negative, farthest_positive, torch.ones_like(nearest_negative), margin=margin)
+    return loss, (nearest_negative > farthest_positive).float().mean()
+
+
+def _euclidean(features: Tensor) -> Tensor:
+    """Pairwise distances (N, N), bounded away from zero for the gradient."""
+    features = features - features.detach().mean(0)  # where all are close together, the product keeps their differences
+    squared = features.pow(2).sum(1)
+    return (squared[:, None] + squared[None, :] - 2 * features @ features.T).clamp(min=1e-12).sqrt()

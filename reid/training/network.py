@@ -1,5 +1,7 @@
 """What is trained: a re-ID model, and for the virtual set's identities a second head that is thrown away afterwards."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -35,14 +37,12 @@ class TrainedNetwork(nn.Module):
         """What training changes, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-    def groups(self, lr: float, new_layers: float) -> list[dict]:
+    def groups(self, lr: float, new_layers: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimiser: the backbone at `lr`, all other layers at `new_layers` times that."""
-        weights = self.weights()
-        body = [p for name, p in weights.items() if is_backbone(name)]
-        new = [p for name, p in weights.items() if not is_backbone(name)]
-        return [
-            {"params": part, "lr": lr * factor, "factor": factor} for part, factor in ((body, 1.0), (new, new_layers))
-        ]
+        groups: list[dict[str, Any]] = [{"params": [], "lr": lr * f, "factor": f} for f in (1.0, new_layers)]
+        for name, weight in self.weights().items():
+            groups[0 if is_backbone(name) else 1]["params"].append(weight)
+        return groups
 
     def at(self, weights: Weights, images: Tensor, virtual: bool) -> tuple[Tensor, Tensor]:
         """The forward pass as a pure function of `weights`.
@@ -50,10 +50,8 @@ class TrainedNetwork(nn.Module):
         Batch normalisation uses the statistics of these images. Its running statistics, which inference uses, follow
         the source set alone: a pass over virtual images leaves them as they are.
         """
-        state = weights
-        if virtual:
-            state = weights | {name: value.clone() for name, value in self.named_buffers()}
-        return functional_call(self, state, (images, virtual))
+        buffers = {name: value.clone() for name, value in self.named_buffers()} if virtual else {}
+        return functional_call(self, weights | buffers, (images, virtual))
 
 
 def is_backbone(name: str) -> bool:

@@ -30,11 +30,8 @@ def starting_model(path: str | Path, num_classes: int | None, arch: str | None =
 
 
 def contents(data: Sequence[Dataset], start: str | Path = "", attackers: Sequence[str] = ()) -> dict[str, str]:
-    """Hashes of what a run is made from: all images to train and validate on of its sets (the source, then the virtual
-    one), the model to start from, perturbation files.
-
-    They are among the settings of a run, so that it is not gone on with when one of them has changed.
-    """
+    """Hashes of what a run is made from, for its settings: all images to train and validate on of its sets (the source,
+    then the virtual one), the model to start from, perturbation files. When one has changed the run cannot go on."""
 
     def hashes() -> dict[str, str]:
         named = zip(("source", "virtual"), data, strict=False)

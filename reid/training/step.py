@@ -1,50 +1,18 @@
 """The gradient of a defence step: on the source set, and on the virtual set with or without a look ahead."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from reid.errors import UsageError
 from reid.runtime import distributed
 from reid.training.batches import TrainingBatch
-from reid.training.inner import adam_pullback, adam_step
-from reid.training.network import Weights, is_backbone
-from reid.training.schedule import Schedule
+from reid.training.inner import Inner
+from reid.training.network import Weights
 
-ORDERS = ("first", "second")
 Loss = Callable[[Weights, TrainingBatch], Tensor]
-
-
-@dataclass(frozen=True)
-class LookAhead:
-    """How a defence looks ahead: the order of the derivative through the inner step, and its rate (None: the outer).
-
-    Raises UsageError for an unknown order.
-    """
-
-    order: str = "first"
-    lr: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise UsageError(f"inner order {self.order!r} is not one of {', '.join(ORDERS)}")
-
-    def inner(self, weights: Weights, schedule: Schedule, lr: float) -> "Inner":
-        """The inner step where the outer rate of the backbone is `lr`."""
-        rate = lr if self.lr is None else self.lr
-        rates = {name: rate * (1.0 if is_backbone(name) else schedule.new_layers) for name in weights}
-        return Inner(rates, schedule.weight_decay, self.order)
-
-
-@dataclass(frozen=True)
-class Inner:
-    """The inner step: learning rate of each weight, weight decay, and the order of the derivative through it."""
-
-    lr: Mapping[str, float]
-    weight_decay: float
-    order: str = "first"
 
 
 @dataclass(frozen=True)
@@ -67,7 +35,7 @@ def step_gradients(
     """The gradient of L(w; source) + L(w'; virtual) at the live weights w, which do not move.
 
     Without `inner`, w' = w: adversarial training on both sets (or, without `virtual`, on the source alone). With it,
-    w' = adam_step(w, gradient of L(w; source)), a function of w (MAML; Finn et al., 2017): the gradient goes through
+    w' = inner.step(w, gradient of L(w; source)), a function of w (MAML; Finn et al., 2017): the gradient goes through
     the identity path w' = w + ..., and for order "second" through the inner gradient too, as a Hessian-vector product.
     Order "first" takes the inner gradient as a constant.
     `loss_of(weights, batch)` is a pure function of the weights; one that a loss does not use has no gradient.
@@ -80,16 +48,19 @@ def step_gradients(
     total = _of_all({name: gradient.detach() for name, gradient in g_tr.items()})
     if virtual is None:
         return Step({"loss_tr": loss_tr.detach()}, total, on_source)
-    moved = weights if inner is None else adam_step(weights, total, inner.lr, inner.weight_decay)
+    moved = weights if inner is None else inner.step(weights, total)
     loss_te = loss_of(moved, virtual)
     g_te, on_virtual = _gradients(loss_te, moved, virtual)
     parts = [total, _of_all(g_te)]
     if inner is not None:
-        parts[1], back = adam_pullback(weights, total, inner.lr, inner.weight_decay, parts[1])
+        parts[1], back = inner.pullback(weights, total, parts[1])
         if second:
             parts.append(_of_all(_product(g_tr, weights, back)))
+    gradients = parts[0]  # added to in place; what a part lacks is zero there
+    for name, gradient in chain.from_iterable(part.items() for part in parts[1:]):
+        gradients[name] = gradients[name].add_(gradient) if name in gradients else gradient
     losses = {"loss_tr": loss_tr.detach(), "loss_te": loss_te.detach()}
-    return Step(losses, _added(parts), on_source + on_virtual)
+    return Step(losses, gradients, on_source + on_virtual)
 
 
 def _gradients(
@@ -107,24 +78,11 @@ def _gradients(
 def _product(gradients: Weights, weights: Weights, vector: Weights) -> Weights:
     """This process's part of Hessian x vector: the derivative of <gradients, vector> with respect to the weights."""
     names = [name for name in vector if gradients[name].requires_grad]
-    products = torch.autograd.grad(
-        [gradients[name] for name in names],
-        list(weights.values()),
-        [vector[name] for name in names],
-        allow_unused=True,
-    )
+    outputs, factors = [gradients[name] for name in names], [vector[name] for name in names]
+    products = torch.autograd.grad(outputs, list(weights.values()), factors, allow_unused=True)
     return {name: g for name, g in zip(weights, products, strict=True) if g is not None}
 
 
 def _of_all(gradients: Weights) -> Weights:
     """The sums over the processes."""
     return dict(zip(gradients, distributed.summed([*gradients.values()]), strict=True))
-
-
-def _added(parts: Sequence[Weights]) -> Weights:
-    """The sum, name by name, in place of the first part; what a part lacks is zero there."""
-    total = dict(parts[0])
-    for part in parts[1:]:
-        for name, gradient in part.items():
-            total[name] = total[name].add_(gradient) if name in total else gradient
-    return total

@@ -1,13 +1,12 @@
 """Training, plain or defended: P x K batches of one set or two, an adversary or none, resume, logs, selection."""
 
 import copy
-import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,37 +22,16 @@ from reid.runtime.runlog import RunLog
 from reid.runtime.seeds import generator, seed_everything
 from reid.runtime.snapshot import STATE_FILE, Run
 from reid.training.adversaries.base import Adversary
-from reid.training.batches import TrainingBatch, TrainingSet, with_perturbed_half
-from reid.training.batchnorm import differentiate_twice
+from reid.training.batches import Drawn, TrainingBatch, TrainingSet, with_perturbed_half
+from reid.training.defense import Defense
+from reid.training.inner import Inner
 from reid.training.keeper import Keeper
+from reid.training.layers import differentiate_twice, synchronise
 from reid.training.losses import ReidLoss
-from reid.training.network import TrainedNetwork, Weights
+from reid.training.network import TrainedNetwork, Weights, is_backbone
 from reid.training.schedule import Schedule
-from reid.training.step import LookAhead, step_gradients
-from reid.training.synced import synchronise
+from reid.training.step import step_gradients
 from reid.training.view import View
-
-logger = logging.getLogger(__name__)
-
-Validate = Callable[[], dict[str, float]]
-
-
-class Defense(Protocol):
-    """What the trainer asks of a defence; reid/defenses/base.py says what each of these means."""
-
-    @property
-    def needs_virtual(self) -> bool: ...
-
-    @property
-    def needs_adversary(self) -> bool: ...
-
-    @property
-    def needs_start(self) -> bool: ...
-
-    @property
-    def look_ahead(self) -> LookAhead | None: ...
-
-    def loss(self, network: View, batch: TrainingBatch) -> tuple[Tensor, Tensor | None]: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +39,7 @@ class Selection:
     """How the best epoch is chosen: `validate()` gives scores every `every` epochs and after the last, and the epoch
     with the highest mean is kept, but none before `first` (0-based). Without `validate` it is the last epoch."""
 
-    validate: Validate | None
+    validate: Callable[[], dict[str, float]] | None
     every: int = 1
     first: int = 0
 
@@ -72,7 +50,6 @@ class Selection:
 class Trainer:
     """One training run of `model`, in place, by a defence, on the source and, where it needs one, a virtual set.
 
-    The defence `none` on the source alone gives attacks their victims.
     With several processes it ends, up to rounding, with the model of one: batch normalisation, dropout and losses are
     those of the whole batch. Raises UsageError where the virtual set or the adversary that the defence needs is
     missing, and where there is an adversary and each process has an odd number of images.
@@ -89,8 +66,8 @@ class Trainer:
         seed: int,
         adversary: Adversary | None = None,
     ) -> None:
-        images_here = sets[0].batch_size // distributed.size()
-        _check_needs(defense, sets, adversary, images_here)
+        share = sets[0].batch_size // distributed.size()
+        _check_needs(defense, sets, adversary, share)
         self.defense, self.schedule, self.loss, self.compute, self.seed = defense, schedule, loss, compute, seed
         self.sets = sets[: 1 + defense.needs_virtual]
         self.adversary = adversary if defense.needs_adversary else None
@@ -100,8 +77,8 @@ class Trainer:
             self.start.to(compute.device).to(memory_format=torch.channels_last)
         self.network = TrainedNetwork(model, self.sets[1].num_classes if len(self.sets) > 1 else 0, seed)
         self.network.to(compute.device).to(memory_format=torch.channels_last)
-        synchronise(self.network, images_here)
-        if defense.look_ahead is not None and defense.look_ahead.order == "second":
+        synchronise(self.network, share)
+        if defense.inner_order == "second":
             differentiate_twice(self.network)
         self.optimizer = torch.optim.Adam(
             self.network.groups(schedule.lr, schedule.new_layers), weight_decay=schedule.weight_decay
@@ -110,9 +87,11 @@ class Trainer:
     def train(self, run: Run, selection: Selection) -> Path:
         """Train, and return the path of the best model, in `run.logs_dir`. Raises ReidError when a loss is no longer
         finite."""
-        source = self.sets[0]
-        size = {"height": source.images.height, "width": source.images.width}
-        keeper = Keeper(run, {"trained_on": source.name, **size, "settings": run.settings})
+        name, images = self.sets[0].name, self.sets[0].images
+        about = {"trained_on": name, "height": images.height, "width": images.width, "settings": run.settings}
+        keeper = Keeper(run, about)
+        parts: dict[str, Any] = {"network": self.network, "optimizer": self.optimizer}
+        parts["adversary"] = self.adversary or Adversary()
 
         def epoch(number: int, log: RunLog) -> dict[str, float]:
             values = self._epoch(number, run)
@@ -124,19 +103,12 @@ class Trainer:
             return values
 
         def restore(state: dict[str, Any]) -> None:
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.adversary is not None:
-                self.adversary.load_state_dict(state["adversary"])
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
             keeper.restore(state["best"])
 
         def state() -> dict[str, Any]:
-            return {
-                "best": keeper.best,
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "adversary": self.adversary.state_dict() if self.adversary is not None else {},
-            }
+            return {"best": keeper.best} | {name: part.state_dict() for name, part in parts.items()}
 
         run_epochs(run, self.schedule.epochs, restore=restore, epoch=epoch, state=state)
         if not keeper.path.exists():
@@ -152,27 +124,28 @@ class Trainer:
         bar = progress(batches, iterations, f"epoch {epoch + 1}/{self.schedule.epochs}")
         for iteration, drawn in enumerate(bar):
             lr = self.schedule.lr_at(epoch * iterations + iteration)
-            values = self._step([(images, labels) for _, images, labels in drawn], lr, epoch, iteration)
+            values = self._step(drawn, lr, epoch, iteration)
             for name, value in values.items():
                 totals[name] += value
             if not math.isfinite(sum(values.values())):
-                raise ReidError(self._not_finite(values, epoch, iteration, [indices for indices, _, _ in drawn], run))
+                raise ReidError(self._not_finite(values, epoch, iteration, drawn, run))
             bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
         return {name: value / iterations for name, value in totals.items()} | {"lr": lr}
 
-    def _step(self, drawn: Sequence[tuple[Tensor, Tensor]], lr: float, epoch: int, iteration: int) -> dict[str, float]:
+    def _step(self, drawn: Sequence[Drawn], lr: float, epoch: int, iteration: int) -> dict[str, float]:
         """One step of the weights, and of the adversary if it learns; none where a loss or the gradient is not finite.
 
         Returns the losses, the norm of the gradient, and the precision of the triplets if the defence has some.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
-        batches, perturbed = [], []
-        for place, (images, labels) in enumerate(drawn):
-            random = generator(self.seed, epoch, iteration, 1 + place)
-            batch, images_of_adversary = with_perturbed_half(images, labels, self.adversary, random, virtual=place == 1)
-            batches.append(batch)
-            perturbed.append(images_of_adversary)
+        halves = [
+            with_perturbed_half(
+                images, labels, self.adversary, generator(self.seed, epoch, iteration, 1 + place), virtual=place == 1
+            )
+            for place, (_, images, labels) in enumerate(drawn)
+        ]
+        source, virtual = halves[0][0], halves[1][0] if len(halves) > 1 else None
         precisions: list[Tensor | None] = []
 
         def loss_of(weights: Weights, batch: TrainingBatch) -> Tensor:
@@ -181,9 +154,8 @@ class Trainer:
             precisions.append(precision)
             return loss
 
-        weights, look_ahead = self.network.weights(), self.defense.look_ahead
-        inner = look_ahead.inner(weights, self.schedule, lr) if look_ahead else None
-        step = step_gradients(loss_of, weights, batches[0], batches[1] if len(batches) > 1 else None, inner)
+        weights = self.network.weights()
+        step = step_gradients(loss_of, weights, source, virtual, self._inner(weights, lr))
         for name, weight in weights.items():
             weight.grad = step.gradients.get(name)
         numbers = step.losses | {"gradient": get_total_norm(step.gradients.values())}
@@ -193,14 +165,22 @@ class Trainer:
         if all(map(math.isfinite, values.values())):
             self.optimizer.step()
             if self.adversary is not None and step.image_gradients:
-                self.adversary.learn([images for images in perturbed if images is not None], step.image_gradients)
+                self.adversary.learn([images for _, images in halves if images is not None], step.image_gradients)
         return values
 
+    def _inner(self, weights: Weights, lr: float) -> Inner | None:
+        """The step before the virtual loss of a defence that looks ahead, where the outer rate is `lr`."""
+        if self.defense.inner_order is None:
+            return None
+        rate = lr if self.defense.inner_lr is None else self.defense.inner_lr
+        rates = {name: rate * (1.0 if is_backbone(name) else self.schedule.new_layers) for name in weights}
+        return Inner(rates, self.schedule.weight_decay, self.defense.inner_order)
+
     def _not_finite(
-        self, values: dict[str, float], epoch: int, iteration: int, drawn: list[Sequence[int]], run: Run
+        self, values: dict[str, float], epoch: int, iteration: int, drawn: Sequence[Drawn], run: Run
     ) -> str:
         wrong = ", ".join(f"{name} {value}" for name, value in values.items() if not math.isfinite(value))
-        paths = [each.samples[i].path for each, indices in zip(self.sets, drawn, strict=True) for i in indices]
+        paths = [each.samples[i].path for each, (indices, _, _) in zip(self.sets, drawn, strict=True) for i in indices]
         state = run.logs_dir / STATE_FILE
         last = state if state.exists() else run.source
         good = f"the last good state is {last}" if last else "no epoch was finished before it"
@@ -211,14 +191,15 @@ class Trainer:
         )
 
 
-def _check_needs(defense: Defense, sets: Sequence[TrainingSet], adversary: Adversary | None, images: int) -> None:
-    """Raises UsageError where a defence lacks what it needs, or no half of a process's `images` can be perturbed."""
+def _check_needs(defense: Defense, sets: Sequence[TrainingSet], adversary: Adversary | None, share: int) -> None:
+    """Raises UsageError where a defence lacks what it needs, or no half of a process's `share` can be perturbed."""
+    name = type(defense).__name__
     if defense.needs_virtual and len(sets) < 2:
-        raise UsageError(f"{type(defense).__name__} trains on a virtual set too; give one")
+        raise UsageError(f"{name} trains on a virtual set too; give one")
     if defense.needs_adversary and adversary is None:
-        raise UsageError(f"{type(defense).__name__} trains on perturbed images; give an adversary")
-    if defense.needs_adversary and images % 2 and distributed.size() > 1:
+        raise UsageError(f"{name} trains on perturbed images; give an adversary")
+    if defense.needs_adversary and share % 2 and distributed.size() > 1:
         raise UsageError(
-            f"no half of the {images} images that each of {distributed.size()} processes has of a batch can be "
+            f"no half of the {share} images that each of {distributed.size()} processes has of a batch can be "
             "perturbed; take an even --num-instances"
         )

@@ -1,7 +1,6 @@
 """What a defence sees of the network in training: its outputs on a batch, at the live weights or at moved ones."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -26,21 +25,20 @@ class Outputs:
     labels: Tensor
     batch: TrainingBatch  # this process's share
 
-    @cached_property
+    @property
     def perturbed(self) -> Tensor:
         """Rows (P,) of the perturbed images."""
-        places = len(self.batch.clean) + torch.arange(len(self.batch.origins))
-        return send((self._starts + places).flatten(), self.features.device)
-
-    @cached_property
-    def origins(self) -> Tensor:
-        """Rows (P,) of the clean images that the perturbed ones were made from, in the same order."""
-        return send((self._starts + self.batch.origins).flatten(), self.features.device)
+        return self._rows(torch.arange(len(self.batch.clean), len(self.batch.labels)))
 
     @property
-    def _starts(self) -> Tensor:
-        """The first row (size, 1) of each process."""
-        return len(self.batch.labels) * torch.arange(distributed.size())[:, None]
+    def origins(self) -> Tensor:
+        """Rows (P,) of the clean images that the perturbed ones were made from, in the same order: every second."""
+        return self._rows(2 * torch.arange(len(self.batch.labels) - len(self.batch.clean)))
+
+    def _rows(self, places: Tensor) -> Tensor:
+        """The rows of images that have these places on each process."""
+        starts = len(self.batch.labels) * torch.arange(distributed.size())
+        return send((starts[:, None] + places).flatten(), self.features.device)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from reid.loading import Images
 from reid.runtime import cli, options
 from reid.runtime.device import Compute
 from reid.training import ReidLoss, Schedule, Trainer, TrainingSet
-from reid.training.adversaries.pool import Pool
+from reid.training.adversaries.universal import Pool
 from reid.training.batches import TrainingBatch
 from reid.training.network import TrainedNetwork
 from reid.training.view import View
@@ -57,11 +57,9 @@ def test_all_take_the_reid_loss_of_all_rows(name, view, batch):
 
 
 def test_meta_alone_looks_ahead():
-    assert [DEFENSES[name]().look_ahead for name in ("none", "adversarial", "mixed")] == [None] * 3
-    look = DEFENSES["meta"]().look_ahead
-    assert (look.order, look.lr) == ("first", None)
-    look = DEFENSES["meta"](inner_order="second", inner_lr=0.01).look_ahead
-    assert (look.order, look.lr) == ("second", 0.01)
+    assert [DEFENSES[name]().inner_order for name in NEEDS] == [None, None, None, "first"]
+    meta = DEFENSES["meta"](inner_order="second", inner_lr=0.01)
+    assert (meta.inner_order, meta.inner_lr) == ("second", 0.01)
 
 
 def test_they_are_listed_with_their_options_without_torch():

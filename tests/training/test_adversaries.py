@@ -9,10 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reid import UsageError, attacks
 from reid.attacks import Threat, controls
 from reid.attacks.image.pgd import PGD
-from reid.training.adversaries.base import Adversary, shares
-from reid.training.adversaries.online import Online
+from reid.training.adversaries import AdversaryOptions
+from reid.training.adversaries.base import Adversary, random_shares
 from reid.training.adversaries.per_image import PerImage
-from reid.training.adversaries.pool import Pool, read_perturbations
+from reid.training.adversaries.universal import Online, Pool
 from reid.training.losses import hard_triplet
 
 EPS = 8 / 255
@@ -29,13 +29,13 @@ def noise_of(noise_type, eps=EPS):
 
 def test_shares_of_the_budget_are_random_below_one_and_larger_ones_more_frequent():
     """With density 2s in [0, 1), one for each image."""
-    drawn = shares(torch.empty(20_000, 3, 1, 1), generator())
+    drawn = random_shares(torch.empty(20_000, 3, 1, 1), generator())
     assert drawn.shape == (20_000, 1, 1, 1)
     assert 0 <= drawn.min() < 0.05
     assert 0.99 < drawn.max() < 1
     for share in (0.25, 0.5, 0.75):
         assert (drawn < share).float().mean().item() == pytest.approx(share**2, abs=0.02)
-    assert torch.equal(drawn, shares(torch.empty(20_000, 3, 1, 1), generator()))
+    assert torch.equal(drawn, random_shares(torch.empty(20_000, 3, 1, 1), generator()))
 
 
 class TestPool:
@@ -215,7 +215,7 @@ class TestPerImage:
         assert torch.equal(training, inference)
 
     def test_moves_features_farther_than_random_noise_of_equal_budget(self, tiny, clean):
-        budgets = EPS * shares(clean, generator())
+        budgets = EPS * random_shares(clean, generator())
         tiny.eval()
         perturbed = PerImage(tiny, EPS, steps=4).perturb(clean, generator())
         coin = torch.randn(clean.shape, generator=generator(1)).sign()
@@ -229,6 +229,13 @@ class TestPerImage:
         (attack,) = PerImage(tiny, EPS, steps=3).attacks()
         assert isinstance(attack, PGD)
         assert (attack.eps, attack.steps) == (EPS, 3)
+
+
+def read_perturbations(paths, eps, noise_type):
+    """For a frozen adversary of a type, or for a pool, whose files may be of any."""
+    attacker = "pool" if noise_type is None else "frozen"
+    options = AdversaryOptions((attacker,), paths, noise_type or 0, eps)
+    return options.perturbations(torch.device("cpu"))
 
 
 class TestReadPerturbations:

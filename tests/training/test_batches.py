@@ -7,9 +7,8 @@ from reid import UsageError, attacks
 from reid.attacks import Threat, controls
 from reid.loading import Images
 from reid.training import TrainingSet
-from reid.training.adversaries.online import Online
 from reid.training.adversaries.per_image import PerImage
-from reid.training.adversaries.pool import Pool
+from reid.training.adversaries.universal import Online, Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
 
 COLOR, DELTA = 8 / 255, 4 / 255

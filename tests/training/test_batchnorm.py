@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from reid.training.batchnorm import TwiceBatchNorm, differentiate_twice
+from reid.training.layers import TwiceBatchNorm, differentiate_twice
 
 
 def layer_and_input(shape, seed=0, dtype=torch.float64):

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from reid import UsageError
-from reid.training.losses import ReidLoss, hard_triplet, triplet_and_identity
+from reid.training.losses import ReidLoss, hard_triplet
 
 GOLDEN = Path(__file__).parents[1] / "data" / "losses.npz"
 
@@ -63,7 +64,7 @@ def test_the_sum_adds_label_smoothed_cross_entropy():
     labels = torch.tensor([0, 0, 1, 1])
     log = logits.log_softmax(1)
     cross = -(0.9 * log[range(4), labels] + 0.1 * log.mean(1)).mean()
-    both, _ = triplet_and_identity(features, logits, labels, margin=0.3, smoothing=0.1)
+    both, _ = ReidLoss(margin=0.3, smoothing=0.1)(features, logits, labels)
     assert both.item() == pytest.approx((hard_triplet(features, labels, 0.3)[0] + cross).item(), abs=1e-5)
 
 
@@ -75,11 +76,11 @@ class TestReidLoss:
         return features, logits, torch.tensor([0, 0, 1, 1, 2, 2, 0, 1])
 
     def test_is_triplet_and_cross_entropy(self, batch):
-        reid_loss = ReidLoss(margin=0.4, smoothing=0.2)
-        loss, precision = reid_loss(*batch)
-        expected = triplet_and_identity(*batch, 0.4, 0.2)
-        assert torch.equal(loss, expected[0])
-        assert torch.equal(precision, expected[1])
+        features, logits, labels = batch
+        loss, precision = ReidLoss(margin=0.4, smoothing=0.2)(*batch)
+        triplet, expected_precision = hard_triplet(features, labels, 0.4)
+        assert torch.equal(loss, triplet + cross_entropy(logits, labels, label_smoothing=0.2))
+        assert torch.equal(precision, expected_precision)
 
     def test_is_triplet_alone_as_released(self, batch):
         features, logits, labels = batch

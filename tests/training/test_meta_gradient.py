@@ -5,10 +5,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reid import UsageError
-from reid.training import step as meta
 from reid.training.batches import TrainingBatch
-from reid.training.inner import adam_pullback, adam_step
-from reid.training.step import Inner, LookAhead, step_gradients
+from reid.training.inner import Inner
+from reid.training.step import step_gradients
 
 SHAPES = {"body": (6, 5), "bias": (5,), "source_head": (5, 3), "virtual_head": (5, 4), "unused": (2,)}
 RATES = {"body": 0.1, "bias": 0.2, "source_head": 0.3, "virtual_head": 0.3, "unused": 0.3}
@@ -65,11 +64,11 @@ def gradients_at(weights, data):
 
 
 def objective(source, virtual, held=None):
-    """w -> L(w; source) + L(adam_step(w, gradient of L(w; source)); virtual), or with that gradient `held`."""
+    """w -> L(w; source) + L(inner.step(w, gradient of L(w; source)); virtual), or with that gradient `held`."""
 
     def value(weights):
         gradients = gradients_at(weights, source) if held is None else held
-        moved = adam_step(weights, gradients, RATES, WEIGHT_DECAY)
+        moved = Inner(RATES, WEIGHT_DECAY).step(weights, gradients)
         return (loss_of(weights, source) + loss_of(moved, virtual)).item()
 
     return value
@@ -108,11 +107,13 @@ class TestSecondOrder:
     def test_without_the_identity_path_it_is_not(self, weights, source, virtual, monkeypatch):
         """The released fault: the moved weights start from detached clones of the live ones."""
 
-        def without(parameters, gradients, lr, weight_decay, to_moved):
-            to_parameters, to_gradients = adam_pullback(parameters, gradients, lr, weight_decay, to_moved)
-            return {name: value - to_moved[name] for name, value in to_parameters.items()}, to_gradients
+        pullback = Inner.pullback
 
-        monkeypatch.setattr(meta, "adam_pullback", without)
+        def without(inner, weights, gradients, to_moved):
+            to_weights, to_gradients = pullback(inner, weights, gradients, to_moved)
+            return {name: value - to_moved[name] for name, value in to_weights.items()}, to_gradients
+
+        monkeypatch.setattr(Inner, "pullback", without)
         got = step_gradients(loss_of, weights, source, virtual, inner("second")).gradients
         expected = central_differences(objective(source, virtual), weights)
         assert relative_error(got, expected) > 0.1
@@ -157,7 +158,7 @@ class TestEveryStep:
     def moved(self, weights, source, look):
         if look is None:
             return weights
-        return adam_step(weights, gradients_at(weights, source), look.lr, look.weight_decay)
+        return look.step(weights, gradients_at(weights, source))
 
     def test_leaves_the_live_weights_bitwise_as_they_are(self, weights, source, virtual, look):
         before = {name: value.detach().clone() for name, value in weights.items()}
@@ -199,4 +200,4 @@ class TestEveryStep:
 
 def test_an_unknown_order_is_refused():
     with pytest.raises(UsageError, match="inner order 'third' is not one of first, second"):
-        LookAhead("third")
+        Inner({}, 0.0, "third")

@@ -5,9 +5,8 @@ import torch
 
 from reid import attacks
 from reid.attacks import Threat, controls
-from reid.training.adversaries.mixture import Mixture
-from reid.training.adversaries.online import Online
-from reid.training.adversaries.pool import Pool
+from reid.training.adversaries.base import Mixture
+from reid.training.adversaries.universal import Online, Pool
 
 EPS = 8 / 255
 

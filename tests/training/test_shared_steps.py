@@ -33,13 +33,13 @@ from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
 from reid.training import ReidLoss, Schedule, Trainer, TrainingSet
-from reid.training.adversaries.mixture import Mixture
-from reid.training.adversaries.online import Online
+from reid.training.adversaries.base import Mixture
 from reid.training.adversaries.per_image import PerImage
-from reid.training.adversaries.pool import Pool
+from reid.training.adversaries.universal import Online, Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
-from reid.training.step import Inner, step_gradients
-from reid.training.synced import SharedDropout, SyncedBatchNorm, synchronise
+from reid.training.inner import Inner
+from reid.training.layers import SharedDropout, SyncedBatchNorm, synchronise
+from reid.training.step import step_gradients
 
 EPS = 8 / 255
 HEIGHT, WIDTH = 32, 16
@@ -198,7 +198,7 @@ def trained(folder):
     sets = [TrainingSet("own", samples(folder), IMAGES, batch_size=16, num_instances=4, seed=seed) for seed in (0, 1)]
     adversary = Mixture([frozen, online, PerImage(model, EPS, 1)])
     schedule = Schedule(1, 2, 1e-5, shape="late")
-    trainer = Trainer(model, Meta("second"), sets, schedule, ReidLoss(), CPU, 0, adversary)
+    trainer = Trainer(model, Meta("second"), sets, schedule, ReidLoss(), CPU, 2, adversary)
     losses = trainer._epoch(0, Run(Path("not written"), None, {}))
     found = {name: torch.tensor(value) for name, value in losses.items()}
     return found | trainer.network.state_dict() | {f"online {k}": v for k, v in online.noise.state_dict().items()}

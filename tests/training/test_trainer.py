@@ -18,11 +18,10 @@ from reid.runtime.seeds import seed_everything
 from reid.runtime.snapshot import STATE_FILE, Run
 from reid.training import BEST_FILE, ReidLoss, Schedule, Selection, Trainer
 from reid.training import trainer as train
-from reid.training.adversaries.mixture import Mixture
-from reid.training.adversaries.online import Online
+from reid.training.adversaries.base import Mixture
 from reid.training.adversaries.per_image import PerImage
-from reid.training.adversaries.pool import Pool
-from reid.training.batchnorm import TwiceBatchNorm
+from reid.training.adversaries.universal import Online, Pool
+from reid.training.layers import TwiceBatchNorm
 
 EPS = 8 / 255
 LAST = Selection(validate=None)

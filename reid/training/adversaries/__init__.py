@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from reid.errors import UsageError
 from reid.runtime import cli
+from reid.runtime.budgets import format_budget
 from reid.runtime.options import option
 from reid.runtime.registry import Registry
 
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 ADVERSARIES: Registry[type[Adversary]] = Registry(
     "adversary",
     {
-        "frozen": ("reid.training.adversaries.pool:Pool", "one perturbation file, which never changes"),
-        "pool": ("reid.training.adversaries.pool:Pool", "several files, of which each batch draws one"),
-        "online": ("reid.training.adversaries.online:Online", "one perturbation, which climbs the training loss"),
+        "frozen": ("reid.training.adversaries.universal:Pool", "one perturbation file, which never changes"),
+        "pool": ("reid.training.adversaries.universal:Pool", "several files, of which each batch draws one"),
+        "online": ("reid.training.adversaries.universal:Online", "one perturbation, which climbs the training loss"),
         "pgd": ("reid.training.adversaries.per_image:PerImage", "PGD on each image"),
     },
 )
@@ -67,11 +68,10 @@ class AdversaryOptions:
     pgd_steps: int = option(4, "steps of --attacker pgd", type=cli.positive_int)
 
     def used(self, trains: bool, evaluates: bool) -> AdversaryOptions:
-        """With those adversaries alone that a run uses which trains on them, or evaluates only, or does neither; files
-        are reported on anyway, and help to choose the best epoch.
+        """These options with the adversaries that a run uses alone: it trains on them, only evaluates, or does neither.
 
-        Raises UsageError where one that trains has no file to take, or the frozen one several; for online, where
-        nothing is trained.
+        Files are reported on anyway, and help to choose the best epoch. Raises UsageError where an adversary of files
+        lacks them, or the frozen one has several; for online, where nothing is trained.
         """
         if evaluates and "online" in self.attacker:
             raise UsageError("an online attacker lives in training only: give --evaluate files, with --attacker pool")
@@ -87,11 +87,23 @@ class AdversaryOptions:
         return self
 
     def perturbations(self, device: torch.device) -> list[Perturbation]:
-        """Those in the files. Raises UsageError for one of another threat."""
-        from reid.training.adversaries.pool import read_perturbations
+        """Those in the files. Raises UsageError for one with a budget of more than `max_eps` per component, and with
+        a frozen adversary for one of another type than `noise_type`."""
+        from reid import attacks
 
-        noise_type = self.noise_type if "frozen" in self.attacker else None
-        return [noise.to(device) for noise in read_perturbations(self.noise_path1, self.max_eps, noise_type)]
+        perturbations = [attacks.load(path).to(device) for path in self.noise_path1]
+        for path, noise in zip(self.noise_path1, perturbations, strict=True):
+            if "frozen" in self.attacker and noise.noise_type != self.noise_type:
+                raise UsageError(
+                    f"{path} is of noise type {noise.noise_type}, not {self.noise_type}; "
+                    f"give --noise_type {noise.noise_type}, or another file"
+                )
+            if max(noise.threat.eps_color, noise.threat.eps_delta) > self.max_eps + 1e-9:
+                raise UsageError(
+                    f"{path} is another threat: {noise.threat.label}, which is more than --max-eps "
+                    f"{format_budget(self.max_eps)}; raise --max-eps, or learn a perturbation within it"
+                )
+        return perturbations
 
     def adversary(
         self,
@@ -102,12 +114,10 @@ class AdversaryOptions:
         seed: int = 0,
     ) -> Adversary:
         """The adversary of `model`, the one in training, on images of `size` (height, width)."""
-        from reid.training.adversaries.base import Setting
-        from reid.training.adversaries.mixture import Mixture
+        from reid.training.adversaries.base import Mixture, Setting
 
-        members = []
-        for place, name in enumerate(self.attacker):
-            own_seed = seed * len(self.attacker) + place
-            setting = Setting(self, model, perturbations, size, device, own_seed)
-            members.append(ADVERSARIES[name].of(setting))
+        members = [
+            ADVERSARIES[name].of(Setting(self, model, perturbations, size, device, member_seed))
+            for member_seed, name in enumerate(self.attacker, seed * len(self.attacker))
+        ]
         return members[0] if len(members) == 1 else Mixture(members)

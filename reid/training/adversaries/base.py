@@ -1,8 +1,8 @@
-"""What an adversary is: it perturbs half of each training batch, in pixel space, at random budgets."""
+"""What an adversary is, alone or several together: it perturbs half of each training batch, at random budgets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor
@@ -26,20 +26,6 @@ class Setting:
     seed: int
 
 
-class Part(NamedTuple):
-    """Which `rows` of a batch of `total` images some are. Whatever is drawn for each image is drawn for all of the
-    batch, so that several processes, each with its share, draw what one would."""
-
-    rows: Tensor
-    total: int
-
-    @classmethod
-    def of(cls, images: Tensor) -> Self:
-        """This process's share of a batch, when it is `images`."""
-        total = len(images) * distributed.size()
-        return cls(distributed.share(torch.arange(total)), total)
-
-
 class Adversary:
     """What all adversaries share; this one has nothing to learn and no state."""
 
@@ -48,10 +34,10 @@ class Adversary:
         """The adversary that the options ask for."""
         raise NotImplementedError
 
-    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
-        """Perturbed images from images (N, 3, H, W), both in [0, 1]; `random` draws a budget for each image.
+    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+        """Perturbed images from images (N, 3, H, W), both in [0, 1].
 
-        `part` says which rows of a batch they are, where they are not this process's share of one.
+        `shares` (N, 1, 1, 1) is how much of the budget each image may use; without, `random` draws it.
         """
         raise NotImplementedError
 
@@ -69,13 +55,40 @@ class Adversary:
         """Go on from what `state_dict` gave."""
 
 
-def at_random_budgets(images: Tensor, noise: Perturbation, random: Generator, part: Part | None = None) -> Tensor:
-    """Each image with its own share, in [0, 1), of what `noise` adds to it: within that share of the budget."""
-    return images + shares(images, random, part) * (noise(images) - images)
-
-
-def shares(images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
+def random_shares(images: Tensor, random: Generator) -> Tensor:
     """Shares of the budget (N, 1, 1, 1), one for each image, in [0, 1) with density 2s: the clean half of a batch has
-    share zero already, so larger ones are drawn more often."""
-    rows, total = part or Part.of(images)
-    return send(torch.rand((total, 1, 1, 1), generator=random)[rows].sqrt(), images.device)
+    share zero already, so larger ones are drawn more often.
+
+    They are drawn for the whole batch, so that each of several processes gets what one would draw for its images.
+    """
+    drawn = torch.rand((len(images) * distributed.size(), 1, 1, 1), generator=random)
+    return send(distributed.share(drawn).sqrt(), images.device)
+
+
+class Mixture(Adversary):
+    """Several adversaries, each of which gets its share of the images of every batch, at random."""
+
+    def __init__(self, members: Sequence[Adversary]) -> None:
+        self.members = list(members)
+
+    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+        order = torch.randperm(len(images) * distributed.size(), generator=random)  # of the whole batch
+        member_of = distributed.share(order % len(self.members))
+        shares = random_shares(images, random) if shares is None else shares
+        rows = [send((member_of == place).nonzero()[:, 0], images.device) for place in range(len(self.members))]
+        parts = [each.perturb(images[r], random, shares[r]) for each, r in zip(self.members, rows, strict=True)]
+        return torch.cat(parts)[torch.cat(rows).argsort()]
+
+    def learn(self, perturbed: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        for member in self.members:
+            member.learn(perturbed, gradients)
+
+    def attacks(self) -> list[Attack]:
+        return [attack for member in self.members for attack in member.attacks()]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(i): member.state_dict() for i, member in enumerate(self.members)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for i, member in enumerate(self.members):
+            member.load_state_dict(state[str(i)])

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from reid.attacks.base import Attack, AttackBatch
 from reid.attacks.image.pgd import PGD
 from reid.models.network import ReidModel
-from reid.training.adversaries.base import Adversary, Part, Setting, shares
+from reid.training.adversaries.base import Adversary, Setting, random_shares
 
 
 class PerImage(Adversary):
@@ -23,13 +23,12 @@ class PerImage(Adversary):
     def of(cls, setting: Setting) -> Self:
         return cls(setting.model, setting.options.max_eps, setting.options.pgd_steps)
 
-    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
-        budgets = self.pgd.eps * shares(images, random, part)
-        with inference(self.model):
+    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+        budgets = self.pgd.eps * (random_shares(images, random) if shares is None else shares)
+        with _inference(self.model):
             with torch.no_grad():
                 clean = self.model.features(images).float()
-            iterates = self.pgd.iterates(self.model.features, AttackBatch(images), clean, budgets, random)
-            *_, (last, _) = iterates
+            *_, (last, _) = self.pgd.iterates(self.model.features, AttackBatch(images), clean, budgets, random)
         return last
 
     def attacks(self) -> list[Attack]:
@@ -37,19 +36,18 @@ class PerImage(Adversary):
 
 
 @contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in eval mode and its weights take no gradient, which would be a third of a backward pass.
+def _inference(model: nn.Module) -> Iterator[None]:
+    """Eval mode, and no gradient of the weights, which would be a third of a backward pass. It has to last until that
+    pass is done, which may compute activations again."""
+    training, learnt = model.training, [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    It lasts until the backward pass is done: where activations are computed again, it still counts.
-    """
-    training = model.training
-    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in learnt:
-        parameter.requires_grad_(False)
+    def switch(training: bool, learning: bool) -> None:
+        model.train(training)
+        for parameter in learnt:
+            parameter.requires_grad_(learning)
+
+    switch(False, False)
     try:
         yield
     finally:
-        model.train(training)
-        for parameter in learnt:
-            parameter.requires_grad_()
+        switch(training, True)

@@ -1,19 +1,16 @@
-"""What a defence is: the loss of a training batch, and what that loss needs."""
+"""What a defence is to the trainer: the loss of a training batch, and what that loss needs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from reid.training.batches import TrainingBatch
-    from reid.training.step import LookAhead
     from reid.training.view import View
 
 
-@dataclass(frozen=True)
 class Defense:
     """The gradient of the sum of `loss` over the sets trains the network.
 
@@ -22,15 +19,14 @@ class Defense:
     used, not at the top of the file.
     """
 
-    needs_virtual: ClassVar[bool] = False  # a virtual set, with identities of its own, beyond the source
-    needs_adversary: ClassVar[bool] = False  # perturbed images: without, batches are clean
-    needs_labels: ClassVar[bool] = True  # identities: without, batches are images drawn at random
-    needs_start: ClassVar[bool] = False  # the model that training started from, as `network.start_features`
-
-    @property
-    def look_ahead(self) -> LookAhead | None:
-        """For a loss on the virtual set that is taken after a step on the source: the settings of that step."""
-        return None
+    needs_virtual = False  # a virtual set, with identities of its own, beyond the source
+    needs_adversary = False  # perturbed images: without, batches are clean
+    needs_labels = True  # identities: without, batches are images drawn at random
+    needs_start = False  # the model that training started from, as `network.start_features`
+    # for a loss on the virtual set after a step on the source: order of the derivative through it ("first", "second"),
+    # and its rate, or None for the rate of the outer step
+    inner_order: str | None = None
+    inner_lr: float | None = None
 
     def loss(self, network: View, batch: TrainingBatch) -> tuple[Tensor, Tensor | None]:
         """The loss of a batch, a scalar, and the precision of its triplets in [0, 1], or None, for the log.

@@ -1,4 +1,4 @@
-"""The adversary that learns: one universal perturbation that climbs the training loss."""
+"""Adversaries with one perturbation for all images: files that never change, and one that learns."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -6,10 +6,30 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
-from reid.attacks import MISGD, Attack, Perturbation, create
+from reid import attacks
+from reid.attacks import MISGD, Attack, Perturbation
 from reid.runtime import distributed
 from reid.runtime.seeds import generator
-from reid.training.adversaries.base import Adversary, Part, Setting, at_random_budgets
+from reid.training.adversaries.base import Adversary, Setting, random_shares
+
+
+class Pool(Adversary):
+    """Perturbations that stay as they are: for each batch one of them. With a single one, the frozen adversary."""
+
+    def __init__(self, perturbations: Sequence[Perturbation]) -> None:
+        self.perturbations = list(perturbations)
+
+    @classmethod
+    def of(cls, setting: Setting) -> Self:
+        return cls(setting.perturbations)
+
+    @torch.no_grad()
+    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+        noise = self.perturbations[int(torch.randint(len(self.perturbations), (), generator=random))]
+        return _within_shares(images, noise, random, shares)
+
+    def attacks(self) -> list[Attack]:
+        return list(self.perturbations)
 
 
 class Online(Adversary):
@@ -26,11 +46,11 @@ class Online(Adversary):
     @classmethod
     def of(cls, setting: Setting) -> Self:
         options = setting.options
-        noise = create(options.noise_type, options.max_eps, options.max_eps, *setting.size)
+        noise = attacks.create(options.noise_type, options.max_eps, options.max_eps, *setting.size)
         return cls(noise.to(setting.device), setting.seed)
 
-    def perturb(self, images: Tensor, random: Generator, part: Part | None = None) -> Tensor:
-        return at_random_budgets(images, self.noise, random, part)
+    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+        return _within_shares(images, self.noise, random, shares)
 
     def learn(self, perturbed: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         parameters = list(self.noise.parameters())
@@ -52,3 +72,9 @@ class Online(Adversary):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.noise.load_state_dict(state["noise"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _within_shares(images: Tensor, noise: Perturbation, random: Generator, shares: Tensor | None) -> Tensor:
+    """Each image with its own share of what `noise` adds to it: within that share of the budget."""
+    shares = random_shares(images, random) if shares is None else shares
+    return images + shares * (noise(images) - images)
