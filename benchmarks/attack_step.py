@@ -3,13 +3,13 @@
     python -m benchmarks.attack_step                    # ResNet-50, 256 x 128, type 0, batches of 16
     python -m benchmarks.attack_step --batch_size 64
 
-The literal kind does what the released code does: the victim's weights take gradients, clean features are computed at
+The plain kind does what the released code does: the victim's weights take gradients, clean features are computed at
 every step, the first gradient keeps its graph and is computed again at the end, the colour table is gathered corner by
-corner. The floor is the arithmetic of one forward pass and one gradient with respect to the images, for both sets.
+corner.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -17,19 +17,20 @@ from torch import Tensor
 from torch.nn.functional import triplet_margin_loss
 
 from benchmarks import measure
-from benchmarks.colour import gathered
+from benchmarks.measure import PLAIN, Kind
 from reid import attacks, models
 from reid.attacks import MISGD
-from reid.attacks.universal.perturbations import Perturbation
+from reid.attacks.universal.perturbations import NODES, Perturbation
 from reid.attacks.universal.step import KnownImages, meta_step
 from reid.runtime import cli
 from reid.runtime.device import resolve
 from reid.runtime.seeds import generator
 
 LR = 0.8 / 255
+CORNERS = torch.cartesian_prod(*3 * [torch.arange(2)])  # of a cell of the colour table
 
 
-def literal(args: argparse.Namespace) -> measure.Step:
+def plain(args: argparse.Namespace) -> measure.Step:
     model = models.create(args.arch, 751, seed=0).eval().to(args.device)
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     parameters = dict(noise.named_parameters())
@@ -44,7 +45,7 @@ def literal(args: argparse.Namespace) -> measure.Step:
     def loss_of(x: Tensor, pids: Tensor) -> Tensor:
         with torch.no_grad():
             clean = model(x)[0]
-        return literal_objective(clean, model(perturb(x))[0], pids)
+        return plain_objective(clean, model(perturb(x))[0], pids)
 
     def step() -> None:
         model.zero_grad()
@@ -64,13 +65,27 @@ def literal(args: argparse.Namespace) -> measure.Step:
     return step
 
 
+def gathered(x: Tensor, table: Tensor) -> Tensor:
+    """The colours of all eight corners of each pixel's cell, weighed and added one by one."""
+    position = x.permute(0, 2, 3, 1) * (NODES - 1)
+    low = position.detach().floor().clamp(0, NODES - 2)
+    share = position - low
+    low = low.long()
+    mixed = torch.zeros_like(position)
+    for corner in CORNERS.to(x.device):
+        r, g, b = (low + corner).unbind(-1)
+        weight = torch.where(corner.bool(), share, 1 - share).prod(-1, keepdim=True)
+        mixed = mixed + weight * table[0, r, g, b]
+    return mixed.permute(0, 3, 1, 2).clamp(0, 1)
+
+
 def project(noise: Perturbation) -> None:
     """Into the budget, out of place: the graph of the step before still needs the old values."""
     for name, value in noise.projected({name: p.detach() for name, p in noise.named_parameters()}).items():
         noise.get_parameter(name).data = value
 
 
-def literal_objective(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
+def plain_objective(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
     """The released objective, with a full sort for each extreme."""
     squares = clean.square().sum(1, keepdim=True)
     distances = (squares + squares.T - 2 * clean @ clean.T).clamp(min=1e-12).sqrt()
@@ -99,28 +114,15 @@ def images_and_pids(args: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]
         yield images.to(args.device), torch.arange(args.batch_size) // 4
 
 
-def work(args: argparse.Namespace) -> measure.Work:
-    """One forward pass and one gradient with respect to the images of both sets."""
-    victim = models.Victim(models.create(args.arch, 751, seed=0))
-    image = torch.rand(1, 3, args.height, args.width, requires_grad=True)
-    flops = measure.counted(lambda: victim(image).sum().backward())
-    return measure.Work(flops=2 * args.batch_size * flops)
-
-
 def main() -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.attack_step")
-    parser.add_argument("--arch", choices=models.names(), default="resnet50", help="network")
     parser.add_argument("--noise_type", type=int, choices=(0, 1, 2), default=0, help="perturbation")
-    parser.add_argument("--batch_size", type=cli.positive_int, default=16, help="images per set")
-    measure.add_options(parser, repeats=3)
+    measure.add_options(parser, batch_size=16, repeats=3)
     args = parser.parse_args()
-    kinds: dict[str, Callable[[], measure.Step]] = {
-        "literal": partial(literal, args),
-        "ours, fp32": partial(ours, args, "fp32"),
-    }
-    if args.bf16:
-        kinds["ours, bf16"] = partial(ours, args, "bf16")
-    measure.lines("attack_step", kinds, baseline="literal", once=["literal"], work=work(args), **measure.facts(args))
+    kinds = {PLAIN: partial(plain, args)}
+    kinds |= {Kind("ours", each): partial(ours, args, each) for each in measure.precisions(args.device)}
+    job = measure.network_job(f"Attack step, type {args.noise_type}", args)
+    measure.lines(job, kinds, once=[PLAIN], threads=args.threads, repeats=args.repeats, device=args.device)
 
 
 if __name__ == "__main__":

@@ -3,35 +3,41 @@
     python -m benchmarks.defense_step             # ResNet-50, 256 x 128, 8 + 4 images per set
     python -m benchmarks.defense_step --arch resnet10 --height 80 --width 40 --batch_size 32
 
-The literal kind does what the released code does at second order: the inner gradient keeps its graph, the weights are
-copied into a moved model, and the sum of both losses goes backward through everything. The floor is the arithmetic: a
-forward and a backward pass for each set, and for second order two more of both, the price of a Hessian-vector product.
+The plain kind does what the released code does, at second order: the inner gradient keeps its graph, the weights are
+copied into a moved model, and the sum of both losses goes backward through everything. Every other kind is compared with it.
 """
 
 import argparse
 from functools import partial
 
 import torch
+from reid.training.adversaries.pool import Pool
+from reid.training.batchnorm import differentiate_twice
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from benchmarks import measure
+from benchmarks.measure import PLAIN, Kind
 from reid import attacks, models
 from reid.runtime import cli
 from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
 from reid.training import ReidLoss
-from reid.training.adversaries.universal import Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
-from reid.training.inner import ORDERS, Inner
-from reid.training.layers import differentiate_twice
 from reid.training.losses import hard_triplet
 from reid.training.network import TrainedNetwork, Weights
-from reid.training.step import step_gradients
+from reid.training.step import ORDERS, Inner, step_gradients
 
 LR, DECAY = 2e-4, 5e-4
-PASSES = {"literal": 4, "ours, adversarial": 1, "ours, mixed": 2, "ours, first order": 2, "ours, second order": 4}
-PASSES |= {f"{kind}, checkpointing": PASSES[kind] for kind in ("ours, first order", "ours, second order")}
+FIRST = "ours, first order"
+KINDS = (
+    "ours, adversarial",
+    "ours, mixed",
+    FIRST,
+    "ours, second order",
+    "ours, first order, checkpointing",
+    "ours, second order, checkpointing",
+)
 
 
 def batches(args: argparse.Namespace) -> list[TrainingBatch]:
@@ -45,7 +51,7 @@ def batches(args: argparse.Namespace) -> list[TrainingBatch]:
     ]
 
 
-def literal(args: argparse.Namespace) -> measure.Step:
+def plain(args: argparse.Namespace) -> measure.Step:
     network = TrainedNetwork(models.create(args.arch, 751, seed=0), num_virtual=410).to(args.device)
     sets = batches(args)
 
@@ -71,7 +77,7 @@ def literal(args: argparse.Namespace) -> measure.Step:
     return step
 
 
-def ours(args: argparse.Namespace, kind: str, precision: str = "fp32") -> measure.Step:
+def ours(args: argparse.Namespace, kind: str, precision: str) -> measure.Step:
     compute = set_up(resolve(args.device, precision))
     model = models.create(args.arch, 751, seed=0)
     model.recompute_activations = "checkpointing" in kind
@@ -93,26 +99,17 @@ def ours(args: argparse.Namespace, kind: str, precision: str = "fp32") -> measur
     return lambda: step_gradients(loss_of, weights, source, second_set, inner)
 
 
-def work(args: argparse.Namespace) -> measure.Work:
-    """One forward and one backward pass of a batch."""
-    model = models.create(args.arch, 751, seed=0)
-    images = torch.rand(2, 3, args.height, args.width)
-    return measure.Work(flops=1.5 * args.batch_size * measure.counted(lambda: model(images)[1].sum().backward()) / 2)
-
-
 def main() -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.defense_step")
-    parser.add_argument("--arch", choices=models.names(), default="resnet50", help="network")
-    parser.add_argument("--batch_size", type=cli.positive_int, default=8, help="clean images per set")
-    measure.add_options(parser, repeats=3)
+    measure.add_options(parser, batch_size=8, repeats=3)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what to measure with the plain kind")
     args = parser.parse_args()
-    kinds = {kind: partial(ours, args, kind) for kind in PASSES} | {"literal": partial(literal, args)}
-    once = work(args)
-    floors = {kind: measure.Work(flops=passes * once.flops) for kind, passes in PASSES.items()}
-    if args.bf16:
-        for kind in ("ours, first order", "ours, second order"):
-            kinds[f"{kind}, bf16"], floors[f"{kind}, bf16"] = partial(ours, args, kind, "bf16"), floors[kind]
-    measure.lines("defense_step", kinds, baseline="literal", work=floors, **measure.facts(args))
+    kinds = {PLAIN: partial(plain, args)}
+    kinds |= {Kind(name): partial(ours, args, name, "fp32") for name in args.kinds}
+    if FIRST in args.kinds and "bf16" in measure.precisions(args.device):
+        kinds[Kind(FIRST, "bf16")] = partial(ours, args, FIRST, "bf16")
+    job = measure.network_job("Defence step", args)
+    measure.lines(job, kinds, once=[PLAIN], threads=args.threads, repeats=args.repeats, device=args.device)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""Wall time of the whole demo in a fresh clone with its environment in place, and of an earlier commit's demo.
+"""Wall time of the whole demo in a fresh clone with its environment in place.
 
-    python -m benchmarks.demo                       # HEAD against the commit before the performance work
-    python -m benchmarks.demo --before COMMIT
+    python -m benchmarks.demo                       # of HEAD
+    python -m benchmarks.demo --before COMMIT       # and of an earlier commit, with which it is compared
 
 The lines carry what the defended and the undefended model scored, so that a faster demo shows that it is the same demo.
-It has no floor: most of it is training, see the other benchmarks.
 """
 
 import json
@@ -13,21 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import measure
 from reid.errors import ReidError
 from reid.runtime import cli
-
-BEFORE = "aede9e0"
-HERE = Path(__file__).parent.parent
 
 
 def demo(commit: str, seed: int) -> dict[str, Any]:
     """Run the demo of a commit; seconds, peak memory of its largest process, and the mAP of its summary in %."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["git", "clone", "--quiet", HERE, folder], check=True)
+        subprocess.run(["git", "clone", "--quiet", measure.REPOSITORY, folder], check=True)
         subprocess.run(["git", "-C", folder, "checkout", "--quiet", commit], check=True)
         began = time.perf_counter()
         environment = os.environ | {"REID_PYTHON": sys.executable}
@@ -44,30 +40,29 @@ def demo(commit: str, seed: int) -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "peak_MB": round(usage.ru_maxrss / 1024, 1), "mAP": undefended | scores}
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.OneLineParser(__doc__, argv, prog="python -m benchmarks.demo")
-    parser.add_argument("--before", default=BEFORE, metavar="COMMIT", help="the commit to compare with")
+def main() -> None:
+    parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.demo")
+    parser.add_argument("--before", metavar="COMMIT", help="an earlier commit to compare with")
     parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed of the demo")
-    args = parser.parse_args(argv)
-    from benchmarks import measure
-
-    baseline = f"before ({args.before})"
-    runs = {"ours": demo("HEAD", args.seed), baseline: demo(args.before, args.seed)}
+    args = parser.parse_args()
+    runs = {"ours": demo("HEAD", args.seed)}
+    baseline = "ours"
+    if args.before:
+        baseline = f"before ({args.before})"
+        runs[baseline] = demo(args.before, args.seed)
     for kind, values in runs.items():
         line = {
-            "benchmark": "demo",
+            "job": f"Whole demo, seed {args.seed}",
             "kind": kind,
-            "seed": args.seed,
+            "precision": "fp32",
             **values,
-            "speedup": round(runs[baseline]["seconds"] / values["seconds"], 2),
-            "floor_seconds": None,
-            "to_floor": None,
-            "timed": 1,
             "baseline": baseline,
-            **measure.machine(os.cpu_count() or 1),
+            "baseline_seconds": runs[baseline]["seconds"],
+            "timed": 1,
+            **measure.conditions(os.cpu_count() or 1),
         }
         print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(lambda _: main())

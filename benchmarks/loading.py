@@ -3,7 +3,7 @@
     python -m benchmarks.loading                          # training: 64x128 JPEGs to batches of 64 images of 256x128
     python -m benchmarks.loading --pipeline attack        # only resized
 
-The literal pipeline is torchvision's transforms on one PIL image after the other, in a DataLoader: in the main process,
+The plain kind is torchvision's transforms on one PIL image after the other, in a DataLoader: in the main process,
 and with two worker processes. Ours comes with each --cache; what it keeps is there when the clock starts. Both end with
 floats in [0, 1]: normalising is the model's first layer.
 """
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms as T
 
 from benchmarks import measure
+from benchmarks.measure import PLAIN, Kind
 from reid.datasets import Sample
 from reid.loading import ImageStore, augment, to_images
 from reid.loading.store import CACHES
@@ -43,9 +44,7 @@ class Files:
         return self.transform(Image.open(self.paths[index]).convert("RGB"))
 
 
-def literal(
-    workers: int, pipeline: str, size: tuple[int, int], paths: list[str], order: list[list[int]]
-) -> measure.Step:
+def plain(workers: int, pipeline: str, size: tuple[int, int], paths: list[str], order: list[list[int]]) -> measure.Step:
     multiprocessing.current_process().daemon = False  # or it could not start workers
     steps = {
         "training": [
@@ -98,30 +97,17 @@ def main() -> None:
     parser.add_argument("--pipeline", choices=("training", "attack"), default="training", help="what to make of images")
     parser.add_argument("--batches", type=cli.positive_int, default=16, help="batches of an epoch, the timed step")
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
-    parser.add_argument("--height", type=cli.positive_int, default=256, help="image height")
-    parser.add_argument("--width", type=cli.positive_int, default=128, help="image width")
-    parser.add_argument("--threads", type=cli.positive_int, default=2, help="threads")
-    parser.add_argument("--repeats", type=cli.positive_int, default=5, help="timed turns")
+    measure.add_sizes(parser, repeats=5)
     args = parser.parse_args()
     count = args.batches * args.batch_size
     order = np.random.default_rng(1).permutation(count).reshape(args.batches, args.batch_size).tolist()
     with tempfile.TemporaryDirectory() as folder:
         job = (args.pipeline, (args.height, args.width), draw(Path(folder), count), order)
-        kinds = {f"PIL{f', {n} workers' if n else ''}": partial(literal, n, *job) for n in (0, 2)}
-        measure.lines(
-            "loading",
-            kinds | {f"ours, cache {cache}": partial(ours, cache, *job) for cache in CACHES},
-            baseline="PIL",
-            work=measure.Work(bytes=count * 3 * args.height * args.width * (1 + 4)),
-            threads=args.threads,
-            repeats=args.repeats,
-            pipeline=args.pipeline,
-            images=count,
-            batch_size=args.batch_size,
-            height=args.height,
-            width=args.width,
-        )
+        kinds = {PLAIN: partial(plain, 0, *job), Kind("plain, 2 workers"): partial(plain, 2, *job)}
+        kinds |= {Kind(f"ours, cache {cache}"): partial(ours, cache, *job) for cache in CACHES}
+        name = f"Loading for {args.pipeline}, {count} images, {args.height} x {args.width}"
+        measure.lines(name, kinds, threads=args.threads, repeats=args.repeats)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(lambda _: main())

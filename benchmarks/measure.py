@@ -1,8 +1,7 @@
-"""How every benchmark measures: each kind in a process of its own, taking turns, medians, peak memory, and the floor.
+"""How every benchmark measures: each kind in a process of its own, taking turns; medians and peak memory.
 
-A *kind* is one way to do a job: ours, a literal rendition of the released code, a peer. It is given as `setup`, a
-picklable function without arguments that prepares the job in the kind's own process and returns `step`, which does it
-once. One JSON line per kind comes out of `lines`.
+A *kind* is one way to do a job: ours, or a plain rendition of the released code. It is given as `setup`, a picklable
+function without arguments that prepares the job in the kind's own process and returns `step`, which does it once.
 """
 
 import argparse
@@ -14,16 +13,17 @@ import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from reid import models
 from reid.errors import UsageError
 from reid.runtime import cli
 from reid.runtime.device import resolve
@@ -31,110 +31,82 @@ from reid.runtime.device import resolve
 Step = Callable[[], Any]
 Setup = Callable[[], Step]
 MEGABYTE = 2**20
+REPOSITORY = Path(__file__).parent.parent
 
 
-@dataclass(frozen=True)
-class Work:
-    """What no version of a job avoids: `flops` of arithmetic (a multiply-add counts two), `bytes` moved."""
+class Kind(NamedTuple):
+    """One way to do a job, in one precision."""
 
-    flops: float = 0.0
-    bytes: float = 0.0
-
-    def floor(self, threads: int, device: str = "cpu") -> float:
-        """The seconds that this takes at least, at the machine's measured rates: the larger of the two."""
-        arithmetic, bandwidth = rates(threads, device)
-        return max(self.flops / arithmetic, self.bytes / bandwidth)
+    name: str
+    precision: str = "fp32"
 
 
-@cache
-def rates(threads: int, device: str = "cpu") -> tuple[float, float]:
-    """Measured flop/s of a float32 matrix product, and bytes/s of a copy (read and written), the best of several."""
-    torch.set_num_threads(threads)
-    side = 8192 if device.startswith("cuda") else 2048
-    a, b = torch.rand(2, side, side, device=device)
-    source = torch.rand(2**27 if device.startswith("cuda") else 2**25, device=device)
-    target = torch.empty_like(source)
-    product = min(_timed(lambda: torch.mm(a, b), device) for _ in range(20))
-    copy = min(_timed(lambda: target.copy_(source), device) for _ in range(20))
-    return 2 * side**3 / product, 2 * source.nbytes / copy
+PLAIN, OURS = Kind("plain"), Kind("ours")
 
 
 def lines(
-    benchmark: str,
-    kinds: Mapping[str, Setup],
+    job: str,
+    kinds: Mapping[Kind, Setup],
     *,
-    baseline: str,
-    work: Work | Mapping[str, Work],
+    baseline: Kind = PLAIN,
     threads: int,
-    repeats: int = 5,
-    once: Iterable[str] = (),
+    repeats: int,
+    once: Iterable[Kind] = (),
     device: str = "cpu",
-    **facts: Any,
 ) -> list[dict[str, Any]]:
-    """Measure all kinds in turns and print one JSON line for each: median seconds, peak memory, ratios.
+    """Measure all kinds in turns and print one JSON line for each: median seconds, peak MB, seconds of the baseline.
 
-    `work` is the job's, or each kind's where they differ. Kinds in `once` are too slow for more than one timed step.
-    "speedup" is baseline / kind in this very run, "to_floor" kind / floor. `facts` (sizes, options) go into the lines.
+    The first turn warms up and is not counted. Kinds in `once` are too slow for more than one timed step.
     """
     once = set(once)
-    pipes, processes = {}, []
-    measured: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-    for kind, setup in kinds.items():
-        pipes[kind], theirs = multiprocessing.Pipe()
-        process = multiprocessing.get_context("spawn").Process(
-            target=_serve, args=(setup, threads, device, theirs), daemon=True
-        )
-        process.start()
-        theirs.close()
-        processes.append(process)
-    for turn in range(repeats + 1):
-        for kind, pipe in pipes.items():
-            if turn < 2 or kind not in once:
-                pipe.send(True)
-                measured[kind].append(pipe.recv())
-    for pipe, process in zip(pipes.values(), processes, strict=True):
-        pipe.send(False)
-        process.join()
-    seconds = {kind: statistics.median(s for s, _ in steps[1:]) for kind, steps in measured.items()}
-    found = []
-    for kind, steps in measured.items():
-        floor = (work if isinstance(work, Work) else work[kind]).floor(threads, device)
-        line = {
-            "benchmark": benchmark,
-            "kind": kind,
-            **facts,
+    measured: dict[Kind, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    with contextlib.ExitStack() as stack:
+        pipes = {kind: stack.enter_context(_served(setup, threads, device)) for kind, setup in kinds.items()}
+        for turn in range(repeats + 1):
+            for kind, pipe in pipes.items():
+                if turn < 2 or kind not in once:
+                    pipe.send(True)
+                    measured[kind].append(pipe.recv())
+    seconds = {kind: statistics.median(each for each, _ in steps[1:]) for kind, steps in measured.items()}
+    peaks = {kind: max(peak for _, peak in steps) for kind, steps in measured.items()}
+    results = [
+        {
+            "job": job,
+            "kind": kind.name,
+            "precision": kind.precision,
             "seconds": round(seconds[kind], 5),
-            "peak_MB": round(max(peak for _, peak in steps), 1),
-            "speedup": round(seconds[baseline] / seconds[kind], 2),
-            "floor_seconds": round(floor, 5),
-            "to_floor": round(seconds[kind] / floor, 2) if floor else None,
+            "peak_MB": round(peaks[kind], 1),
+            "baseline": baseline.name,
+            "baseline_seconds": round(seconds[baseline], 5),
             "timed": len(steps) - 1,
-            "baseline": baseline,
-            **machine(threads, device),
+            **conditions(threads, device),
         }
+        for kind, steps in measured.items()
+    ]
+    for line in results:
         print(json.dumps(line), flush=True)
-        found.append(line)
-    return found
+    return results
 
 
-def counted(step: Step) -> float:
-    """The floating-point operations of the products and convolutions in a step, a multiply-add counted as two.
-
-    Products with padding are counted too.
-    """
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return float(counter.get_total_flops())
+def precisions(device: str) -> list[str]:
+    """fp32, and bf16 where the hardware computes in it."""
+    return ["fp32", "bf16"] if resolve(device).precision == "bf16" else ["fp32"]
 
 
-def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
-    """Image size, threads, repeats, device: what the benchmarks of networks share."""
+def add_options(parser: argparse.ArgumentParser, batch_size: int, repeats: int) -> None:
+    """Network, sizes, threads, repeats, device: what the benchmarks of networks share."""
+    parser.add_argument("--arch", choices=models.names(), default="resnet50", help="network")
+    parser.add_argument("--batch_size", type=cli.positive_int, default=batch_size, help="images of a batch")
+    add_sizes(parser, repeats)
+    parser.add_argument("--device", type=usable, default="cpu", help="cpu or cuda")
+
+
+def add_sizes(parser: argparse.ArgumentParser, repeats: int) -> None:
+    """Image size, threads and repeats."""
     parser.add_argument("--height", type=cli.positive_int, default=256, help="image height")
     parser.add_argument("--width", type=cli.positive_int, default=128, help="image width")
     parser.add_argument("--threads", type=cli.positive_int, default=os.cpu_count(), help="threads")
     parser.add_argument("--repeats", type=cli.positive_int, default=repeats, help="timed steps of each kind")
-    parser.add_argument("--device", type=usable, default="cpu", help="cpu or cuda")
-    parser.add_argument("--bf16", action="store_true", help="measure bfloat16 too, for hardware that computes in it")
 
 
 def usable(device: str) -> str:
@@ -145,23 +117,48 @@ def usable(device: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def facts(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of a benchmark as keyword arguments of `lines`."""
-    return {name: value for name, value in vars(args).items() if name not in ("bf16", "plugin", "debug")}
+def network_job(name: str, args: argparse.Namespace) -> str:
+    """The name of a job of a network: what, which network, which sizes."""
+    return f"{name}, {args.arch}, {args.height} x {args.width}, batch {args.batch_size}"
 
 
-def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
-    """What a figure depends on besides the code."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
-    arithmetic, bandwidth = rates(threads, device)
+def conditions(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """What a figure depends on besides the job: machine, versions, commit, date."""
     return {
-        "machine": name,
+        "machine": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
         "threads": threads,
-        "gflops": round(arithmetic / 1e9, 1),
-        "gbytes": round(bandwidth / 1e9, 1),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _commit() -> str:
+    """The commit in use; with a plus sign where the code in the working tree is not that of the commit."""
+    git = ("git", "-C", str(REPOSITORY))
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        return "unknown"
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "*.py", "*.sh"]).returncode
+    return head.stdout.strip() + ("+" if changed else "")
+
+
+@contextlib.contextmanager
+def _served(setup: Setup, threads: int, device: str) -> Iterator[Connection]:
+    """A pipe to a process that does a job whenever it is asked to."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(setup, threads, device, theirs), daemon=True
+    )
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        with contextlib.suppress(OSError):
+            ours.send(False)
+        process.join()
 
 
 def _serve(setup: Setup, threads: int, device: str, pipe: Connection) -> None:
@@ -216,4 +213,7 @@ def _status(name: str) -> float:
 def _processor() -> str:
     with open("/proc/cpuinfo") as file:
         model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown CPU")
-    return f"{model}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    if resolve("cpu").precision == "bf16":
+        instructions += " with bfloat16"
+    return f"{model}, {instructions}, {os.cpu_count()} cores"

@@ -1,45 +1,43 @@
 """mAP, mINP and the CMC curves market1501 and allshots of a query set, from features.
 
-python -m benchmarks.ranking                        # the size of Market-1501
-python -m benchmarks.ranking --size msmt17          # a tenth of the queries of MSMT17; all: --queries 11659
-python -m benchmarks.ranking --noise 2              # features as bad as under an attack
-python -m benchmarks.ranking --busy                 # while another program keeps one core busy
+    python -m benchmarks.ranking                        # the size of Market-1501, and the matrix product alone
+    python -m benchmarks.ranking --plain --queries 337  # a tenth of its queries, with the plain rendition
+    python -m benchmarks.ranking --size msmt17
+    python -m benchmarks.ranking --busy                 # while another program keeps one core busy
 
-Compared with the literal version, with the matrix product of the features alone, which no exact version avoids, and
-with fast-reid's extension where that is installed (benchmarks/requirements.txt), which gives mAP, mINP and market1501.
+Compared with the matrix product of the features, which no exact version avoids, or with a plain rendition of the
+released code, which takes minutes for every thousand queries.
 """
 
 import contextlib
-import importlib.util
 import multiprocessing
 import os
-import sys
-import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import measure
+from benchmarks.measure import OURS, PLAIN, Kind
 from reid.evaluation.ranking import rank
 from reid.runtime import cli, device
 from reid.runtime.seeds import generator
 
-# queries, queries by default, gallery, length of features, identities, cameras
+# queries, gallery, length of features, identities, cameras
 SIZES = {
-    "market": (3368, 3368, 15913, 2048, 750, 6),
-    "msmt17": (11659, 1166, 82161, 2048, 3060, 15),
-    "small": (300, 300, 2000, 256, 100, 6),
+    "market": (3368, 15913, 2048, 750, 6),
+    "msmt17": (11659, 82161, 2048, 3060, 15),
+    "small": (300, 2000, 256, 100, 6),
 }
+PRODUCT = Kind("matrix product alone")
 TOPK = 100
 Problem = tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def problem(size: str, num_query: int, noise: float) -> Problem:
     """Features around a random centre per identity, some far off and some close, with pids and camids."""
-    _, _, num_gallery, length, identities, cameras = SIZES[size]
+    _, num_gallery, length, identities, cameras = SIZES[size]
     random = generator(0)
     centres = torch.randn(identities, length, generator=random)
     features, pids, camids = [], [], []
@@ -57,14 +55,14 @@ def distances(query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:
     return squares.addmm_(query, gallery.T, alpha=-2).numpy()
 
 
-def literal(query: torch.Tensor, gallery: torch.Tensor, *ids: np.ndarray) -> None:
+def plain(query: torch.Tensor, gallery: torch.Tensor, *ids: np.ndarray) -> None:
     """As the released code: sorts every gallery for each of the scores, and scores query by query in Python."""
     matrix = distances(query, gallery)
     for score in (precision, all_shots, first_shot):
-        literal_score(score, matrix, *ids)
+        plain_score(score, matrix, *ids)
 
 
-def literal_score(
+def plain_score(
     score: Callable,
     matrix: np.ndarray,
     query_pids: np.ndarray,
@@ -103,25 +101,8 @@ def product(query: torch.Tensor, gallery: torch.Tensor, *_: np.ndarray) -> None:
             torch.mm(rows, tile.T)
 
 
-def fastreid(query: torch.Tensor, gallery: torch.Tensor, *ids: np.ndarray) -> None:
-    extension().evaluate_cy(distances(query, gallery), *ids, TOPK, False)
-
-
-def extension() -> types.ModuleType | None:
-    """fast-reid's extension, without its package, which wants far more; None where it is not installed."""
-    package = importlib.util.find_spec("fastreid")
-    places = package.submodule_search_locations if package else ()
-    files = [file for place in places for file in Path(place).glob("evaluation/rank_cylib/rank_cy.*so")]
-    if not files:
-        return None
-    spec = importlib.util.spec_from_file_location("rank_cy", files[0])
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def setup(kind: str, size: str, num_query: int, noise: float) -> measure.Step:
-    if kind == "ours":
+def setup(kind: Kind, size: str, num_query: int, noise: float) -> measure.Step:
+    if kind == OURS:
         device.set_up(device.resolve("cpu"))  # as the scripts begin: freed memory is kept
     return partial(KINDS[kind], *problem(size, num_query, noise))
 
@@ -144,46 +125,32 @@ def spin() -> None:
         pass
 
 
-KINDS: dict[str, Callable] = {
-    "literal": literal,
-    "matrix product alone": product,
-    "fast-reid, Cython": fastreid,
-    "ours": partial(rank, topk=TOPK),
-}
+KINDS: dict[Kind, Callable] = {PLAIN: plain, PRODUCT: product, OURS: partial(rank, topk=TOPK)}
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.ranking")
     parser.add_argument("--size", choices=SIZES, default="market", help="as many images as this dataset has")
-    parser.add_argument("--queries", type=cli.positive_int, help="number of queries (default: all, of msmt17 a tenth)")
+    parser.add_argument("--queries", type=cli.positive_int, help="number of queries (default: all)")
     parser.add_argument("--noise", type=float, default=1.0, help="spread of the features of an identity")
-    parser.add_argument("--threads", type=cli.positive_int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=cli.positive_int, default=5, help="timed turns; the slow kinds have one")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="what to measure")
+    parser.add_argument("--threads", type=cli.positive_int, default=os.cpu_count(), help="threads")
+    parser.add_argument("--repeats", type=cli.positive_int, default=5, help="timed turns; the plain kind has one")
+    parser.add_argument("--plain", action="store_true", help="compare with the plain rendition, not the product alone")
     parser.add_argument("--busy", action="store_true", help="keep one core busy meanwhile")
-    args = parser.parse_args(argv)
-    _, usual, num_gallery, length, _, _ = SIZES[args.size]
-    num_query = args.queries or usual
-    kinds = list(args.kinds)
-    if "fast-reid, Cython" in kinds and extension() is None:
-        print("fast-reid is not installed, so it is left out; see benchmarks/requirements.txt", file=sys.stderr)
-        kinds.remove("fast-reid, Cython")
+    args = parser.parse_args()
+    num_query, num_gallery, *_ = SIZES[args.size]
+    num_query = args.queries or num_query
+    baseline = PLAIN if args.plain else PRODUCT
     with busy_core() if args.busy else contextlib.nullcontext():
         measure.lines(
-            "ranking",
-            {kind: partial(setup, kind, args.size, num_query, args.noise) for kind in kinds},
-            baseline=kinds[0],
-            work=measure.Work(2 * num_query * num_gallery * length, 4 * (num_query + num_gallery) * length),
+            f"Ranking, {num_query} x {num_gallery}" + (", one core busy" if args.busy else ""),
+            {kind: partial(setup, kind, args.size, num_query, args.noise) for kind in (baseline, OURS)},
+            baseline=baseline,
+            once=[PLAIN],
             threads=args.threads,
             repeats=args.repeats,
-            once={"literal"} if args.size != "small" else set(),
-            size=args.size,
-            queries=num_query,
-            gallery=num_gallery,
-            noise=args.noise,
-            busy=args.busy,
         )
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(lambda _: main())
