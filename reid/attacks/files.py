@@ -13,7 +13,7 @@ from torch import Tensor
 from reid.attacks.threat import Threat, parse_budget
 from reid.attacks.universal.perturbations import Perturbation, create
 from reid.errors import CheckpointError, UsageError
-from reid.models.layout import few
+from reid.models.architectures import few
 from reid.runtime.torchfiles import read_torch, write_torch
 
 RELEASED_BUDGET = 8 / 255  # released files do not say theirs; this is what the released scripts use

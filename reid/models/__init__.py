@@ -6,7 +6,7 @@ Names are imported when they are asked for: `names()` costs no import of torch.
 from typing import TYPE_CHECKING
 
 from reid.models.architectures import names
-from reid.runtime.lazy import lazy_exports
+from reid.runtime.registry import lazy_exports
 
 if TYPE_CHECKING:
     from reid.models.checkpoint import LoadReport, load_checkpoint, load_model, read_checkpoint, save_checkpoint
