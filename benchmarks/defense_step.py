@@ -4,7 +4,7 @@
     python -m benchmarks.defense_step --arch resnet10 --height 80 --width 40 --batch_size 32
 
 The plain kind does what the released code does, at second order: the inner gradient keeps its graph, the weights are
-copied into a moved model, and the sum of both losses goes backward through everything. Every other kind is compared with it.
+copied into a moved model, and the sum of both losses goes backward through everything. The others are compared with it.
 """
 
 import argparse
