@@ -12,6 +12,7 @@ from reid.errors import UsageError
 from reid.runtime import distributed
 
 PRECISIONS = ("auto", "fp32", "bf16")
+DEVICE_TYPES = ("cpu", "cuda", "mps")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
@@ -49,7 +50,7 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
     processes = distributed.size()
     try:
         resolved = torch.device(automatic if device == "auto" else device)
-        if resolved.type not in ("cpu", "cuda", "mps"):
+        if resolved.type not in DEVICE_TYPES:
             raise ValueError("not a device that networks run on")
         if resolved.type == "cuda" and processes > 1:
             if resolved.index is not None:
