@@ -7,8 +7,7 @@ import pytest
 from structure import Tree
 
 ROOT = Path(__file__).parents[1]
-LONG = pytest.param("metaDefense.py", marks=pytest.mark.xfail(reason="on its way down"))
-SCRIPTS = ("trainReid.py", "metaAttack.py", LONG, "evaluate.py")
+SCRIPTS = ("trainReid.py", "metaAttack.py", "metaDefense.py", "evaluate.py")
 
 
 @pytest.fixture(scope="module")

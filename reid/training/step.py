@@ -51,16 +51,15 @@ def step_gradients(
     moved = weights if inner is None else inner.step(weights, total)
     loss_te = loss_of(moved, virtual)
     g_te, on_virtual = _gradients(loss_te, moved, virtual)
-    parts = [total, _of_all(g_te)]
+    parts = [_of_all(g_te)]
     if inner is not None:
-        parts[1], back = inner.pullback(weights, total, parts[1])
+        parts[0], back = inner.pullback(weights, total, parts[0])
         if second:
             parts.append(_of_all(_product(g_tr, weights, back)))
-    gradients = parts[0]  # added to in place; what a part lacks is zero there
-    for name, gradient in chain.from_iterable(part.items() for part in parts[1:]):
-        gradients[name] = gradients[name].add_(gradient) if name in gradients else gradient
+    for name, gradient in chain.from_iterable(part.items() for part in parts):
+        total[name] = total[name].add_(gradient) if name in total else gradient
     losses = {"loss_tr": loss_tr.detach(), "loss_te": loss_te.detach()}
-    return Step(losses, gradients, on_source + on_virtual)
+    return Step(losses, total, on_source + on_virtual)
 
 
 def _gradients(
