@@ -11,8 +11,6 @@ import argparse
 from functools import partial
 
 import torch
-from reid.training.adversaries.pool import Pool
-from reid.training.batchnorm import differentiate_twice
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
@@ -23,10 +21,13 @@ from reid.runtime import cli
 from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
 from reid.training import ReidLoss
+from reid.training.adversaries.universal import Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
+from reid.training.inner import ORDERS, Inner
+from reid.training.layers import differentiate_twice
 from reid.training.losses import hard_triplet
 from reid.training.network import TrainedNetwork, Weights
-from reid.training.step import ORDERS, Inner, step_gradients
+from reid.training.step import step_gradients
 
 LR, DECAY = 2e-4, 5e-4
 FIRST = "ours, first order"
