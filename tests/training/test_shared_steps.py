@@ -40,6 +40,7 @@ from reid.training.batches import TrainingBatch, with_perturbed_half
 from reid.training.inner import Inner
 from reid.training.layers import SharedDropout, SyncedBatchNorm, synchronise
 from reid.training.step import step_gradients
+from reid.training.view import View
 
 EPS = 8 / 255
 HEIGHT, WIDTH = 32, 16
@@ -228,6 +229,24 @@ def scored(folder):
     return found
 
 
+class Pixels:
+    """Stands for a network whose features are pixels."""
+
+    def at(self, weights, images, virtual):
+        return images.flatten(1), images.flatten(1)
+
+
+def pairs_of_a_defence():
+    """How far the perturbed images are from those that they were made from, as a defence finds it."""
+    clean = distributed.share(random_images(16, 0))
+    perturbed = clean[::2] + distributed.share(0.1 * random_images(8, 1))
+    labels = distributed.share(torch.arange(16))
+    batch = TrainingBatch(clean, perturbed, torch.cat([labels, labels[::2]]))
+    outputs = View(Pixels(), {}, CPU, ReidLoss()).outputs(batch)
+    moved = outputs.features[outputs.perturbed] - outputs.features[outputs.origins]
+    return {"moved": moved, "labels": outputs.labels[outputs.perturbed], "origins": outputs.labels[outputs.origins]}
+
+
 def layers():
     """Which layers a network has, and that it is the same in inference."""
     network, synced = Small(), Small()
@@ -238,7 +257,7 @@ def layers():
     return {"same in inference": same, "types": [type(layer) for layer in synced.modules()]}
 
 
-LIGHT = [defence_steps, attack_steps, adversaries_in_training, layers]
+LIGHT = [defence_steps, attack_steps, adversaries_in_training, pairs_of_a_defence, layers]
 HEAVY = [network_in_float32, training_batches, learnt, trained, scored]
 
 
@@ -295,6 +314,14 @@ def test_attack_steps_make_the_same_perturbation(found):
 
 def test_adversaries_in_training_draw_and_learn_the_same(found):
     assert not beyond(1e-6, found[adversaries_in_training])
+
+
+def test_a_defence_finds_the_same_pairs(found):
+    assert not beyond(0, found[pairs_of_a_defence])
+    (alone,) = found[pairs_of_a_defence][1]
+    assert alone["moved"].min() > 0
+    assert alone["moved"].max() <= 0.1 + 1e-6
+    assert alone["labels"].tolist() == alone["origins"].tolist() == list(range(0, 16, 2))
 
 
 def test_layers_are_those_of_torch_in_one_process_and_shared_in_several(found):
