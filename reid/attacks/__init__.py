@@ -10,6 +10,7 @@ from reid.attacks.image import IMAGE
 from reid.attacks.universal import RECIPES
 from reid.runtime.registry import lazy_exports
 
+# ruff: noqa: F401 - what is imported for its types is exported by PLACES
 if TYPE_CHECKING:
     from reid.attacks import controls
     from reid.attacks.base import Attack, AttackBatch, Attacked, Reference, perform
@@ -19,47 +20,28 @@ if TYPE_CHECKING:
     from reid.attacks.universal.optimiser import MISGD
     from reid.attacks.universal.perturbations import Perturbation, create
 
-CONTROLS = ("random_sign", "random_lut", "random_both")
-__all__ = [
-    "MISGD",
-    "Attack",
-    "AttackBatch",
-    "Attacked",
-    "Perturbation",
-    "Reference",
-    "Threat",
-    "controls",
-    "create",
-    "format_budget",
-    "load",
-    "names",
-    "objectives",
-    "parse_budget",
-    "perform",
-    "save",
-]
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "controls": "reid.attacks.controls",
-        "objectives": "reid.attacks.universal.objectives",
-        "Attack": "reid.attacks.base:Attack",
-        "AttackBatch": "reid.attacks.base:AttackBatch",
-        "Attacked": "reid.attacks.base:Attacked",
-        "Reference": "reid.attacks.base:Reference",
-        "perform": "reid.attacks.base:perform",
-        "load": "reid.attacks.files:load",
-        "save": "reid.attacks.files:save",
-        "Threat": "reid.attacks.threat:Threat",
-        "format_budget": "reid.attacks.threat:format_budget",
-        "parse_budget": "reid.attacks.threat:parse_budget",
-        "MISGD": "reid.attacks.universal.optimiser:MISGD",
-        "Perturbation": "reid.attacks.universal.perturbations:Perturbation",
-        "create": "reid.attacks.universal.perturbations:create",
-    },
-)
+PLACES = {
+    "controls": "reid.attacks.controls",
+    "objectives": "reid.attacks.universal.objectives",
+    "Attack": "reid.attacks.base:Attack",
+    "AttackBatch": "reid.attacks.base:AttackBatch",
+    "Attacked": "reid.attacks.base:Attacked",
+    "Reference": "reid.attacks.base:Reference",
+    "perform": "reid.attacks.base:perform",
+    "load": "reid.attacks.files:load",
+    "save": "reid.attacks.files:save",
+    "Threat": "reid.attacks.threat:Threat",
+    "format_budget": "reid.attacks.threat:format_budget",
+    "parse_budget": "reid.attacks.threat:parse_budget",
+    "MISGD": "reid.attacks.universal.optimiser:MISGD",
+    "Perturbation": "reid.attacks.universal.perturbations:Perturbation",
+    "create": "reid.attacks.universal.perturbations:create",
+}
+__all__ = ["names", *PLACES]
+__getattr__ = lazy_exports(__name__, PLACES)
 
 
 def names() -> dict[str, list[str]]:
     """The names of all attacks, by kind."""
-    return {"universal": list(RECIPES), "image": list(IMAGE), "search": [], "control": list(CONTROLS)}
+    controls = ["random_sign", "random_lut", "random_both"]
+    return {"universal": list(RECIPES), "image": list(IMAGE), "search": [], "control": controls}

@@ -38,12 +38,7 @@ class CleanBatches:
     """
 
     def __init__(
-        self,
-        name: str,
-        store: ImageStore,
-        victim: Victim,
-        compute: Compute,
-        plan: Sequence[Sequence[Sequence[int]]],
+        self, name: str, store: ImageStore, victim: Victim, compute: Compute, plan: Sequence[Sequence[Sequence[int]]]
     ) -> None:
         self.victim, self.compute = victim, compute
         self._name, self._store, self._plan = name, store, plan
@@ -89,16 +84,13 @@ def set_batches(
 ) -> list[CleanBatches]:
     """P x K batches of each (name, samples); an epoch has all identities of the first set once, unless `steps` says how
     many batches. Raises UsageError for a set that cannot fill a batch."""
-    samplers = [
-        PKSampler([sample.pid for sample in samples], batch_size, num_instances, 2 * seed + place, name)
-        for place, (name, samples) in enumerate(sets)
-    ]
-    steps = steps or samplers[0].batches_per_deck
-    plans = [[sampler.epoch(epoch, steps) for epoch in range(epochs)] for sampler in samplers]
-    return [
-        CleanBatches(name, images.store(samples), victim, compute, plan)
-        for (name, samples), plan in zip(sets, plans, strict=True)
-    ]
+    batches = []
+    for place, (name, samples) in enumerate(sets):
+        sampler = PKSampler([sample.pid for sample in samples], batch_size, num_instances, 2 * seed + place, name)
+        steps = steps or sampler.batches_per_deck
+        plan = [sampler.epoch(epoch, steps) for epoch in range(epochs)]
+        batches.append(CleanBatches(name, images.store(samples), victim, compute, plan))
+    return batches
 
 
 class Learner:
@@ -117,8 +109,7 @@ class Learner:
     ) -> None:
         if not source.victim.differentiable:
             raise UsageError("this model gives no gradients, and a universal perturbation is learnt with them")
-        self.noise, self.source, self.virtual = noise, source, virtual
-        self.recipe, self.print_freq = recipe, print_freq
+        self.noise, self.source, self.virtual, self.recipe, self.print_freq = noise, source, virtual, recipe, print_freq
         self.optimizer = recipe.optimizer(noise.step_groups(recipe.fraction))
         self._lrs = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -131,18 +122,12 @@ class Learner:
         for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
             group["lr"] = lr * self.recipe.scale_at(epoch)
         virtual_batches = itertools.repeat(None) if self.virtual is None else self.virtual.epoch(epoch)
+        source, autocast = self.source, self.source.compute.autocast
         totals: dict[str, float] = defaultdict(float)
-        bar = progress(self.source.epoch(epoch), self.source.steps, f"epoch {epoch + 1}/{self.source.epochs}")
+        bar = progress(source.epoch(epoch), source.steps, f"epoch {epoch + 1}/{source.epochs}")
         for number, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
             step = meta_step(
-                self.noise,
-                self.source.victim,
-                real,
-                other,
-                self.optimizer,
-                self.recipe.meta,
-                self.source.compute.autocast,
-                *self._objectives,
+                self.noise, source.victim, real, other, self.optimizer, self.recipe.meta, autocast, *self._objectives
             )
             losses = dict(zip(step, torch.stack([*step.values()]).tolist(), strict=True))  # one wait for a GPU
             for name, value in losses.items():
@@ -154,7 +139,7 @@ class Learner:
                 totals[name] += value
             if number % self.print_freq == 0:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
-        return {name: value / self.source.steps for name, value in totals.items()}
+        return {name: value / source.steps for name, value in totals.items()}
 
     @torch.no_grad()
     def loss_on(self, batches: CleanBatches) -> float:

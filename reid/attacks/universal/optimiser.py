@@ -33,14 +33,8 @@ class MISGD(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    state = self.state[parameter]
-                    if "accumulator" not in state:
-                        state["accumulator"] = torch.zeros_like(parameter)
-                    state["accumulator"].mul_(group["momentum"]).add_(_normalised(parameter.grad))
-                    parameter.sub_(group["lr"] * state["accumulator"].sign())
+                    state, g = self.state[parameter], parameter.grad
+                    b = state.setdefault("accumulator", torch.zeros_like(parameter))
+                    b.mul_(group["momentum"]).add_(g / g.abs().sum().clamp(min=torch.finfo(g.dtype).tiny))
+                    parameter.sub_(group["lr"] * b.sign())
         return loss
-
-
-def _normalised(gradient: Tensor) -> Tensor:
-    """A gradient divided by its L1 norm; zero stays zero."""
-    return gradient / gradient.abs().sum().clamp(min=torch.finfo(gradient.dtype).tiny)

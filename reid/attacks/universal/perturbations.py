@@ -27,17 +27,21 @@ class Box(NamedTuple):
     upper: Tensor
     eps: float
 
+    def clip(self, value: Tensor) -> Tensor:
+        """The nearest point inside; the derivative on the border is one, where torch.clamp's depends on its version."""
+        return torch.where(value < self.lower, self.lower, torch.where(value > self.upper, self.upper, value))
+
 
 class Perturbation(nn.Module, Attack):
     """A universal perturbation: `x_adv = perturbation(x)`, both (N, 3, H, W) in [0, 1], for any N, H and W.
 
-    `threat` bounds it once its parameters are projected; learning projects after every update. `provenance`
-    says how it was made (plain values, read from its file).
+    `threat` bounds it once its parameters are projected; learning projects after every update. `provenance` says how it
+    was made (plain values, read from its file), and `component` which one a single layer is: "color" or "delta".
     """
 
     noise_type: int
     kind = "universal"
-    component: str  # "color" or "delta"; of a single layer
+    component: str
 
     def __init__(self, threat: Threat) -> None:
         super().__init__()
@@ -55,10 +59,9 @@ class Perturbation(nn.Module, Attack):
     def projected(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """`parameters` (by name, shaped like this module's) moved to the nearest point inside the budget.
 
-        A pure function: nothing is changed in place, and gradients flow except where the box clips.
-        """
+        Nothing changes in place, and gradients flow except where a box clips."""
         boxes = self.boxes()
-        return {name: _clip(value, boxes[name]) for name, value in parameters.items()}
+        return {name: boxes[name].clip(value) for name, value in parameters.items()}
 
     def project_(self) -> Self:
         """Move the parameters inside the budget, in place."""
@@ -89,8 +92,7 @@ class Perturbation(nn.Module, Attack):
         return Attacked(x_adv, spent)
 
     def measure(self, x: Tensor) -> dict[str, float]:
-        """What is spent on the images x (N, 3, H, W), as L-inf in [0, 1]: by the components "color" and "delta", in
-        "total", and in "total_8bit", once the images are rounded to 8 bits, which may add half a grey level."""
+        """What is spent on the images x (N, 3, H, W), as `spent_on` says it."""
         x_adv, components, _ = self.attack(None, AttackBatch(x))
         return spent_on(x, x_adv, components)
 
@@ -125,7 +127,7 @@ class ColorLUT(Perturbation):
         # grid_sample wants the table as [b, g, r] for colours in (r, g, b), within [-1, 1]; its threads share out the
         # batch, so that every image has an entry of its own: a view of the one table.
         # A table outside its box counts as the nearest one inside, which has no gradient where it is cut.
-        table = _clip(self.xform["xform_params"], self.boxes()["xform.xform_params"])
+        table = Box(self.lower, self.upper, self.threat.eps_color).clip(self.xform["xform_params"])
         offsets = (table - self.identity).permute(0, 4, 3, 2, 1).expand(len(x), -1, -1, -1, -1)
         colours = (x - 0.5).mul_(2).permute(0, 2, 3, 1)[:, None]
         moved = x + grid_sample(offsets, colours, padding_mode="border", align_corners=True)[:, :, 0]
@@ -202,8 +204,3 @@ def create(
         return Delta(threat, height, width)
     known = ", ".join(f"{number} ({words})" for number, words in TYPE_NAMES.items())
     raise UsageError(f"noise type {noise_type!r} is not one of {known}")
-
-
-def _clip(value: Tensor, box: Box) -> Tensor:
-    """Clamp with derivative one on the border of the box; what torch.clamp has there depends on its version."""
-    return torch.where(value < box.lower, box.lower, torch.where(value > box.upper, box.upper, value))
