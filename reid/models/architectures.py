@@ -45,10 +45,9 @@ def names() -> list[str]:
 
 
 def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
-    """The layout of a state dict without `module.`, from its keys and shapes alone; `path` is for the messages.
+    """The layout of a state dict without `module.`; the head's name tells a resnet from resMeta.
 
-    The head's name tells the stem: `classifier_x2` is a resnet, `classifier` without `base.fc` is resMeta.
-    Raises CheckpointError, saying what the file is instead, when it is no re-ID model or cannot be told.
+    Raises CheckpointError, saying what the file at `path` is instead, when it is no re-ID model or cannot be told.
     """
     if not any(key.startswith("base.") for key in state):
         raise CheckpointError(f"{path} is {_no_model(state)}")

@@ -13,12 +13,11 @@ from reid.models.network import ReidModel
 def folded(model: ReidModel) -> ReidModel:
     """A copy of `model`, in eval mode, whose batch normalisations of the body are merged into its convolutions.
 
-    In torchvision's ResNets each one follows the convolution that is registered before it. Features stay the same up to
-    rounding; the keys of the state dict do not, so a folded model is for running only.
+    Features stay the same up to rounding; the keys of the state dict do not, so a folded model is for running only.
     """
     model = copy.deepcopy(model).eval()
     for parent in list(model.base.modules()):
-        for (first, convolution), (second, norm) in pairwise(list(parent.named_children())):
+        for (first, convolution), (second, norm) in pairwise(list(parent.named_children())):  # registered in turn
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, _BatchNorm):
                 setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
                 setattr(parent, second, nn.Identity())

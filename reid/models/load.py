@@ -20,9 +20,8 @@ def load_victim(
 ) -> Victim:
     """The model in a checkpoint as a Victim; the keys tell its family, the last registered of several that fit.
 
-    `size` is the (height, width) of the images that it will get; what is None is that on which it was trained, where
-    the file says so. Warns when the two differ. Raises CheckpointError when the file is of another architecture than
-    `arch`, if given, or of no known family.
+    `size` is the (height, width) of the images that it will get; None is what it was trained on, as far as known. Warns
+    when they differ. Raises CheckpointError for another architecture than `arch`, or no known family.
     """
     state, content = read_content(spec)
     families = [FAMILIES[name]() for name in reversed([*FAMILIES])]

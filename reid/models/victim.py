@@ -35,13 +35,9 @@ class Passes:
 class Victim(nn.Module):
     """`features = victim(images)`: (N, D) from RGB (N, 3, H, W) in [0, 1]; frozen, in eval mode even after `.train()`.
 
-    `model` is a module or any other callable that returns features, or a tuple, list or dict that begins with them. A
-    module is copied, so that the caller's own can go on training; the copy of a ReidModel has its batch normalisation
-    folded into its convolutions. What is no module is called as it is.
-
-    `input` is the first layer. Without it a ReidModel has its own, and any other model takes images in [0, 1] itself.
-    `name` and `sha256` say where the model comes from, `feature` which of its features these are; `passes` counts the
-    images that went through in this process since `reset_passes`. Raises UsageError for a module that cannot be copied.
+    `model` is a module, which is copied, or any callable that returns features, or a tuple, list or dict that begins
+    with them. Without `input` a ReidModel has its own, and any other model takes images in [0, 1]. `passes` counts
+    images in this process since `reset_passes`. Raises UsageError for a module that cannot be copied.
     """
 
     def __init__(
@@ -69,11 +65,7 @@ class Victim(nn.Module):
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, D), float, of images (N, 3, H, W), RGB in [0, 1].
-
-        Gradients flow to the images if the victim is `differentiable`. Raises UsageError for what are no images, and
-        for a model that gives no features.
-        """
+        """Raises UsageError for what are no images, and for a model that gives no features."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             kind = f"{images.dtype} {tuple(images.shape)}"
             raise UsageError(f"images are float (N, 3, H, W) in [0, 1], not {kind}; divide 8-bit values by 255")
@@ -113,7 +105,6 @@ class Victim(nn.Module):
             return gradient is not None
 
     def reset_passes(self) -> None:
-        """Count from 0 again."""
         self.passes = Passes()
 
     def train(self, mode: bool = True) -> Self:
