@@ -55,10 +55,8 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
     body = Body(any(".conv3." in key for key in state), tuple(map(len, stages)))
     arch = next((name for name, known in BODIES.items() if known == body), None)
     if arch is None:
-        raise CheckpointError(
-            f"{path} has {[*body.blocks]} blocks in the four stages of its backbone, as no known ResNet; "
-            "download or save it again if it should be whole"
-        )
+        words = "blocks in the four stages of its backbone, as no known ResNet; download or save it again"
+        raise CheckpointError(f"{path} has {[*body.blocks]} {words}")
     has_fc, has_meta_head = "base.fc.weight" in state, f"{RES_META_HEAD}.weight" in state
     if f"{HEAD}.weight" in state:
         return Layout(arch, _classes(state, HEAD, path))

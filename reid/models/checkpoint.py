@@ -82,9 +82,7 @@ def load_model(path: str | Path) -> tuple[ReidModel, LoadReport]:
     state = read_checkpoint(path)
     arch, num_classes = layout_of(state, path)
     if num_classes is None:
-        raise CheckpointError(
-            f"{path} has no head, so the number of classes is not known; create a {arch} and use load_checkpoint"
-        )
+        raise CheckpointError(f"{path} has no head to count classes; create a {arch} and use load_checkpoint")
     model = create(arch, num_classes, seed=0).eval()
     return model, load_state(model, state, path)
 
@@ -108,10 +106,8 @@ def load_state(
     absent = [key for key in report.missing + report.mismatched if not key.endswith("num_batches_tracked")]
     broken = [key for key in absent if not key.startswith(optional)]
     if broken:
-        raise CheckpointError(
-            f"{path} is not whole: {len(broken)} tensors below the head are missing or have another shape "
-            f"({few(broken)}); download or save it again"
-        )
+        problem = f"{len(broken)} tensors below the head are missing or have another shape ({few(broken)})"
+        raise CheckpointError(f"{path} is not whole: {problem}; download or save it again")
     model.load_state_dict({key: state[key] for key in report.loaded}, strict=False)
     logger.log(logging.WARNING if report.mismatched else logging.INFO, "%s: %s", path, report.summary())
     return report

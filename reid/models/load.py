@@ -30,10 +30,9 @@ def load_victim(
     input = family.input(state, content)
     trained = _trained_size(content)
     usual = trained or (input.height, input.width)
-    height, width = size[0] or usual[0], size[1] or usual[1]
-    if trained and trained != (height, width):
-        sizes = (*trained, height, width)
-        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *sizes)
+    used = height, width = size[0] or usual[0], size[1] or usual[1]
+    if trained not in (None, used):
+        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *usual, *used)
     if input.resize is None:
         input = dataclasses.replace(input, height=height, width=width)
     victim = Victim(module, input, name=Path(spec).name, sha256=sha256(spec), feature=family.feature)

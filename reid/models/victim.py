@@ -120,10 +120,8 @@ class Victim(nn.Module):
         features = isinstance(output, Tensor) and output.ndim > 1 and len(output) == count
         if not features or output.shape[2:].numel() != 1:
             kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise UsageError(
-                f"model {self.name or self.arch} gives {kind} for {count} images, not pooled features ({count}, D); "
-                "wrap it in a function that returns them"
-            )
+            problem = f"gives {kind} for {count} images, not pooled features ({count}, D)"
+            raise UsageError(f"model {self.name or self.arch} {problem}; wrap it in a function that returns them")
         return output.flatten(1).to(torch.promote_types(output.dtype, torch.float32))
 
     def _probe(self) -> Tensor:
@@ -136,10 +134,8 @@ def _copied(module: nn.Module) -> nn.Module:
         with torch.no_grad():  # a TorchScript module clones its weights
             return folded(module) if isinstance(module, ReidModel) else copy.deepcopy(module)
     except (RuntimeError, TypeError) as error:
-        raise UsageError(
-            f"a {type(module).__name__} cannot be copied ({error}); give a function that calls it instead, "
-            "such as lambda images: model(images)"
-        ) from error
+        remedy = "give a function that calls it, such as lambda images: model(images)"
+        raise UsageError(f"a {type(module).__name__} cannot be copied ({error}); {remedy}") from error
 
 
 def _modules(model: object) -> list[nn.Module]:

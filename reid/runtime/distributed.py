@@ -64,11 +64,10 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def every(value: T) -> list[T]:
     """The plain values of all processes, in order of rank."""
-    if size() == 1:
-        return [value]
-    values: list[Any] = [None] * size()
-    with watched():
-        dist.all_gather_object(values, value)
+    values: list[Any] = [value] * size()
+    if size() > 1:
+        with watched():
+            dist.all_gather_object(values, value)
     return values
 
 
