@@ -4,14 +4,15 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from reid.errors import UsageError
-from reid.models.fold import folded
 from reid.models.inputs import InputSpec
 from reid.models.network import ReidModel
 
@@ -127,6 +128,20 @@ class Victim(nn.Module):
     def _probe(self) -> Tensor:
         device = next(chain(self.parameters(), self.buffers())).device
         return torch.full((1, 3, self.input.height, self.input.width), 0.5, device=device)
+
+
+def folded(model: ReidModel) -> ReidModel:
+    """A copy of `model`, in eval mode, whose batch normalisations of the body are merged into its convolutions.
+
+    Features stay the same up to rounding; the keys of the state dict do not, so a folded model is for running only.
+    """
+    model = copy.deepcopy(model).eval()
+    for parent in list(model.base.modules()):
+        for (first, convolution), (second, norm) in pairwise(list(parent.named_children())):  # registered in turn
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, _BatchNorm):
+                setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(parent, second, nn.Identity())
+    return model
 
 
 def _copied(module: nn.Module) -> nn.Module:
