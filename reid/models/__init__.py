@@ -1,7 +1,4 @@
-"""Models: re-ID networks by name, checkpoints in and out, and the frozen form of any model that is attacked.
-
-Names are imported when they are asked for: `names()` costs no import of torch.
-"""
+"""Models: re-ID networks by name, checkpoints in and out, and the frozen form of any model that is attacked."""
 
 from typing import TYPE_CHECKING
 

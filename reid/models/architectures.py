@@ -45,10 +45,9 @@ def names() -> list[str]:
 
 
 def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
-    """The layout of a state dict without `module.`, from its keys and shapes alone; `path` is for the messages.
+    """The layout of a state dict without `module.`; the head's name tells a resnet from resMeta.
 
-    The head's name tells the stem: `classifier_x2` is a resnet, `classifier` without `base.fc` is resMeta.
-    Raises CheckpointError, saying what the file is instead, when it is no re-ID model or cannot be told.
+    Raises CheckpointError, saying what the file at `path` is instead, when it is no re-ID model or cannot be told.
     """
     if not any(key.startswith("base.") for key in state):
         raise CheckpointError(f"{path} is {_no_model(state)}")
@@ -56,10 +55,8 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
     body = Body(any(".conv3." in key for key in state), tuple(map(len, stages)))
     arch = next((name for name, known in BODIES.items() if known == body), None)
     if arch is None:
-        raise CheckpointError(
-            f"{path} has {[*body.blocks]} blocks in the four stages of its backbone, as no known ResNet; "
-            "download or save it again if it should be whole"
-        )
+        words = "blocks in the four stages of its backbone, as no known ResNet; download or save it again"
+        raise CheckpointError(f"{path} has {[*body.blocks]} {words}")
     has_fc, has_meta_head = "base.fc.weight" in state, f"{RES_META_HEAD}.weight" in state
     if f"{HEAD}.weight" in state:
         return Layout(arch, _classes(state, HEAD, path))

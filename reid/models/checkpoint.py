@@ -62,10 +62,8 @@ def read_content(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def load_checkpoint(model: nn.Module | str | Path, path: str | Path | nn.Module) -> LoadReport:
     """Load a file into a model of `create` (the arguments may come in either order) and report every key.
 
-    A head for another number of classes is left out and reported; all below the head must be whole. A
-    resnet50 file may go into resMeta, where the released defence starts from one: that is logged as a
-    warning. Raises CheckpointError, with the model untouched, when a tensor below the head is missing or
-    has another shape, or the file is for another network.
+    A head for another number of classes is left out; a resnet50 file may go into resMeta, with a warning. Raises
+    CheckpointError, with the model untouched, when the file is not whole below the head, or for another network.
     """
     if isinstance(model, str | Path):
         model, path = path, model
@@ -84,9 +82,7 @@ def load_model(path: str | Path) -> tuple[ReidModel, LoadReport]:
     state = read_checkpoint(path)
     arch, num_classes = layout_of(state, path)
     if num_classes is None:
-        raise CheckpointError(
-            f"{path} has no head, so the number of classes is not known; create a {arch} and use load_checkpoint"
-        )
+        raise CheckpointError(f"{path} has no head to count classes; create a {arch} and use load_checkpoint")
     model = create(arch, num_classes, seed=0).eval()
     return model, load_state(model, state, path)
 
@@ -96,8 +92,8 @@ def load_state(
 ) -> LoadReport:
     """Load a state dict into any model and report every key; `path` is for the messages.
 
-    Raises CheckpointError, with the model untouched, when a tensor is missing or has another shape, other than those
-    that change no feature: whose keys begin with one of `optional`, and the counters of batches.
+    Raises CheckpointError, with the model untouched, when a tensor is missing or has another shape, unless its key
+    begins with one of `optional` or it counts batches.
     """
     own = model.state_dict()
     shared = [key for key in own if key in state]
@@ -110,10 +106,8 @@ def load_state(
     absent = [key for key in report.missing + report.mismatched if not key.endswith("num_batches_tracked")]
     broken = [key for key in absent if not key.startswith(optional)]
     if broken:
-        raise CheckpointError(
-            f"{path} is not whole: {len(broken)} tensors below the head are missing or have another shape "
-            f"({few(broken)}); download or save it again"
-        )
+        problem = f"{len(broken)} tensors below the head are missing or have another shape ({few(broken)})"
+        raise CheckpointError(f"{path} is not whole: {problem}; download or save it again")
     model.load_state_dict({key: state[key] for key in report.loaded}, strict=False)
     logger.log(logging.WARNING if report.mismatched else logging.INFO, "%s: %s", path, report.summary())
     return report
@@ -122,8 +116,8 @@ def load_state(
 def save_checkpoint(path: str | Path, model: nn.Module, **metadata: Any) -> Path:
     """Write {'state_dict', 'arch', 'num_classes', **metadata}, whole or not at all; returns the path.
 
-    Metadata may be None, bool, int, float, str, and lists, tuples and dicts of them; numpy numbers become
-    Python's. So the file loads with torch's own weights_only=True. Raises TypeError for anything else.
+    Metadata are plain values and lists, tuples and dicts of them; numpy numbers become Python's. Raises TypeError for
+    anything else.
     """
     if not isinstance(model, ReidModel):
         raise TypeError("save_checkpoint takes a model of reid.models.create")

@@ -19,9 +19,9 @@ RESIZES = ("bilinear", "bicubic", "nearest", None)
 class InputSpec:
     """From RGB in [0, 1] to what a network takes: resized, in its channel order, times `scale`, less `mean`, by `std`.
 
-    `resize` is bilinear or bicubic (both antialiased and clamped, like Pillow's), nearest, or None for a network that
-    takes images of any size; `height` and `width` are then those that it was trained on. `mean` and `std` are in the
-    network's channel order and in its unit, after `scale`. Raises UsageError for values that cannot be.
+    `resize` is bilinear or bicubic (antialiased and clamped), nearest, or None for a network that takes any size, of
+    which `height` and `width` are those of its training. `mean` and `std` are in the network's channel order and unit,
+    after `scale`. Raises UsageError for values that cannot be.
     """
 
     height: int
@@ -43,7 +43,7 @@ class InputSpec:
             raise UsageError("mean and std of an input take three numbers each; std and scale must be above 0")
 
     def layer(self) -> "InputLayer":
-        """The layer that does it. It has no weights and nothing in the state dict."""
+        """The layer that does it, without weights."""
         return InputLayer(self)
 
 

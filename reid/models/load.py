@@ -20,9 +20,8 @@ def load_victim(
 ) -> Victim:
     """The model in a checkpoint as a Victim; the keys tell its family, the last registered of several that fit.
 
-    `size` is the (height, width) of the images that it will get; what is None is that on which it was trained, where
-    the file says so. Warns when the two differ. Raises CheckpointError when the file is of another architecture than
-    `arch`, if given, or of no known family.
+    `size` is the (height, width) of the images that it will get; None is what it was trained on, as far as known. Warns
+    when they differ. Raises CheckpointError for another architecture than `arch`, or no known family.
     """
     state, content = read_content(spec)
     families = [FAMILIES[name]() for name in reversed([*FAMILIES])]
@@ -31,10 +30,9 @@ def load_victim(
     input = family.input(state, content)
     trained = _trained_size(content)
     usual = trained or (input.height, input.width)
-    height, width = size[0] or usual[0], size[1] or usual[1]
-    if trained and trained != (height, width):
-        sizes = (*trained, height, width)
-        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *sizes)
+    used = height, width = size[0] or usual[0], size[1] or usual[1]
+    if trained not in (None, used):
+        logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *usual, *used)
     if input.resize is None:
         input = dataclasses.replace(input, height=height, width=width)
     victim = Victim(module, input, name=Path(spec).name, sha256=sha256(spec), feature=family.feature)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from reid.errors import UsageError
 from reid.models.architectures import BODIES, EMBEDDING, HEAD, RES_META, RES_META_HEAD, names
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from reid.models.recompute import recomputed
 from reid.runtime.registry import unknown
 
 if TYPE_CHECKING:
@@ -25,11 +26,8 @@ INPUT = InputSpec(256, 128, resize=None, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 class ReidModel(nn.Module):
     """`features, logits = model(x)`: (N, 3, H, W) in [0, 1] to (N, feature_dim) and (N, num_classes).
 
-    The features are the globally pooled last stage, not normalised: retrieval and attacks use them. The
-    state dict has the keys of the released models. resMeta, the released defended model, is the resnet50
-    without the ReLU of the stem, without the unused `base.fc`, and with another name for the head.
-
-    `input` says what the layer `normalise` does with the images, and which size most of the published weights want.
+    The features are the globally pooled last stage, not normalised. The state dict has the keys of the released models.
+    resMeta is the resnet50 without the ReLU of the stem and the unused `base.fc`, with another name for the head.
     `recompute_activations` trades time for memory: the blocks' activations are computed again instead of kept.
     """
 
@@ -78,9 +76,8 @@ class ReidModel(nn.Module):
 def create(name: str, num_classes: int, pretrained: bool = False, seed: int | None = None) -> ReidModel:
     """A re-ID network in training mode; `names()` lists the architectures.
 
-    `pretrained` starts the body from torchvision's ImageNet weights, or warns and stays at random weights
-    where they cannot be had. The random weights come from `seed`, which leaves the global generator alone,
-    or without one from the global generator. Raises UsageError for an unknown name or less than one class.
+    `pretrained` starts the body from torchvision's ImageNet weights, or warns where they cannot be had. The random
+    weights come from `seed`, or from the global generator. Raises UsageError for an unknown name or no class.
     """
     if name not in names():
         raise unknown("architecture", name, names())
@@ -93,6 +90,23 @@ def create(name: str, num_classes: int, pretrained: bool = False, seed: int | No
     if pretrained:
         _load_imagenet_weights(model)
     return model
+
+
+def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """`block(x)`, of which only the input is kept until the backward pass computes the block again.
+
+    The second time has the weights of the first, also under `functional_call`, and leaves the running statistics alone.
+    """
+    weights, statistics = dict(block.named_parameters()), dict(block.named_buffers())
+    again = False
+
+    def run(x: Tensor, *values: Tensor) -> Tensor:
+        nonlocal again
+        buffers = {name: value.clone() for name, value in statistics.items()} if again else statistics
+        again = True
+        return functional_call(block, dict(zip(weights, values, strict=True)) | buffers, (x,))
+
+    return checkpoint(run, x, *weights.values(), use_reentrant=False, preserve_rng_state=False)
 
 
 def _resnet(name: str) -> "ResNet":

@@ -4,14 +4,15 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from reid.errors import UsageError
-from reid.models.fold import folded
 from reid.models.inputs import InputSpec
 from reid.models.network import ReidModel
 
@@ -35,13 +36,9 @@ class Passes:
 class Victim(nn.Module):
     """`features = victim(images)`: (N, D) from RGB (N, 3, H, W) in [0, 1]; frozen, in eval mode even after `.train()`.
 
-    `model` is a module or any other callable that returns features, or a tuple, list or dict that begins with them. A
-    module is copied, so that the caller's own can go on training; the copy of a ReidModel has its batch normalisation
-    folded into its convolutions. What is no module is called as it is.
-
-    `input` is the first layer. Without it a ReidModel has its own, and any other model takes images in [0, 1] itself.
-    `name` and `sha256` say where the model comes from, `feature` which of its features these are; `passes` counts the
-    images that went through in this process since `reset_passes`. Raises UsageError for a module that cannot be copied.
+    `model` is a module, which is copied, or any callable that returns features, or a tuple, list or dict that begins
+    with them. Without `input` a ReidModel has its own, and any other model takes images in [0, 1]. `passes` counts
+    images in this process since `reset_passes`. Raises UsageError for a module that cannot be copied.
     """
 
     def __init__(
@@ -69,11 +66,7 @@ class Victim(nn.Module):
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, D), float, of images (N, 3, H, W), RGB in [0, 1].
-
-        Gradients flow to the images if the victim is `differentiable`. Raises UsageError for what are no images, and
-        for a model that gives no features.
-        """
+        """Raises UsageError for what are no images, and for a model that gives no features."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             kind = f"{images.dtype} {tuple(images.shape)}"
             raise UsageError(f"images are float (N, 3, H, W) in [0, 1], not {kind}; divide 8-bit values by 255")
@@ -113,7 +106,6 @@ class Victim(nn.Module):
             return gradient is not None
 
     def reset_passes(self) -> None:
-        """Count from 0 again."""
         self.passes = Passes()
 
     def train(self, mode: bool = True) -> Self:
@@ -129,10 +121,8 @@ class Victim(nn.Module):
         features = isinstance(output, Tensor) and output.ndim > 1 and len(output) == count
         if not features or output.shape[2:].numel() != 1:
             kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise UsageError(
-                f"model {self.name or self.arch} gives {kind} for {count} images, not pooled features ({count}, D); "
-                "wrap it in a function that returns them"
-            )
+            problem = f"gives {kind} for {count} images, not pooled features ({count}, D)"
+            raise UsageError(f"model {self.name or self.arch} {problem}; wrap it in a function that returns them")
         return output.flatten(1).to(torch.promote_types(output.dtype, torch.float32))
 
     def _probe(self) -> Tensor:
@@ -140,15 +130,27 @@ class Victim(nn.Module):
         return torch.full((1, 3, self.input.height, self.input.width), 0.5, device=device)
 
 
+def folded(model: ReidModel) -> ReidModel:
+    """A copy of `model`, in eval mode, whose batch normalisations of the body are merged into its convolutions.
+
+    Features stay the same up to rounding; the keys of the state dict do not, so a folded model is for running only.
+    """
+    model = copy.deepcopy(model).eval()
+    for parent in list(model.base.modules()):
+        for (first, convolution), (second, norm) in pairwise(list(parent.named_children())):  # registered in turn
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, _BatchNorm):
+                setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(parent, second, nn.Identity())
+    return model
+
+
 def _copied(module: nn.Module) -> nn.Module:
     try:
         with torch.no_grad():  # a TorchScript module clones its weights
             return folded(module) if isinstance(module, ReidModel) else copy.deepcopy(module)
     except (RuntimeError, TypeError) as error:
-        raise UsageError(
-            f"a {type(module).__name__} cannot be copied ({error}); give a function that calls it instead, "
-            "such as lambda images: model(images)"
-        ) from error
+        remedy = "give a function that calls it, such as lambda images: model(images)"
+        raise UsageError(f"a {type(module).__name__} cannot be copied ({error}); {remedy}") from error
 
 
 def _modules(model: object) -> list[nn.Module]:

@@ -16,6 +16,7 @@ from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, t
 
 MAGNIFIED = 8
 LABEL = 150
+LENGTH = 10  # of a ranked list
 
 
 def magnified_difference(images: Tensor, perturbed: Tensor) -> Tensor:
@@ -27,21 +28,15 @@ def perturbation_panel(images: Tensor, noise: Perturbation, height: int = 128) -
     """Rows original, perturbed and difference x 8 of images (N, 3, H, W), then the colour table."""
     with torch.no_grad():
         perturbed = noise(images)
-    rows = {
-        "original": images,
-        "perturbed": perturbed,
-        f"difference x {MAGNIFIED}": magnified_difference(images, perturbed),
-    }
+    change = magnified_difference(images, perturbed)
+    rows = {"original": images, "perturbed": perturbed, f"difference x {MAGNIFIED}": change}
     panel = column([_labelled(name, [thumbnail(to_image(x), height) for x in batch]) for name, batch in rows.items()])
     colours = colour_table_panel(noise)
     return panel if colours is None else row([panel, colours], gap=24)
 
 
 def colour_table_panel(noise: Perturbation, cell: int = 4) -> Image.Image | None:
-    """What the colour table does: five slices of constant blue (red down, green across), and their change times 8.
-
-    None when the perturbation has no colour component.
-    """
+    """What the colour table does to five slices of constant blue, and that times 8; None where there is no table."""
     tables = [layer for layer in noise.layers() if layer.component == "color"]
     if not tables:
         return None
@@ -59,9 +54,7 @@ def colour_table_panel(noise: Perturbation, cell: int = 4) -> Image.Image | None
     return column([text(words, 13), row(panels)])
 
 
-def ranked_lists(
-    retrieval: Retrieval, noise: Perturbation, which: Sequence[int], length: int = 10
-) -> list[Image.Image]:
+def ranked_lists(retrieval: Retrieval, noise: Perturbation, which: Sequence[int]) -> list[Image.Image]:
     """Ranked lists, clean and attacked, of the queries at positions `which`; matches framed green, misses red."""
     query, gallery = retrieval.query, retrieval.gallery
     chosen = ImageStore([query.samples[i] for i in which], query.height, query.width)
@@ -73,14 +66,12 @@ def ranked_lists(
     panels = []
     for place, i in enumerate(which):
         sample = query.samples[i]
-        for caption, image, features in (
-            (f"query {i}, clean", pixels[place], clean[i]),
-            (f"query {i}, attacked", perturbed[place], attacked[place]),
-        ):
-            order = ranked_order(features, gallery_features, sample, gallery.samples, length)
+        both = ("clean", pixels[place], clean[i]), ("attacked", perturbed[place], attacked[place])
+        for name, image, features in both:
+            order = ranked_order(features, gallery_features, sample, gallery.samples, LENGTH)
             hits = [gallery.samples[j].pid == sample.pid for j in order]
             answers = [to_image(x) for x in to_images(gallery.batch(order), torch.device("cpu"))]
-            panels.append(ranked_panel(to_image(image), caption, answers, hits))
+            panels.append(ranked_panel(to_image(image), f"query {i}, {name}", answers, hits))
     return panels
 
 
@@ -95,10 +86,7 @@ def ranked_panel(
 def ranked_order(
     query: Tensor, gallery: Tensor, query_sample: Sample, gallery_samples: Sequence[Sample], length: int
 ) -> list[int]:
-    """Gallery indices of the nearest `length` items to features query (D,), by the rules of `ranking.rank`.
-
-    Same person in the same camera and junk are left out, so the list may be shorter.
-    """
+    """Gallery indices of up to `length` items nearest to features query (D,), by the rules of `ranking.rank`."""
     distances = (gallery - query).pow(2).sum(1)
     counts = [s.pid != JUNK_PID and (s.pid, s.camid) != (query_sample.pid, query_sample.camid) for s in gallery_samples]
     kept = torch.tensor(counts).nonzero().flatten()

@@ -1,4 +1,1 @@
-"""What has nothing to do with re-identification: devices, processes, seeds, run state, logs, files, command lines.
-
-Nothing here imports the other packages of `reid`.
-"""
+"""What has nothing to do with re-identification: devices, processes, seeds, run state, logs, files, command lines."""

@@ -1,7 +1,4 @@
-"""Command lines: options that are checked, errors that fit in one line, exit code 2 for what the user can mend.
-
-Neither torch nor numpy is imported here, so that --help and a mistyped option answer at once.
-"""
+"""Command lines: checked options, errors of one line, exit code 2 for what the user can mend. Without torch."""
 
 import argparse
 import contextlib
@@ -27,11 +24,9 @@ IMAGE_SIZE = (256, 128)  # height and width where neither the user nor a checkpo
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, and whose help states every default.
+    """An argument parser whose errors are one line, whose help states every default, and which takes - and _ alike.
 
-    The files of --plugin in `argv` (None: the command line) are run first, so that what they register is among the
-    choices. Either of - and _ is taken within the name of an option; abbreviations are not. Of several long names of
-    an option the help shows the first.
+    The files of --plugin in `argv` (None: the command line) are run first, so that what they register can be chosen.
     """
 
     def __init__(self, description: str | None, argv: Sequence[str] | None = None, prog: str | None = None) -> None:
@@ -215,7 +210,6 @@ def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_in
 
 
 def add_resume_option(parser: argparse.ArgumentParser) -> None:
-    """Going on after a kill."""
     state = "go on from this state: a folder, a state.pth, or 'auto', the state that a killed run of the same command "
     state += "left, if there is one (default: start at the first epoch)"
     parser.add_argument("--resume-from", metavar="PATH", help=state)
@@ -230,8 +224,7 @@ def settings(options: Mapping[str, Any], ignore: Sequence[str] = ()) -> dict[str
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a script's `main(argv)`, with the other processes of torchrun if it started several.
 
-    Leaves with 0; with one line and 2 for what the user can mend, whichever process met it, or 1 if a process was
-    lost; with 130 if interrupted. With --debug a traceback comes before the line.
+    Leaves with 0; with one line and 2 for what the user can mend, 1 if a process was lost, or 130 if interrupted.
     """
     try:
         job.start()

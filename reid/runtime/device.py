@@ -39,10 +39,9 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def resolve(device: str = "auto", precision: str = "auto") -> Compute:
-    """Turn `--device` and `--precision` into a Compute.
+    """Turn `--device` and `--precision` into a Compute; of several processes each takes the GPU of its number.
 
-    "auto" takes a CUDA GPU where there is one, and bfloat16 where the hardware computes in it. Where several processes
-    run on a machine, each takes the GPU of its number. Raises UsageError for a device that cannot be used.
+    Raises UsageError for a device that cannot be used.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
@@ -66,17 +65,12 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
 
 
 def set_up(compute: Compute) -> Compute:
-    """Prepare this process, all of it, to compute there; for commands, not for libraries. Returns `compute`.
-
-    Products are never rounded to TF32, cuDNN is asked for repeatable kernels, and a CPU keeps freed memory.
-    """
+    """Set up the whole process, for commands: no TF32, repeatable kernels, freed CPU memory kept. Returns `compute`."""
     if compute.device.type == "cuda":
         torch.cuda.set_device(compute.device)
     if compute.device.type == "cpu":
         _keep_freed_memory()
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     return compute
 
@@ -89,8 +83,7 @@ def _has_fast_bf16(device: torch.device) -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse the memory of freed tensors rather than hand it back: the kernel would clear every page again at
-    each step, a fifth of its time on a CPU. Without glibc nothing changes."""
+    """Let glibc reuse the memory of freed tensors: the kernel would clear each page again, a fifth of a step's time."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # TypeError: Windows
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_MAX, 0)

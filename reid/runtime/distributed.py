@@ -1,9 +1,8 @@
 """Several processes that do the job of one: each takes its share, sums go over all of them (docs/distributed.md).
 
-One process is the special case of one share: nothing is sent, and every function here gives back what it got. What the
-processes exchange goes through one operation, a sum over all of them. It is its own derivative, so gradients of any
-order are those that one process would find: with a part of the loss on each process (here the whole loss over the
-number of processes), the gradient of all parts is the sum over the processes of what autograd gives on each.
+With one process every function here gives back what it got. The processes exchange sums over all of them. A sum is its
+own derivative, so gradients of any order are those that one process would find: with a part of the loss on each process
+the gradient of all parts is the sum over the processes of what autograd gives on each.
 """
 
 import pickle
@@ -65,11 +64,10 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def every(value: T) -> list[T]:
     """The plain values of all processes, in order of rank."""
-    if size() == 1:
-        return [value]
-    values: list[Any] = [None] * size()
-    with watched():
-        dist.all_gather_object(values, value)
+    values: list[Any] = [value] * size()
+    if size() > 1:
+        with watched():
+            dist.all_gather_object(values, value)
     return values
 
 

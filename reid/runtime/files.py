@@ -16,10 +16,9 @@ ABANDONED = 3600  # seconds without a write after which the process that wrote a
 
 @contextlib.contextmanager
 def temporary_sibling(path: str | Path) -> Iterator[Path]:
-    """Yield a fresh name next to `path`; on success it is renamed to `path`, on any error it is removed.
+    """Yield a fresh name next to `path`, renamed to `path` on success: a reader sees the old file or the whole new one.
 
-    The folder is created. A reader therefore sees the old file, or the whole new one, never a part.
-    An OSError of the system that names no file, as on a full disk, or the temporary one, names `path` instead.
+    The folder is created. An OSError that names no file, as on a full disk, or the temporary one, names `path` instead.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

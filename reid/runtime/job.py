@@ -1,7 +1,4 @@
-"""The job that this process is a part of: torchrun starts several that work together, or there is only this one.
-
-A job ends with one line, whichever process meets the error, or is lost. Torch is imported only where there are several.
-"""
+"""The job that this process is a part of, alone or with others of torchrun; it ends with one line. Without torch."""
 
 import contextlib
 import os
@@ -107,7 +104,6 @@ def report(line: str) -> None:
 
 
 def report_lost(error: BaseException) -> None:
-    """Report that another process was lost, by what torch said of it."""
     words = re.sub(r"^\[[^]]*\] *|\n.*", "", str(error), flags=re.DOTALL)  # without the place in torch's source
     _report_end(f"lost another one ({words.partition('. ')[0]})")
 

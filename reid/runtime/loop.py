@@ -25,9 +25,8 @@ def run_epochs(
 ) -> None:
     """Call `epoch(number, log)` for every epoch (0-based) that is not done yet, and record the numbers it returns.
 
-    After each, `state()` is written to the run's folder; `restore` takes what a killed run wrote. All randomness of an
-    epoch must follow from its number: then a run that was killed at any point ends as the uninterrupted one. Rank 0
-    reads, writes and logs. Raises CheckpointError for a state that `restore` finds incomplete, or that does not fit.
+    After each, rank 0 writes `state()` to the run's folder; `restore` takes what a killed run wrote. All randomness of
+    an epoch must follow from its number. Raises CheckpointError for a state that does not fit.
     """
     start = 0
     saved = distributed.from_main(run.load)

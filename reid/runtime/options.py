@@ -9,10 +9,7 @@ T = TypeVar("T")
 
 
 def option(default: Any, help: str, *, spelling: str | None = None, **argparses: Any) -> Any:
-    """A field of a dataclass that is also an option: `argparses` are type, choices, nargs and metavar of argparse.
-
-    `spelling` is its name on the command line, where that is not --like-this.
-    """
+    """A dataclass field that is also an option; `spelling` is its name on the command line where not --like-this."""
     return dataclasses.field(default=default, metadata={"spelling": spelling, "help": help, **argparses})
 
 

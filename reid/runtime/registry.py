@@ -1,8 +1,4 @@
-"""Registries: what can be chosen by name, and how a user's own file adds to it.
-
-A registry is a table with one line per name: where the thing is, and what it does in one sentence. A thing is imported
-when it is asked for, so that listing the names costs nothing. `lazy_exports` does the same for the names of a package.
-"""
+"""Registries: what can be chosen by name, imported when it is asked for, and how a user's own file adds to it."""
 
 import difflib
 import importlib

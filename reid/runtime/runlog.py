@@ -15,10 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Logs of one run in `folder`: `log.txt`, `metrics.jsonl`, and TensorBoard event files. A context manager.
+    """Logs of one run in `folder`: `log.txt`, `metrics.jsonl`, and TensorBoard event files; only rank 0 writes.
 
-    `first_epoch` is where this process starts; later lines of an earlier process that was killed are dropped. Where
-    several processes work together, only rank 0 writes, and only it calls `epoch`.
+    `first_epoch` is where this process starts; later lines of an earlier process that was killed are dropped.
     """
 
     def __init__(self, folder: str | Path, first_epoch: int = 0) -> None:

@@ -28,19 +28,16 @@ class Run:
     @property
     def source(self) -> Path | None:
         """The state file to go on from, or None for a fresh start."""
-        if self.resume_from is None:
-            return None
-        if self.resume_from == "auto":
-            path = self.logs_dir / STATE_FILE
-            return path if path.is_file() else None
+        own = self.logs_dir / STATE_FILE
+        if self.resume_from in (None, "auto"):
+            return own if self.resume_from and own.is_file() else None
         path = Path(self.resume_from)
         return path / STATE_FILE if path.is_dir() else path
 
     def load(self) -> dict[str, Any] | None:
         """The state to go on from, or None for a fresh start.
 
-        Raises UsageError when the state was made with other settings, or a fresh start would overwrite another run;
-        CheckpointError when the file is no state.
+        Raises UsageError for other settings or a run that would be overwritten, CheckpointError for a file of no state.
         """
         path = self.source
         if path is None:

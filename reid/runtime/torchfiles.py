@@ -20,13 +20,10 @@ def _numpy_scalar_globals() -> list[Any]:
 
 
 def write_torch(path: str | Path, content: Any) -> Path:
-    """Write `content` whole or not at all, and return the path; the same content gives the same bytes.
-
-    Given a name instead of an open file, `torch.save` would write the temporary name into the file.
-    """
+    """Write `content` whole or not at all, and return the path; the same content gives the same bytes."""
 
     def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb") as file:  # given a name, torch.save would write it into the file
             try:
                 torch.save(content, file)
             except RuntimeError as error:  # torch's own, for whatever keeps it from writing on
@@ -38,10 +35,9 @@ def write_torch(path: str | Path, content: Any) -> Path:
 
 
 def read_torch(path: str | Path) -> Any:
-    """The object in a `torch.save` file (new or torch 1.x format), tensors on the CPU, no code of the file ever run.
+    """The object in a `torch.save` file, tensors on the CPU, no code of the file ever run.
 
-    Beyond what `weights_only=True` takes, only numpy scalars are allowed: released checkpoints hold one.
-    Raises CheckpointError with one clear line for anything else.
+    Raises CheckpointError for more than tensors, plain values and numpy scalars, and for what cannot be read.
     """
     path = Path(path)
     if path.is_dir():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from reid import models
-from reid.models.fold import folded
+from reid.models.victim import folded
 
 
 @pytest.fixture(params=["resnet10", "resnet18", "resMeta"])
