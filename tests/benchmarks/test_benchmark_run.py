@@ -10,7 +10,7 @@ LOADING = run.commands(["loading"])
 
 
 def line(command):
-    return {field: "" for field in report.IDENTITY} | {
+    return dict.fromkeys(report.IDENTITY, "") | {
         "kind": "ours",
         "command": command,
         "job": command,
