@@ -23,9 +23,9 @@ def test_no_circle_of_imports(reid):
     assert reid.circle() == []
 
 
-@pytest.mark.xfail(reason="on its way down")
-def test_the_library_stays_small(reid):
-    assert reid.lines(without=["synthperson"]) <= 7_500
+def test_the_library_does_not_grow(reid):
+    """The aim is 7,500; whoever comes closer lowers the number."""
+    assert reid.lines(without=["synthperson"]) <= 8_100
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
