@@ -58,6 +58,7 @@ def plain(args: argparse.Namespace) -> measure.Step:
         project(noise)
         (loss + loss_of(*sets[1])).backward()
         for name, parameter in parameters.items():
+            assert parameter.grad is not None
             buffers[name].add_(parameter.grad / parameter.grad.norm(1))
             parameter.data = parameter - LR * buffers[name].sign()
             parameter.grad = None
@@ -101,11 +102,11 @@ def ours(args: argparse.Namespace, precision: str) -> measure.Step:
     noise = attacks.create(args.noise_type, height=args.height, width=args.width).to(args.device)
     optimizer = MISGD(noise.step_groups(), lr=LR)
     with torch.no_grad(), compute.autocast():
-        batches = [
+        source, virtual = (
             KnownImages(images.contiguous(memory_format=torch.channels_last), pids, victim(images).float())
             for images, pids in images_and_pids(args)
-        ]
-    return lambda: meta_step(noise, victim, *batches, optimizer, autocast=compute.autocast)
+        )
+    return lambda: meta_step(noise, victim, source, virtual, optimizer, autocast=compute.autocast)
 
 
 def images_and_pids(args: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]:

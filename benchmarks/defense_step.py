@@ -9,6 +9,7 @@ copied into a moved model, and the sum of both losses goes backward through ever
 
 import argparse
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch.func import functional_call
@@ -23,22 +24,32 @@ from reid.runtime.seeds import generator
 from reid.training import ReidLoss
 from reid.training.adversaries.universal import Pool
 from reid.training.batches import TrainingBatch, with_perturbed_half
-from reid.training.inner import ORDERS, Inner
+from reid.training.inner import Inner
 from reid.training.layers import differentiate_twice
 from reid.training.losses import hard_triplet
 from reid.training.network import TrainedNetwork, Weights
 from reid.training.step import step_gradients
 
 LR, DECAY = 2e-4, 5e-4
+
+
+class Defence(NamedTuple):
+    """The order of the derivative through the inner step (None: no look ahead), and what else differs."""
+
+    order: str | None = None
+    two_sets: bool = True
+    recompute: bool = False
+
+
 FIRST = "ours, first order"
-KINDS = (
-    "ours, adversarial",
-    "ours, mixed",
-    FIRST,
-    "ours, second order",
-    "ours, first order, checkpointing",
-    "ours, second order, checkpointing",
-)
+KINDS = {
+    "ours, adversarial": Defence(two_sets=False),
+    "ours, mixed": Defence(),
+    FIRST: Defence("first"),
+    "ours, second order": Defence("second"),
+    "ours, first order, checkpointing": Defence("first", recompute=True),
+    "ours, second order, checkpointing": Defence("second", recompute=True),
+}
 
 
 def batches(args: argparse.Namespace) -> list[TrainingBatch]:
@@ -57,6 +68,7 @@ def plain(args: argparse.Namespace) -> measure.Step:
     sets = batches(args)
 
     def loss_of(weights: Weights, batch: TrainingBatch) -> torch.Tensor:
+        assert batch.perturbed is not None
         images = torch.cat([batch.clean, batch.perturbed])
         features, logits = functional_call(network, weights, (images, batch.virtual))
         return hard_triplet(features, batch.labels)[0] + cross_entropy(logits, batch.labels)
@@ -78,16 +90,15 @@ def plain(args: argparse.Namespace) -> measure.Step:
     return step
 
 
-def ours(args: argparse.Namespace, kind: str, precision: str) -> measure.Step:
+def ours(args: argparse.Namespace, defence: Defence, precision: str) -> measure.Step:
     compute = set_up(resolve(args.device, precision))
     model = models.create(args.arch, 751, seed=0)
-    model.recompute_activations = "checkpointing" in kind
+    model.recompute_activations = defence.recompute
     network = TrainedNetwork(model, num_virtual=410).to(args.device).to(memory_format=torch.channels_last)
     reid_loss = ReidLoss(margin=0.5)
     source, virtual = batches(args)
     weights = network.weights()
-    order = next((order for order in ORDERS if f"{order} order" in kind), None)
-    if order == "second":
+    if defence.order == "second":
         differentiate_twice(network)
 
     def loss_of(weights: Weights, batch: TrainingBatch) -> torch.Tensor:
@@ -95,20 +106,22 @@ def ours(args: argparse.Namespace, kind: str, precision: str) -> measure.Step:
             features, logits = network.at(weights, batch.images, batch.virtual)
         return reid_loss(features, logits, batch.labels)[0]
 
-    inner = None if order is None else Inner(dict.fromkeys(weights, LR), DECAY, order)
-    second_set = None if kind == "ours, adversarial" else virtual
+    inner = None if defence.order is None else Inner(dict.fromkeys(weights, LR), DECAY, defence.order)
+    second_set = virtual if defence.two_sets else None
     return lambda: step_gradients(loss_of, weights, source, second_set, inner)
 
 
 def main() -> None:
     parser = cli.OneLineParser(__doc__, prog="python -m benchmarks.defense_step")
     measure.add_options(parser, batch_size=8, repeats=3)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what to measure with the plain kind")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="what to measure with the plain kind"
+    )
     args = parser.parse_args()
     kinds = {PLAIN: partial(plain, args)}
-    kinds |= {Kind(name): partial(ours, args, name, "fp32") for name in args.kinds}
+    kinds |= {Kind(name): partial(ours, args, KINDS[name], "fp32") for name in args.kinds}
     if FIRST in args.kinds and "bf16" in measure.precisions(args.device):
-        kinds[Kind(FIRST, "bf16")] = partial(ours, args, FIRST, "bf16")
+        kinds[Kind(FIRST, "bf16")] = partial(ours, args, KINDS[FIRST], "bf16")
     job = measure.network_job("Defence step", args)
     measure.lines(job, kinds, once=[PLAIN], threads=args.threads, repeats=args.repeats, device=args.device)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
 from benchmarks import measure
@@ -31,7 +31,7 @@ from reid.runtime.seeds import generator
 CPU = torch.device("cpu")
 
 
-class Files:
+class Files(Dataset):
     """A data set as the released code has it: opened, made RGB and transformed one by one."""
 
     def __init__(self, paths: list[str], transform: T.Compose) -> None:

@@ -40,14 +40,17 @@ def problem(size: str, num_query: int, noise: float) -> Problem:
     _, num_gallery, length, identities, cameras = SIZES[size]
     random = generator(0)
     centres = torch.randn(identities, length, generator=random)
-    features, pids, camids = [], [], []
-    for count in (num_query, num_gallery):
-        pids.append(torch.randint(identities, (count,), generator=random))
-        camids.append(torch.randint(cameras, (count,), generator=random).numpy())
+
+    def side(count: int) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+        pids = torch.randint(identities, (count,), generator=random)
+        camids = torch.randint(cameras, (count,), generator=random)
         spread = noise * (1 + 4 * torch.rand(count, 1, generator=random))
-        side = torch.randn(count, length, generator=random).mul_(spread)
-        features.append(torch.nn.functional.normalize(side.add_(centres[pids[-1]])))
-    return *features, *(ids.numpy() for ids in pids), *camids
+        features = torch.randn(count, length, generator=random).mul_(spread).add_(centres[pids])
+        return torch.nn.functional.normalize(features), pids.numpy(), camids.numpy()
+
+    query, query_pids, query_camids = side(num_query)
+    gallery, gallery_pids, gallery_camids = side(num_gallery)
+    return query, gallery, query_pids, gallery_pids, query_camids, gallery_camids
 
 
 def distances(query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:

@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,12 @@ def write(check: bool = False) -> bool:
         if check:
             logger.info("%s is not what python -m benchmarks.report writes", path)
         else:
-            write_atomically(path, lambda file, text=text: file.write_text(text))
+            write_atomically(path, partial(_write_text, text))
     return not stale
+
+
+def _write_text(text: str, file: Path) -> None:
+    file.write_text(text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import logging
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import report
@@ -23,14 +23,14 @@ logger = logging.getLogger("benchmarks")
 
 FIRST_AND_SECOND = "--kinds 'ours, first order' 'ours, second order'"
 # The options of each command of a subject.
-QUICK: Mapping[str, Sequence[str]] = {
+QUICK: dict[str, Sequence[str]] = {
     "attack_step": ["--batch_size 16"],
     "defense_step": [FIRST_AND_SECOND],
     "extraction": [""],
     "ranking": ["--plain --queries 337", ""],
     "loading": ["--pipeline training", "--pipeline attack"],
 }
-LONGER: Mapping[str, Sequence[str]] = {
+LONGER: dict[str, Sequence[str]] = {
     "attack_step": ["--batch_size 64"],
     "defense_step": ["", "--arch resnet10 --height 80 --width 40 --batch_size 32"],
     "ranking": ["--busy", "--size msmt17 --repeats 3"],

@@ -1,7 +1,11 @@
 """What the benchmarks compare does the same job."""
 
+import importlib
+
+import pytest
 import torch
 
+from benchmarks import run
 from benchmarks.attack_step import gathered
 from reid.attacks.threat import Threat
 from reid.attacks.universal.perturbations import ColorLUT
@@ -20,3 +24,8 @@ def test_the_plain_colour_table_gives_the_images_and_gradients_of_ours():
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("subject", run.SUBJECTS)
+def test_every_subject_is_a_module_that_can_be_imported(subject):
+    assert callable(importlib.import_module(f"benchmarks.{subject}").main)
