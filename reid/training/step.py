@@ -1,4 +1,4 @@
-"""The gradient of a defence step: on the source set, and on the virtual set with or without a look ahead."""
+"""The gradient of a defence step: on the source set, and on the virtual set with or without a look-ahead."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

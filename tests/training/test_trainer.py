@@ -96,7 +96,7 @@ class TestOneEpoch:
         assert not any(torch.equal(value, before[name]) for name, value in after.items())
         assert all(value.isfinite().all() for value in trainer.network.state_dict().values())
 
-        # running statistics follow the source alone: one update for each step, the look ahead has none
+        # running statistics follow the source alone: one update for each step, the look-ahead has none
         assert trainer.network.model.base.bn1.num_batches_tracked == 2
 
         (line,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

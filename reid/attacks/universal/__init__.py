@@ -16,6 +16,6 @@ RECIPES: Registry["Recipe"] = Registry(
     {
         "maml": ("reid.attacks.universal.recipes:MAML", "virtual-guided meta-learning, as the paper describes it"),
         "alternating": ("reid.attacks.universal.recipes:ALTERNATING", "the released code, whose inner step stays"),
-        "none": ("reid.attacks.universal.recipes:PLAIN", "no look ahead: the plain universal attack"),
+        "none": ("reid.attacks.universal.recipes:PLAIN", "no look-ahead: the plain universal attack"),
     },
 )
