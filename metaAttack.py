@@ -31,7 +31,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     types = ", ".join(f"{number}: {words}" for number, words in TYPE_NAMES.items())
     parser.add_argument("-s", "--source", required=True, help=f"dataset to meta-train on: {known}")
     parser.add_argument("-t", "--target", help="another dataset to report on, with the model of --resumeTgt")
-    parser.add_argument("-m", "--mte", help="virtual dataset to meta-test on, for recipes that look ahead")
+    parser.add_argument("-m", "--mte", help="virtual dataset to meta-test on; --recipe none does without")
     parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume (default: by its keys)")
     parser.add_argument("--resume", required=True, metavar="FILE", help="the model under attack, trained on the source")
     parser.add_argument("--resumeTgt", metavar="FILE", help="a model trained on the target, to report transfer")
@@ -49,14 +49,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--noise_resume", type=Path, help="folder for the perturbations (default: attackModel/SOURCE-RECIPE/TYPE)"
     )
-    parser.add_argument("--logs_dir", type=Path, help="folder for state and logs (default: --noise_resume)")
+    parser.add_argument("--logs_dir", type=Path, help="folder for state and logs (default: that of --noise_resume)")
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch and set, P x K")
     parser.add_argument("--num-instances", type=cli.positive_int, default=8, help="K: images per identity in a batch")
     parser.add_argument("--epoch", "--epochs", type=cli.positive_int, default=5, help="epochs")
     parser.add_argument(
         "--iters-per-epoch", type=cli.positive_int, help="steps per epoch (default: all source identities once)"
     )
-    parser.add_argument("--combine-trainval", action="store_true", help="use the validation identities too")
+    parser.add_argument("--combine-trainval", action="store_true", help="learn on the validation identities too")
     parser.add_argument(
         "--print_freq", type=cli.positive_int, default=10, help="steps between updates of the shown loss"
     )

@@ -18,5 +18,5 @@ class Meta(Defense):
         "first", "derivative through the inner step: second is exact, and twice as slow", choices=("first", "second")
     )
     inner_lr: float | None = option(
-        None, "rate of the inner step; without it, that of the outer step", type=positive_float
+        None, "learning rate of the inner step (default: that of the outer step)", type=positive_float
     )

@@ -12,7 +12,7 @@ class Effort:
     images, `num_instances` of each identity. A restart ends earlier once it no longer improves."""
 
     batch_size: int = 64
-    restarts: int = option(3, "starting points; the worst counts", type=positive_int)
-    adaptive_epochs: int = option(10, "epochs at most per restart", type=positive_int)
+    restarts: int = option(3, "re-learnt perturbations, each from another start; the worst counts", type=positive_int)
+    adaptive_epochs: int = option(10, "most epochs of a restart", type=positive_int)
     adaptive_iters: int | None = option(None, "steps per epoch (default: images / batch size)", type=positive_int)
     num_instances: int = option(8, "K: images per identity in a batch", type=positive_int)

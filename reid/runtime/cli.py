@@ -36,9 +36,9 @@ class OneLineParser(argparse.ArgumentParser):
         self._typed: dict[str, str] = {}  # as declared -> as the user wrote it, for errors
         self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(/\d+)?$")  # budgets too
         add = self.add_argument_group("every command").add_argument
-        plugin = "run this Python file first, which registers a dataset, model family, attack or defence of yours"
+        plugin = "a Python file that adds a dataset, model family, attack or defence of yours; can be repeated"
         add("--plugin", action="append", default=[], metavar="FILE", help=plugin)
-        add("--debug", action="store_true", help="print where an error came from, not its line alone")
+        add("--debug", action="store_true", help="show the traceback of an error, not only its one line")
 
     def error(self, message: str) -> NoReturn:
         for option, typed in self._typed.items():
@@ -168,12 +168,12 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Where images come from and in which shape; --height and --width are None where `image_size` is to decide."""
     add = parser.add_argument_group("data").add_argument
     add("--data", default="data", metavar="DIR", help="folder that holds the datasets")
-    add("--split", type=natural_int, default=0, help="which draw of validation identities")
+    add("--split", type=natural_int, default=0, help="number of the split into training and validation identities")
     for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
         add(f"--{side}", type=positive_int, help=f"image {side} (default: the checkpoint's own, else {pixels})")
     add("--workers", type=positive_int, default=2, help="threads that decode images")
-    kept = "decoded images: ram keeps up to 4 GiB of each set; disk keeps all in a file next to the images, for all "
-    kept += "processes; none decodes at each use"
+    kept = "where decoded images are kept: ram: in memory, up to 4 GiB of each list of images; disk: in a file next to "
+    kept += "the images, shared by all processes; none: nowhere, each use decodes again"
     add("--cache", choices=("ram", "disk", "none"), default="ram", help=kept)
 
 
@@ -191,7 +191,7 @@ def add_compute_options(parser: argparse.ArgumentParser, precision: str) -> None
     """Device, and precision with this default: "fp32" for what measures, "auto" for what trains."""
     add = parser.add_argument_group("compute").add_argument
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: CUDA if there is a GPU")
-    add("--precision", default=precision, help="of networks: fp32, bf16, or auto: bf16 where the hardware has it")
+    add("--precision", default=precision, help="networks in fp32, bf16, or auto: bf16 where the hardware has it")
 
 
 def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_instances: int, margin: float) -> None:
@@ -203,15 +203,15 @@ def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_in
     add("--iters-per-epoch", type=positive_int, help="steps per epoch (default: images / batch size)")
     add("--weight-decay", type=natural_float, default=5e-4, help="weight decay")
     add("--margin", type=natural_float, default=margin, help="margin of the hard triplet loss")
-    add("--eval-every", type=positive_int, default=5, help="epochs between validations")
-    add("--combine-trainval", action="store_true", help="train on the validation identities too, keep the last epoch")
-    recompute = "compute activations again instead of keeping them: slower, in less memory, to the same result"
+    add("--eval-every", type=positive_int, default=5, help="validate after every so many epochs")
+    add("--combine-trainval", action="store_true", help="train on validation identities too, and keep the last epoch")
+    recompute = "recompute activations instead of storing them: slower, less memory, the same result"
     add("--checkpointing", action="store_true", help=recompute)
 
 
 def add_resume_option(parser: argparse.ArgumentParser) -> None:
-    state = "go on from this state: a folder, a state.pth, or 'auto', the state that a killed run of the same command "
-    state += "left, if there is one (default: start at the first epoch)"
+    state = "continue from this state.pth, or from a folder with one; 'auto': from what a killed run of the same "
+    state += "command left, if anything (default: start at the first epoch)"
     parser.add_argument("--resume-from", metavar="PATH", help=state)
 
 
@@ -258,7 +258,7 @@ def _one_line(error: BaseException) -> str:
     if error.filename:
         return f"{error.filename}: {words}; check the path, its permissions and the space left"
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{words}, in {place.name} ({Path(place.filename).name}, line {place.lineno}); --debug shows the whole way"
+    return f"{words}, in {place.name} ({Path(place.filename).name}, line {place.lineno}); --debug shows the traceback"
 
 
 def _fail(message: str) -> NoReturn:

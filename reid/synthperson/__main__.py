@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.synthperson")
-    parser.add_argument("name", choices=DEFAULTS, help="which dataset")
-    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of datasets; writes ROOT/NAME/raw")
+    parser.add_argument("name", choices=DEFAULTS, help="dataset to draw")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of datasets; draws into ROOT/NAME/raw")
     parser.add_argument("--ids", type=cli.positive_int, help=f"training identities (default: {_default('ids')})")
     parser.add_argument("--test-ids", type=cli.positive_int, help=f"test identities (default: {_default('test_ids')})")
     parser.add_argument("--cams", type=cli.positive_int, help=f"cameras (default: {_default('cams')})")
@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--height", type=cli.positive_int, default=128, help="image height")
     parser.add_argument("--width", type=cli.positive_int, default=64, help="image width")
     parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed of every image")
-    parser.add_argument("--workers", type=cli.positive_int, help="processes (default: one per core)")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet there instead of the dataset")
+    parser.add_argument("--workers", type=cli.positive_int, help="processes that draw (default: one per core)")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw only a contact sheet, into this file")
     args = parser.parse_args(argv)
     if args.sheet is not None:
         sizes = {key: getattr(args, key) for key in ("ids", "cams", "per_cam") if getattr(args, key) is not None}
