@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume (default: by its keys)")
     parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model, released or ours")
     parser.add_argument("--attack", nargs="+", default=[], metavar="FILE", help="perturbation files, released or ours")
-    parser.add_argument("--side", choices=SIDES, default="query", help="whose images are attacked")
+    parser.add_argument("--side", choices=SIDES, default="query", help="which images are attacked")
     parser.add_argument(
         "--eps",
         type=cli.budget,
@@ -59,25 +59,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     adaptive.add_argument("--adaptive", action="store_const", const="adaptive", dest="suite", help="--suite adaptive")
     adaptive.add_argument(
-        "--recipe", nargs="+", choices=list(RECIPES), help="recipes of re-learnt perturbations (default: the suite's)"
+        "--recipe", nargs="+", choices=list(RECIPES), help="how to re-learn perturbations (default: as the suite says)"
     )
     adaptive.add_argument(
         "--image-attack",
         nargs="+",
         metavar="NAME[:SETTING=VALUE,...]",
-        help=f"attacks on each image: {', '.join(IMAGE)} (default: the suite's)",
+        help=f"attacks on each image: {', '.join(IMAGE)}; such as pgd:steps=50,restarts=3 (default: as the suite says)",
     )
-    adaptive.add_argument("--learn-on", metavar="NAME", help="dataset to learn on (default: training images of -d)")
-    adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for recipes that meta-test on one")
+    adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
+    adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
     add_options(adaptive, Effort)
     adaptive.add_argument(
-        "--pgd-steps", type=cli.positive_int, default=15, help="steps of pgd where it does not say steps="
+        "--pgd-steps", type=cli.positive_int, default=15, help="steps of pgd, unless --image-attack sets its steps"
     )
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="folder for the JSON files"
     )
-    parser.add_argument("--reuse", action="store_true", help="take results that --results has already")
+    parser.add_argument("--reuse", action="store_true", help="do not measure again what --results already holds")
     cli.add_data_options(parser)
     cli.add_seed_option(parser)
     cli.add_compute_options(parser, precision="fp32")
@@ -104,13 +104,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.runtime import device, distributed
 
     compute = device.set_up(device.resolve(args.device, args.precision))
+    suite = SUITES[args.suite]
+    files = file_rows(args.attack, args.eps)  # these before the model and the data, so that a wrong one shows at once
+    threats = threats_of(files, args.eps)
+    image = image_rows(args.image_attack or suite.image, threats, args.pgd_steps, args.seed)
     victim = models.load_victim(args.resume, arch=args.arch, size=(args.height, args.width)).to(compute.device)
     images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
-    suite = SUITES[args.suite]
-    files = file_rows(args.attack, args.eps)
-    threats = threats_of(files, args.eps)
-    image = image_rows(args.image_attack or suite.image, threats, args.pgd_steps, args.seed)
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     retrieval = Retrieval(
         victim,

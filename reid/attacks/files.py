@@ -46,6 +46,8 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     8/255 where the file does not say. Raises CheckpointError for any other file, UsageError for a bad `eps`.
     """
     path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"no such perturbation file: {path}; check the path (relative to the current folder)")
     content = _read_array(path) if path.suffix == ".npy" else read_torch(path)
     if isinstance(content, Tensor):
         content = {"delta": content if content.ndim == 4 else content[None]}
@@ -54,7 +56,7 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     if keys not in NOISE_TYPES:
         contents = few(state) if keys else f"no entries ({type(state).__name__})"
         raise CheckpointError(
-            f"{path} is not an attacker file: it holds {contents}, not what noise type 0, 1 or 2 has; "
+            f"{path} is not a perturbation file: it holds {contents}, not what noise type 0, 1 or 2 has; "
             "give a file that metaAttack.py or the released code wrote"
         )
     threat = _threat(content, eps, path)
@@ -71,8 +73,6 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
 def _read_array(path: Path) -> Tensor:
     try:
         return torch.from_numpy(np.asarray(np.load(path, allow_pickle=False), dtype=np.float32))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no such attacker file: {path}; check the path") from error
     except (ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
         raise CheckpointError(f"{path} is not a numpy array of numbers, or damaged; save it again") from error
 
@@ -94,7 +94,7 @@ def _check_values(state: Mapping[str, Any], expected: Mapping[str, Tensor], path
         value, shape = state[name], list(parameter.shape)
         actual = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         if actual != shape or not value.numel():
-            raise CheckpointError(f"{path} is not an attacker file: {name} is {actual}, not {shape}")
+            raise CheckpointError(f"{path} is not a perturbation file: {name} is {actual}, not {shape}")
         if not (value.is_floating_point() and value.isfinite().all() and value.abs().max() <= 2):
             raise CheckpointError(
                 f"{path}: {name} holds values that are no finite numbers in image units, [0, 1]; "

@@ -208,6 +208,18 @@ def test_wrong_adaptive_options(extra, words, victim, data, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--attack", "nowhere.pth"], "no such perturbation file: nowhere.pth"),
+        (["--image-attack", "pgd:stepz=3"], "pgd has no setting 'stepz'"),
+    ],
+)
+def test_wrong_attacks_show_before_the_model_is_read(extra, words, tmp_path, capsys):
+    options = ["-d", "synth-a", "--resume", str(tmp_path / "none.pth"), "--device", "cpu"]
+    assert words in failure(evaluate, [*options, *extra], capsys)
+
+
 def test_nothing_to_learn_an_adaptive_attack_on(victim, data, tmp_path, capsys, monkeypatch):
     with_few_training_identities(monkeypatch, "synth-a", 0)
     options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--adaptive", "--results", str(tmp_path)]
@@ -235,7 +247,7 @@ def defense(defense_options, tmp_path, capsys):
         (["--attacker", "frozen"], "--attacker frozen needs one file as --noise_path1, not 0"),
         (["--noise_path1", "a.pth", "b.pth"], "--attacker frozen needs one file as --noise_path1, not 2"),
         (["--attacker", "pool"], "--attacker pool needs files: give --noise_path1"),
-        (["--attacker", "pool", "--noise_path1", "a.pth", "b.pth"], "no such checkpoint file: a.pth"),
+        (["--attacker", "pool", "--noise_path1", "a.pth", "b.pth"], "no such perturbation file: a.pth"),
         (["--attacker", "patch"], "--attacker"),
         (["--defense", "distillation"], "--defense"),
         (["--inner-order", "third"], "--inner-order"),
@@ -338,7 +350,7 @@ def test_a_start_that_is_no_model_of_the_architecture(defense, victim, attacker,
 
 
 def test_a_model_is_no_attacker(defense, victim):
-    assert f"{victim} is not an attacker file" in defense("--noise_path1", victim)
+    assert f"{victim} is not a perturbation file" in defense("--noise_path1", victim)
 
 
 def finite(state):

@@ -237,7 +237,7 @@ def test_the_words_in_the_picture(tmp_path, monkeypatch):
         ("a=b=c=d", {}, "is not NAME=CHECKPOINT=PERTURBATION"),
         ("a={root}/none.pth={root}/type0.pth", {}, "none.pth"),
         ("a={root}/model.pth={root}/none.pth", {}, "none.pth"),
-        ("a={root}/model.pth={root}/model.pth", {}, "is not an attacker file"),
+        ("a={root}/model.pth={root}/model.pth", {}, "is not a perturbation file"),
         ("a={root}/model.pth={root}/data", {}, "holds no re-learnt attack on this model"),
         ("a={root}/model.pth={root}/type0.pth", {"eps": 256}, "budget 256 is not in"),
         ("a={root}/model.pth={root}/type0.pth", {"eps": -1}, "budgets are not negative"),

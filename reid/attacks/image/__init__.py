@@ -26,7 +26,7 @@ def create(spec: str, **settings: Any) -> "LInf":
     for word in filter(None, words.split(",")):
         key, _, text = word.partition("=")
         if key not in defaults:
-            raise UsageError(f"{spec}: {name} has no setting {key!r}, but {', '.join(defaults)}; write steps=50")
+            raise UsageError(f"{spec}: {name} has no setting {key!r}, but {', '.join(defaults)}; as in {name}:steps=50")
         try:
             settings[key] = type(defaults[key])(text)
         except ValueError as error:

@@ -50,20 +50,20 @@ class AdversaryOptions:
     )
     noise_path1: Sequence[str] = option(
         (),
-        "perturbation files: one for frozen, several for pool; the others report on them only",
+        "perturbation files: one for frozen, any number for pool; other attackers only report on them",
         nargs="+",
         metavar="FILE",
         spelling="--noise_path1",
     )
     noise_type: int = option(
         0,
-        "of frozen and online: 0 colour and delta, 1 colour, 2 delta",
+        "what frozen and online perturb: 0: colour + delta, 1: colour, 2: delta",
         type=int,
         choices=(0, 1, 2),
         spelling="--noise_type",
     )
     max_eps: float = option(
-        8 / 255, "largest L-inf budget per component, such as 8/255", type=cli.positive_budget, metavar="BUDGET"
+        8 / 255, "largest L-inf budget per component, such as 8/255 or 8", type=cli.positive_budget, metavar="BUDGET"
     )
     pgd_steps: int = option(4, "steps of --attacker pgd", type=cli.positive_int)
 
@@ -81,7 +81,7 @@ class AdversaryOptions:
             return replace(self, attacker=["pool"])
         files = len(self.noise_path1)
         if "frozen" in self.attacker and files != 1:
-            raise UsageError(f"--attacker frozen needs one file as --noise_path1, not {files}; see also pool")
+            raise UsageError(f"--attacker frozen needs one file as --noise_path1, not {files}; pool takes several")
         if "pool" in self.attacker and not files:
             raise UsageError("--attacker pool needs files: give --noise_path1")
         return self
