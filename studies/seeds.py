@@ -106,7 +106,9 @@ def _read(path: Path) -> dict[str, Any]:
         for column in WITHSTOOD.values():
             _value(summary["defended"], column)
             _value(summary["defended"]["undefended"], column)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ReidError(f"cannot read {path}: {error.strerror}; give a summary.json of bash runDemo.sh") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReidError(f"{path} is not a summary of the demo ({error!r}); run bash runDemo.sh") from error
     return summary
 

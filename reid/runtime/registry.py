@@ -83,8 +83,10 @@ def load_plugin(path: str | Path) -> None:
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
-    if not Path(path).is_file() or spec is None or spec.loader is None:
-        raise UsageError(f"--plugin {path}: no such Python file; its name must end in .py")
+    if not Path(path).is_file():
+        raise UsageError(f"--plugin {path}: no such file; check the path")
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {path} is not a Python file; its name must end in .py")
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

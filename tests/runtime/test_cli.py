@@ -158,6 +158,12 @@ class TestOptions:
         cli.OneLineParser("A tool.", argv)
         assert "OWN" not in argparse.__dict__, "a file runs once"
 
+    def test_a_plugin_that_is_no_python_file_is_told_from_a_missing_one(self, tmp_path):
+        (tmp_path / "own.txt").write_text("")
+        for name, words in (("own.txt", "its name must end in .py"), ("own.py", "no such file")):
+            with pytest.raises(UsageError, match=words):
+                cli.OneLineParser("A tool.", ["--plugin", str(tmp_path / name)])
+
 
 class TestHelp:
     @pytest.fixture

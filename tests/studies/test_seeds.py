@@ -82,6 +82,11 @@ def test_a_summary_from_before_the_defence_is_refused(tmp_path):
         seeds.main([str(path)])
 
 
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ReidError, match=r"cannot read .*none\.json: No such file"):
+        seeds.main([str(tmp_path / "none.json")])
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"victims": {"A": {}}}'])
 def test_another_file_is_refused(text, tmp_path):
     path = tmp_path / "summary.json"
