@@ -14,7 +14,6 @@ from reid.attacks.universal.perturbations import Perturbation
 from reid.runtime.files import sha256
 
 CLEAN, UNIVERSAL, RELEARNT, IMAGE, CONTROL = KINDS = ("clean", "universal", "relearnt", "image", "control")
-SHARED = ("eps", "seed")  # fields of image attacks that results state elsewhere
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], step
         settings = {"seed": seed} | ({"steps": steps} if name == "pgd" else {})
         for eps in sorted({max(threat.eps_color, threat.eps_delta) for _, threat in threats}):
             attack = create_image_attack(spec, eps=eps, **settings)
-            options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in SHARED}
+            stated = ("eps", "seed") if attack.seed == seed else ("eps",)  # what results state elsewhere
+            options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in stated}
             words = f"{name} {format_budget(attack.eps)}, {attack.steps} step{'s' * (attack.steps > 1)}"
             words += f", best of {attack.restarts}" if attack.restarts > 1 else ""
             rows.append(Row(words, IMAGE, attack, settings={"attack": name, **options}))

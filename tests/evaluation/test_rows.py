@@ -77,6 +77,11 @@ class TestImageAttacks:
     def test_are_drawn_with_the_seed_of_the_command(self):
         assert image_rows(["pgd"], [BOTH], 1, 7)[0].attack.seed == 7
 
+    def test_with_seeds_of_their_own_are_told_apart(self):
+        rows = image_rows(["pgd:seed=1", "pgd:seed=2"], [BOTH], 15, 0)
+        assert [row.settings["seed"] for row in rows] == [1, 2]
+        assert "seed" not in image_rows(["pgd:seed=1"], [BOTH], 15, 1)[0].settings
+
     def test_that_nobody_knows_are_refused(self):
         with pytest.raises(UsageError, match="no image attack is called 'odfa'"):
             image_rows(["odfa"], [BOTH], 1, 0)
