@@ -39,11 +39,11 @@ class Run:
 
         Raises UsageError for other settings or a run that would be overwritten, CheckpointError for a file of no state.
         """
-        path = self.source
+        path, own = self.source, self.logs_dir / STATE_FILE
+        if own.exists() and (path is None or path.resolve() != own.resolve()):
+            hint = "go on with it (--resume-from auto), remove it, or choose another folder"
+            raise UsageError(f"{self.logs_dir} holds a run already; {hint}")
         if path is None:
-            if (self.logs_dir / STATE_FILE).exists():
-                hint = "go on with it (--resume-from auto), remove it, or choose another folder"
-                raise UsageError(f"{self.logs_dir} holds a run already; {hint}")
             return None
         state = read_torch(path)
         if not isinstance(state, dict) or "epoch" not in state or not isinstance(state.get("settings"), dict):

@@ -32,6 +32,13 @@ def test_a_fresh_start_over_another_run_is_refused(tmp_path):
         Run(tmp_path, None, SETTINGS).load()
 
 
+def test_going_on_from_elsewhere_over_another_run_is_refused(tmp_path):
+    for name in ("one", "other"):
+        Run(tmp_path / name, None, SETTINGS).save(2)
+    with pytest.raises(UsageError, match="holds a run already"):
+        Run(tmp_path / "one", str(tmp_path / "other"), SETTINGS).load()
+
+
 def test_other_settings_are_named_and_refused(tmp_path):
     Run(tmp_path, None, SETTINGS).save(2)
     with pytest.raises(UsageError, match=r"lr: 0\.1 there, 0\.2 now"):
