@@ -267,6 +267,16 @@ def test_a_finished_run_writes_its_last_file_again_where_it_is_lost(attack_optio
     assert_equal(read_torch(tmp_path / "best_perturbation2.pth"), before)
 
 
+def test_a_finished_run_does_not_take_the_file_of_another_for_its_own(attack_options, attacker, tmp_path):
+    options = [*attack_options, "--seed", "3", "--noise_resume"]
+    metaAttack.main([*options, str(tmp_path / "own")])
+    own, kept = (tmp_path / folder / "best_perturbation2.pth" for folder in ("own", "other"))
+    kept.parent.mkdir()
+    shutil.copy(attacker, kept)
+    metaAttack.main([*options, str(kept.parent), "--resume-from", str(tmp_path / "own")])
+    assert_equal(read_torch(kept), read_torch(own))
+
+
 def test_a_finished_defence_is_not_done_again(online_options, defended):
     before = {path.name: path.stat().st_mtime_ns for path in defended.glob("*.pth")}
     metaDefense.main([*online_options, "--logs_dir", str(defended), "--resume-from", "auto"])

@@ -181,7 +181,10 @@ def learn(learner: Learner, folder: Path, run: Run, provenance: dict[str, Any]) 
     def state() -> dict[str, Any]:
         return {"noise": noise.state_dict(), "optimizer": learner.optimizer.state_dict()}
 
+    def is_kept() -> bool:
+        return paths[-1].exists() and run.settings.items() <= files.load(paths[-1]).provenance.items()
+
     run_epochs(run, epochs, restore=restore, epoch=epoch, state=state)
-    if not distributed.from_main(paths[-1].exists):
+    if not distributed.from_main(is_kept):  # the state of a finished run came from elsewhere
         distributed.from_main(partial(write, epochs - 1))
     return paths[-1]
