@@ -23,9 +23,8 @@ from reid.runtime.device import Compute
 def protocol_settings(
     images: Images, compute: Compute, side: str, distance: str, rerank: bool, cuhk03_repeats: int | None
 ) -> dict[str, Any]:
-    """What makes two scores comparable: the field `protocol` of results."""
+    """What makes two scores comparable, with the feature of the model: the field `protocol` of results."""
     return {
-        "features": "pooled last stage, not normalised",
         "distance": distance,
         "rerank": rerank,
         "height": images.height,
@@ -100,7 +99,7 @@ class Experiment:
                 "contents": self._contents,
             },
             "threat": {} if row.attack is None else row.attack.threat.to_dict() | {"side": self.side},
-            "protocol": self.settings,
+            "protocol": self.settings | {"features": self.retrieval.victim.feature},
             "seed": self.seed,
         }
 

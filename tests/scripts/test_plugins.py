@@ -86,6 +86,7 @@ def test_a_family_is_evaluated(data, tmp_path):
     torch.save(weights, tmp_path / "toy.pth")
     rows = evaluated(data, tmp_path / "r", str(tmp_path / "toy.pth"), "--plugin", FAMILY, "--image-attack", "pgd")
     assert rows["clean"].victim["arch"] == "toy"
+    assert rows["clean"].protocol["features"] == "the convolution's output, pooled"
     assert rows["image"].metrics["mAP"] < rows["clean"].metrics["mAP"]
 
 
