@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     threats = threats_of(files, args.eps)
     image = image_rows(args.image_attack or suite.image, threats, args.pgd_steps, args.seed)
     victim = models.load_victim(args.resume, arch=args.arch, size=(args.height, args.width)).to(compute.device)
-    images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
+    images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     retrieval = Retrieval(

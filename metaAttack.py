@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     compute = device.set_up(device.resolve(args.device, args.precision))
     size = (args.height, args.width)
     victim = models.load_victim(args.resume, arch=args.arch, size=size).to(compute.device)
-    images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
+    images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
     source = datasets.create(args.source, args.data, split=args.split)
     reported = [(source, victim)] if source.query else []
     if args.target:

@@ -42,6 +42,11 @@ class InputSpec:
         if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in (*self.std, self.scale)):
             raise UsageError("mean and std of an input take three numbers each; std and scale must be above 0")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
     def layer(self) -> "InputLayer":
         """The layer that does it, without weights."""
         return InputLayer(self)
@@ -60,9 +65,9 @@ class InputLayer(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        spec, size = self.spec, (self.spec.height, self.spec.width)
-        if spec.resize is not None and images.shape[2:] != size:
-            images = interpolate(images, size, mode=spec.resize, antialias=spec.resize != "nearest").clamp(0, 1)
+        spec = self.spec
+        if spec.resize is not None and images.shape[2:] != spec.size:
+            images = interpolate(images, spec.size, mode=spec.resize, antialias=spec.resize != "nearest").clamp(0, 1)
         if spec.channels == "bgr":
             images = images.flip(1)
         if spec.scale != 1:

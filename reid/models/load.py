@@ -29,7 +29,7 @@ def load_victim(
     module, _ = family.build(state, spec)
     input = family.input(state, content)
     trained = _trained_size(content)
-    usual = trained or (input.height, input.width)
+    usual = trained or input.size
     used = height, width = size[0] or usual[0], size[1] or usual[1]
     if trained not in (None, used):
         logger.warning("%s was trained on %d x %d images, not %d x %d; see --height and --width", spec, *usual, *used)

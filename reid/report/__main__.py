@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"--out {args.out} must end in .png")
     compute = device.set_up(device.resolve(args.device, args.precision))
     victim = models.load_victim(args.resume, size=(args.height, args.width)).to(compute.device)
-    images = Images(victim.input.height, victim.input.width, args.workers, args.cache)
+    images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
     noise = attacks.load(args.attack).to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     retrieval = Retrieval(victim, images.stores(test_samples(dataset)), compute, args.batch_size)

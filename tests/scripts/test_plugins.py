@@ -90,6 +90,13 @@ def test_a_family_is_evaluated(data, tmp_path):
     assert rows["image"].metrics["mAP"] < rows["clean"].metrics["mAP"]
 
 
+def test_a_family_that_resizes_gets_images_of_the_size_that_is_asked_for(data, tmp_path):
+    weights = {"toy_conv.weight": torch.randn(8, 3, 5, 5), "toy_conv.bias": torch.randn(8)}
+    torch.save(weights, tmp_path / "toy.pth")
+    rows = evaluated(data, tmp_path / "r", str(tmp_path / "toy.pth"), "--plugin", FAMILY, "--height", "48")
+    assert (rows["clean"].protocol["height"], rows["clean"].protocol["width"]) == (48, 32)
+
+
 def test_a_dataset_is_evaluated(victim, tmp_path):
     faces = [f"gallery/{person}_{camera}_1.jpg" for person in ("di", "ed", "flo") for camera in ("door", "gate")]
     names = ["train/ana_door_1.jpg", "train/ana_gate_1.jpg", *faces, "query/di_door_2.jpg"]
