@@ -24,7 +24,7 @@ def add_options(parser: argparse._ActionsContainer, owner: type) -> None:
         settings = dict(field.metadata)
         spelling = settings.pop("spelling") or f"--{name.replace('_', '-')}"
         if spelling not in parser._option_string_actions:
-            parser.add_argument(spelling, default=field.default, **settings)
+            parser.add_argument(spelling, dest=name, default=field.default, **settings)
 
 
 def build(owner: Callable[..., T], values: dict[str, Any], **fixed: Any) -> T:

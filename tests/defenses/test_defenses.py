@@ -1,5 +1,6 @@
 """Defences: what each needs, what its loss is of, and what a defence of one's own can reach."""
 
+import argparse
 import copy
 import subprocess
 import sys
@@ -143,3 +144,13 @@ class TestOwnDefence:
             build(Anchored())
         with pytest.raises(UsageError, match="Mixed trains on a virtual set too"):
             build(DEFENSES["mixed"]())
+
+
+def test_an_option_with_a_spelling_of_its_own_arrives():
+    @dataclass(frozen=True)
+    class Owner:
+        weight: int = options.option(1, "weight", type=int, spelling="--owner-weight")
+
+    parser = argparse.ArgumentParser()
+    options.add_options(parser, Owner)
+    assert options.build(Owner, vars(parser.parse_args(["--owner-weight", "3"]))) == Owner(3)
