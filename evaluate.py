@@ -84,7 +84,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.rerank and args.dist_metric != "euclidean":
         raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
-    for recipe in args.recipe or ():
+    for recipe in args.recipe or SUITES[args.suite].recipes:
         if args.mte is None and RECIPES[recipe].needs_virtual:
             raise UsageError(f"--recipe {recipe} needs a virtual dataset: give -m, for example -m personx")
     args.command = shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)])

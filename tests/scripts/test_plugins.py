@@ -8,8 +8,9 @@ from tiny_market import SIZE
 
 import evaluate
 import metaAttack
-from reid import attacks
+from reid import UsageError, attacks
 from reid.evaluation.results import read_results
+from reid.evaluation.suites import SUITES, Suite
 from tests.datasets.raw_layouts import jpeg, pack_zip
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +104,10 @@ def test_a_dataset_is_evaluated(victim, tmp_path):
     pack_zip(tmp_path / "toy-people/raw", {name: jpeg(shade) for shade, name in enumerate(names)})
     rows = evaluated(str(tmp_path), tmp_path / "r", victim, "--plugin", DATASET, dataset="toy-people")
     assert (rows["clean"].dataset["name"], rows["clean"].metrics["num_valid"]) == ("toy-people", 1)
+
+
+def test_a_suite_whose_recipe_needs_a_virtual_set_says_so_at_once(data, victim, tmp_path, monkeypatch):
+    monkeypatch.setitem(SUITES._places, "adaptive", Suite(recipes=("maml",)))
+    with pytest.raises(UsageError, match="--recipe maml needs a virtual dataset"):
+        evaluated(data, tmp_path / "r", victim, "--adaptive")
+    assert not (tmp_path / "r").exists()
