@@ -5,6 +5,7 @@ import contextlib
 import difflib
 import logging
 import math
+import os
 import re
 import sys
 import textwrap
@@ -231,7 +232,10 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         level = logging.INFO if job.is_main() else logging.ERROR
         logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
         main(argv)
-        job.stop()
+        if job.stop():  # now and then torch's threads abort a process of several while Python takes itself down
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(0)
     except KeyboardInterrupt:
         job.report("interrupted; a run that knows --resume-from goes on with --resume-from auto")
         sys.exit(130)

@@ -42,13 +42,15 @@ def start() -> None:
     _answer_sigterm()
 
 
-def stop() -> None:
-    """Leave the job, once everything is done."""
-    if size() > 1:
-        import torch.distributed as dist
+def stop() -> bool:
+    """Leave the job, once everything is done; says whether there were other processes."""
+    if size() == 1:
+        return False
+    import torch.distributed as dist
 
-        dist.destroy_process_group()
-        _Job.size, _Job.rank, _Job.store = 1, 0, None
+    dist.destroy_process_group()
+    _Job.size, _Job.rank, _Job.store = 1, 0, None
+    return True
 
 
 def size() -> int:
