@@ -20,9 +20,8 @@ class RandPerson(Loader):
 
     Paper: Wang, Liao and Shao, Surpassing Real-World Source Training Data: Random 3D Characters for Generalizable
     Person Re-Identification, ACM MM 2020. The subset of 132,145 images, linked from the authors' project page, unpacks
-    to randperson_subset/, often inside a folder of the same name. Names are read by letter, because the order of scene
-    and camera changed: `000000_s00_c00_f000264.jpg`, earlier `000000_c00_s00_f000264.jpg`. Cameras count within a
-    scene; camid counts through all scenes.
+    to randperson_subset/. Names are read by letter, because scene and camera changed places:
+    `000000_s00_c00_f000264.jpg`, earlier `000000_c00_s00_f000264.jpg`. Cameras count within a scene, camid through all.
     """
 
     aliases = ("randperson_subset",)
