@@ -3,7 +3,6 @@
 import posixpath
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 from reid.datasets.base import Count, Release
 from reid.datasets.converted import Record
@@ -12,7 +11,8 @@ from reid.datasets.source import Source
 from reid.errors import DatasetError
 
 _PID, _SCENE, _CAMERA = (re.compile(pattern) for pattern in (r"(\d+)_", r"_s(\d+)", r"_c(\d+)"))
-_CAMIDS = [range(*ends) for ends in pairwise((0, 2, 4, 6, 8, 9, 10, 12, 13, 14, 15, 19))]  # by scene
+_CAMERAS_OF_SCENES = (2, 2, 2, 2, 1, 1, 2, 1, 1, 1, 4)
+_CAMERAS = [(scene, camera) for scene, number in enumerate(_CAMERAS_OF_SCENES) for camera in range(number)]
 
 
 class RandPerson(Loader):
@@ -33,14 +33,8 @@ class RandPerson(Loader):
         for name in source.all_images():
             base = posixpath.basename(name)
             pid, scene, camera = _PID.match(base), _SCENE.search(base), _CAMERA.search(base)
-            camid = _camid(int(scene[1]), int(camera[1])) if scene and camera else None
-            if pid is None or camid is None:
+            place = (int(scene[1]), int(camera[1])) if scene and camera else None
+            if pid is None or place not in _CAMERAS:
                 problem = "the name is not like 000000_s00_c00_f000264.jpg, a scene of 0 to 10 and one of its cameras"
                 raise DatasetError(f"{source.describe(name)}: {problem}; rename or remove the file")
-            yield Record("trainval", name, base, int(pid[1]), camid)
-
-
-def _camid(scene: int, camera: int) -> int | None:
-    """Number of a scene's camera among those of all scenes, None if there is no such camera."""
-    known = scene < len(_CAMIDS) and camera < len(_CAMIDS[scene])
-    return _CAMIDS[scene][camera] if known else None
+            yield Record("trainval", name, base, int(pid[1]), _CAMERAS.index(place))
