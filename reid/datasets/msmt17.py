@@ -55,9 +55,13 @@ def _listed(source: Source, prefix: str, release: Release) -> Iterator[Record]:
     listed = set()
     for key in ("train", "val", "query", "gallery"):
         split, folder = (key, test) if key in SPLITS else ("trainval", train)
-        list_name = files.get(posixpath.join(prefix, f"list_{key}.txt").lower())
+        list_name = files.get(posixpath.join(prefix, f"list_{key}.txt").lower(), "")
         for line in source.lines(list_name) if list_name else ():
-            path, pid, camera = _parse(line, source.describe(list_name or ""))
+            path, _, pid = line.rpartition(" ")
+            camera = _CAMERA.match(posixpath.basename(path))
+            if not pid.isdecimal() or camera is None:
+                problem = f"the line {line!r} is not like '0000/0000_000_01_0303morning_0008_0.jpg 0'"
+                raise DatasetError(f"{source.describe(list_name)}: {problem}; get the list of the original archive")
             original = f"{folder}/{path}"
             name = files.get(posixpath.join(prefix, original).lower())
             if name is None:
@@ -65,14 +69,4 @@ def _listed(source: Source, prefix: str, release: Release) -> Iterator[Record]:
                 raise DatasetError(f"{missing} is missing, list_{key}.txt names it; unpack or download MSMT17 again")
             if (split, name) not in listed:
                 listed.add((split, name))
-                yield Record(split, name, original, pid, camera)
-
-
-def _parse(line: str, list_name: str) -> tuple[str, int, int]:
-    """Path, pid and camera."""
-    path, _, pid = line.rpartition(" ")
-    camera = _CAMERA.match(posixpath.basename(path))
-    if not pid.isdecimal() or camera is None:
-        problem = f"the line {line!r} is not like '0000/0000_000_01_0303morning_0008_0.jpg 0'"
-        raise DatasetError(f"{list_name}: {problem}; get the list of the original archive")
-    return path, int(pid), int(camera[1])
+                yield Record(split, name, original, int(pid), int(camera[1]))
