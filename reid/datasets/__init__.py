@@ -36,8 +36,8 @@ def names() -> list[str]:
 def create(name: str, root: str | Path = "data", split: int = 0) -> Dataset:
     """The dataset `name` below the folder `root`, converted on first use; root is the folder itself for "folder".
 
-    `split` numbers the division of trainval into train and val. Raises UsageError for an unknown name and
-    DatasetError when the data is missing, damaged, or in a layout that is not known.
+    `split` numbers the division of trainval into train and val. Raises UsageError for an unknown name or a negative
+    split, and DatasetError when the data is missing, damaged, or in a layout that is not known.
     """
     return find_loader(name).load(root, split)
 

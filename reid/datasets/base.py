@@ -72,11 +72,12 @@ class Dataset:
         self.name, self.release, self.split, self.num_cameras = name, release, split, num_cameras
         self.note, self.original, self.images_dir = note, original or {}, str(images_dir.absolute())
         self.trainval, self.gallery, self.query = (list(samples[key]) for key in SPLITS)
-        held_out = _held_out_ids({sample.pid for sample in self.trainval}, split)
+        pids = sorted(labels(self.trainval))
+        drawn = np.random.default_rng(split).permutation(pids)[: max(1, round(len(pids) / 10))]
+        held_out = set(drawn.tolist()) if len(pids) > 1 else set()
         self.train = [sample for sample in self.trainval if sample.pid not in held_out]
         self.val = [sample for sample in self.trainval if sample.pid in held_out]
-        self.num_train_ids = len(labels(self.train))
-        self.num_trainval_ids = len(labels(self.trainval))
+        self.num_train_ids, self.num_trainval_ids = len(pids) - len(held_out), len(pids)
 
     def original_name(self, sample: Sample) -> str:
         """Its name below the top folder of the raw dataset, such as query/0001_c1s1_001051_00.jpg."""
@@ -113,10 +114,3 @@ class Dataset:
         samples: list[Sample] = getattr(self, split)
         cameras = Counter(sample.camid for sample in samples)
         return Count(len(labels(samples)), len(samples), tuple(cameras[camid] for camid in range(self.num_cameras)))
-
-
-def _held_out_ids(pids: set[int], split: int) -> set[int]:
-    if len(pids) < 2:
-        return set()
-    order = np.random.default_rng(split).permutation(sorted(pids))
-    return set(order[: max(1, round(len(pids) / 10))].tolist())
