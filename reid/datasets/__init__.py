@@ -1,6 +1,6 @@
 """Datasets: what is on disk as lists of samples. `create(name, root)` loads one, `names()` lists them.
 
-A dataset is a Loader in a file of its own, and a line in the table here; a user's own registers itself in DATASETS.
+A dataset is a Loader and a line in the table here; a user's own registers itself in DATASETS.
 """
 
 from pathlib import Path
@@ -14,15 +14,15 @@ __all__ = ["DATASETS", "Count", "Dataset", "Loader", "Release", "Sample", "creat
 DATASETS: Registry[type[Loader]] = Registry(
     "dataset",
     {
-        "market1501": ("reid.datasets.market1501:Market1501", "Market-1501: six cameras, 1,501 people"),
-        "dukemtmc": ("reid.datasets.dukemtmc:DukeMTMC", "DukeMTMC-reID: eight cameras; withdrawn by its authors"),
+        "market1501": ("reid.datasets.market_style:Market1501", "Market-1501: six cameras, 1,501 people"),
+        "dukemtmc": ("reid.datasets.market_style:DukeMTMC", "DukeMTMC-reID: eight cameras; withdrawn by its authors"),
         "msmt17": ("reid.datasets.msmt17:MSMT17", "MSMT17: fifteen cameras, 4,101 people"),
         "personx": ("reid.datasets.personx:PersonX", "PersonX: virtual, 1,266 people from 36 sides"),
         "unrealperson": ("reid.datasets.unrealperson:UnrealPerson", "UnrealPerson: virtual, to train on only"),
         "randperson": ("reid.datasets.randperson:RandPerson", "RandPerson: virtual, to train on only"),
-        "synth-a": ("reid.datasets.synth:Synth", "people drawn by this project, in place of a real dataset"),
-        "synth-b": ("reid.datasets.synth:Synth", "the same in another place, with other cameras"),
-        "synth-virtual": ("reid.datasets.synth:Synth", "the same as a virtual dataset"),
+        "synth-a": ("reid.datasets.market_style:Synth", "people drawn by this project, in place of a real dataset"),
+        "synth-b": ("reid.datasets.market_style:Synth", "the same in another place, with other cameras"),
+        "synth-virtual": ("reid.datasets.market_style:Synth", "the same as a virtual dataset"),
         "folder": ("reid.datasets.folder:OwnFolder", "your own images"),
     },
 )
@@ -36,8 +36,8 @@ def names() -> list[str]:
 def create(name: str, root: str | Path = "data", split: int = 0) -> Dataset:
     """The dataset `name` below the folder `root`, converted on first use; root is the folder itself for "folder".
 
-    `split` numbers the division of trainval into train and val. Raises UsageError for an unknown name and
-    DatasetError when the data is missing, damaged, or in a layout that is not known.
+    `split` numbers the division of trainval into train and val. Raises UsageError for an unknown name or a negative
+    split, and DatasetError when the data is missing, damaged, or in a layout that is not known.
     """
     return find_loader(name).load(root, split)
 

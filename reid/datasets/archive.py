@@ -1,7 +1,6 @@
-"""Zip and tar archives from strangers: listed, checked as a whole, then streamed to chosen places.
+"""Zip and tar archives from strangers: listed, checked as a whole, then streamed to places that the caller names.
 
-A name in an archive never becomes a path on this machine: the caller says where each member goes. An archive that has
-a member with an absolute name, with `..`, or that is a link or a device, is refused before anything is written.
+One with a member that has an absolute name or `..`, or is a link or a device, is refused before anything is written.
 """
 
 import contextlib
@@ -23,18 +22,17 @@ from reid.errors import DatasetError
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCK = 512
 _LARGEST_KEPT_TEXT = 16 << 20
-# What the standard library raises on damaged bytes; ValueError includes names that are not UTF-8.
+# What damaged bytes raise; ValueError includes names that are not UTF-8.
 _DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError,
 )  # fmt: skip
 
 
 class Archive:
-    """A zip or tar archive, compressed or not. `names` are '/'-separated and free of `.` and empty parts.
+    """A zip or tar archive. `names` are '/'-separated and free of `.` and empty parts.
 
-    Listing it keeps its texts, because finding one again in a tar means to decompress everything before it.
-    Raises DatasetError when it is damaged, truncated, encrypted or unsafe; where damage inside a member of a zip is
-    found by its checksum, only when the member is fetched.
+    Texts are kept, since to find one again in a tar is to decompress everything before it. Raises DatasetError when the
+    archive is damaged, encrypted or unsafe; damage inside a member of a zip shows only when the member is fetched.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +47,6 @@ class Archive:
         self.names = list(names)
 
     def read(self, name: str) -> bytes:
-        """Content of one member."""
         if name in self._texts:
             return self._texts[name]
         with _reading(self._path):
@@ -59,7 +56,7 @@ class Archive:
         raise KeyError(name)
 
     def fetch(self, targets: Mapping[str, Path]) -> Iterator[str]:
-        """Write each named member to its target, in the archive's order; yield each name when written."""
+        """Write each named member to its target, in the archive's order; yield its name when written."""
         with _reading(self._path):
             for name, _, content in self._files():
                 if name in targets:
@@ -68,7 +65,7 @@ class Archive:
                     yield name
 
     def _files(self) -> Iterator[tuple[str, int, Callable[[], Any]]]:
-        """Of each file, in the archive's order: name, size, and what opens it. All members are checked."""
+        """Name, size and opener of each file, in the archive's order. All members are checked."""
         if zipfile.is_zipfile(self._path):
             with zipfile.ZipFile(self._path) as zipped:
                 for member in sorted(zipped.infolist(), key=lambda member: member.header_offset):
@@ -85,21 +82,15 @@ class Archive:
                 _expect_end_of_tar(tar)
 
     def _checked(self, name: str, is_plain: bool) -> str:
-        """The member's name with `/` throughout. Zip files from Windows may hold backslashes."""
-        parts = name.replace("\\", "/").split("/")
+        parts = name.replace("\\", "/").split("/")  # Windows may write backslashes
         if not is_plain or parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:", name):
-            raise DatasetError(
-                f"{self._path}: member {name!r} is a link, a device or leads outside its folder, so nothing was "
-                "extracted; get the archive from the dataset's own page"
-            )
+            problem = f"member {name!r} is a link, a device or leads outside its folder, so nothing was extracted"
+            raise DatasetError(f"{self._path}: {problem}; get the archive from the dataset's own page")
         return "/".join(part for part in parts if part not in ("", "."))
 
 
 def _expect_end_of_tar(archive: tarfile.TarFile) -> None:
-    """A whole tar ends in at least two zero blocks, of which tarfile has read one without asking for more.
-
-    Reading the rest also lets gzip verify its checksum.
-    """
+    """A tar ends in two zero blocks, of which tarfile has read one. Reading on also lets gzip verify its checksum."""
     assert archive.fileobj is not None
     length = 0
     while chunk := archive.fileobj.read(1 << 20):
@@ -118,6 +109,5 @@ def _reading(archive: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of the archive: gzip and bz2 raise OSErrors without a number
         reason = " ".join(str(error).partition(":")[0].split()) or type(error).__name__
-        raise DatasetError(
-            f"{archive} is truncated, damaged or encrypted ({reason}); download it again (zip, tar, tar.gz)"
-        ) from error
+        problem = f"{archive} is truncated, damaged or encrypted ({reason})"
+        raise DatasetError(f"{problem}; download it again (zip, tar, tar.gz)") from error

@@ -15,7 +15,7 @@ SPLITS = ("trainval", "gallery", "query")
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: absolute path, identity number as in the dataset's files, camera counted from 0."""
+    """One image: absolute path, identity as the dataset's files number it, camera counted from 0."""
 
     path: str
     pid: int
@@ -34,9 +34,8 @@ class Count(NamedTuple):
 class Release:
     """One form in which a dataset circulates.
 
-    `folders` are the names (files or folders) that tell its raw folder. `cameras` lists the cameras as its files write
-    them: camid is the position in this list; empty means "whatever is found, sorted". `expected` maps a split to its
-    Count and is empty where no numbers are known.
+    `folders` are the files and folders that tell its raw folder. `cameras` are written as in its file names: camid is
+    the position here, among those found and sorted if empty. `expected` has the counts, where known, by split.
     """
 
     name: str
@@ -46,17 +45,15 @@ class Release:
 
 
 def labels(samples: Iterable[Sample]) -> dict[int, int]:
-    """Map each pid to a class label 0..n-1, in the order of the sorted pids, so that every process agrees."""
+    """Each pid's class label 0..n-1, in the order of the sorted pids."""
     return {pid: label for label, pid in enumerate(sorted({sample.pid for sample in samples}))}
 
 
 class Dataset:
-    """The samples of a dataset, divided into splits.
+    """The published splits `trainval`, `query` and `gallery` (the last two empty if it is for training only).
 
-    `trainval`, `query` and `gallery` are the published splits; `train` and `val` divide `trainval` by identity: about
-    10 % of its identities, drawn by a generator seeded with `split`, are held out. A training-only dataset has empty
-    `query` and `gallery`. `note` is what the table says besides numbers, `original` maps converted file names to the
-    names in the raw dataset. Raises UsageError for a negative split.
+    `val` is about 10 % of the identities of `trainval`, drawn with the seed `split`, and `train` the rest. `original`
+    maps converted file names to raw ones. Raises UsageError for a negative split.
     """
 
     def __init__(
@@ -75,19 +72,20 @@ class Dataset:
         self.name, self.release, self.split, self.num_cameras = name, release, split, num_cameras
         self.note, self.original, self.images_dir = note, original or {}, str(images_dir.absolute())
         self.trainval, self.gallery, self.query = (list(samples[key]) for key in SPLITS)
-        held_out = _held_out_ids({sample.pid for sample in self.trainval}, split)
+        pids = sorted(labels(self.trainval))
+        drawn = np.random.default_rng(split).permutation(pids)[: max(1, round(len(pids) / 10))]
+        held_out = set(drawn.tolist()) if len(pids) > 1 else set()
         self.train = [sample for sample in self.trainval if sample.pid not in held_out]
         self.val = [sample for sample in self.trainval if sample.pid in held_out]
-        self.num_train_ids = len(labels(self.train))
-        self.num_trainval_ids = len(labels(self.trainval))
+        self.num_train_ids, self.num_trainval_ids = len(pids) - len(held_out), len(pids)
 
     def original_name(self, sample: Sample) -> str:
-        """Its name in the raw dataset, below the top folder there, such as query/0001_c1s1_001051_00.jpg."""
+        """Its name below the top folder of the raw dataset, such as query/0001_c1s1_001051_00.jpg."""
         name = Path(sample.path).name
         return self.original.get(name, name)
 
     def differences(self) -> list[str]:
-        """Where the counts differ from the expected ones, one sentence each; empty when all agree."""
+        """Where the counts are not the expected ones, one sentence each."""
         lines = []
         for split, expected in self.release.expected.items():
             count = self._count(split)
@@ -100,7 +98,7 @@ class Dataset:
         return lines
 
     def summary(self) -> str:
-        """The printed table: identities, images and images per camera of every split."""
+        """A table of identities, images and images per camera of every split."""
         lines = [
             f"{self.name} ({self.release.name}), {self.num_cameras} cameras, split {self.split}: {self.images_dir}",
             "  subset   |   ids |    images | images per camera",
@@ -116,11 +114,3 @@ class Dataset:
         samples: list[Sample] = getattr(self, split)
         cameras = Counter(sample.camid for sample in samples)
         return Count(len(labels(samples)), len(samples), tuple(cameras[camid] for camid in range(self.num_cameras)))
-
-
-def _held_out_ids(pids: set[int], split: int) -> set[int]:
-    """About a tenth of the identities, at least one of two; a function of the pids and the split."""
-    if len(pids) < 2:
-        return set()
-    order = np.random.default_rng(split).permutation(sorted(pids))
-    return set(order[: max(1, round(len(pids) / 10))].tolist())

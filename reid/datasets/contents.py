@@ -15,11 +15,9 @@ _digests: dict[tuple[str, int, int], str] = {}  # (path, size, time of last chan
 
 
 def contents_sha256(samples: Sequence[Sample], workers: int = 2) -> str:
-    """Hexadecimal SHA-256 of the samples in their order: base name, pid, camid and bytes of each file.
+    """Hexadecimal SHA-256 of the samples in their order: base name (without folder), pid, camid and bytes of each file.
 
-    The folder does not count, the pixels do: equal names with other images give another hash. `workers` threads read
-    the files. A file is read again in the same process only after its size or time of change differs.
-    Raises DatasetError for a file that cannot be read.
+    A process reads a file again only after its size or time changed. Raises DatasetError for an unreadable one.
     """
     whole = hashlib.sha256()
     remaining = iter(samples)

@@ -1,12 +1,8 @@
-"""The converted form of a dataset: `images/`, `meta.json`, `splits.json`, the layout of the open-reid family.
+"""The converted form of a dataset: `images/`, `meta.json` and `splits.json`, as the open-reid family has it.
 
-`images/` holds {pid:08d}_{camid:02d}_{index:04d}.jpg. `meta.json` has `identities`, a list by pid of lists by camid of
-file names (an absent pid is an empty list), `query_fnames` and `gallery_fnames`, and `splits.json` one record with the
-pids of `trainval`, `query` and `gallery`. Folders written by the code released with MetaAttack load too; beyond it we
-store `release` and `original`, the raw name of each file.
-
-A conversion happens in a hidden folder next to them. `splits.json` is written last, so its presence there means that
-everything else is complete; moving the three into place can then be repeated after any interruption.
+`images/` holds {pid:08d}_{camid:02d}_{index:04d}.jpg, and `identities` in `meta.json` is a list by pid of lists by
+camid of file names. Folders written by the code released with MetaAttack load too. A conversion works in a hidden
+folder and writes `splits.json` last: once it is there, only the move into place is left, which can be repeated.
 """
 
 import json
@@ -32,7 +28,7 @@ _REMEDY = f"delete {', '.join(PARTS)} there and convert the raw dataset again"
 
 
 class Record(NamedTuple):
-    """One raw image: split, name in the source, name below the dataset's top folder, pid, camera."""
+    """One raw image. `name` is that in the source, `original` that below the dataset's top folder."""
 
     split: str
     name: str
@@ -41,22 +37,13 @@ class Record(NamedTuple):
     camera: Any
 
 
-class Contents(NamedTuple):
-    """What a converted folder holds; `release` is empty when other code converted it."""
-
-    samples: dict[str, list[Sample]]
-    num_cameras: int
-    release: str
-    original: dict[str, str]
-
-
 def is_converted(home: Path) -> bool:
-    """Whether `home` holds the complete converted form and no trace of a conversion under way or killed."""
+    """Whether `home` holds all parts, and no conversion is under way or was killed."""
     return all((home / part).exists() for part in PARTS) and not (home / _STAGING).exists()
 
 
 def recover(home: Path) -> None:
-    """After a killed conversion: finish it if only the move into place was left, else remove what it left."""
+    """Finish a killed conversion if only the move into place was left, else remove what it left."""
     if (home / _STAGING / "splits.json").exists():
         _publish(home)
     shutil.rmtree(home / _STAGING, ignore_errors=True)
@@ -77,7 +64,12 @@ def write(
         fetched = source.fetch(targets)
         for raw in tqdm(fetched, total=len(targets), desc=f"converting {name}", unit="image", disable=None):
             _check_image(targets[raw], source.describe(raw))
-        _write_json(staging / "meta.json", _meta(name, release, len(cameras), files))
+        query, gallery = ([file for file in files if files[file].split == split] for split in ("query", "gallery"))
+        head = {"name": name, "release": release, "shot": "multiple", "num_cameras": len(cameras)}
+        identities = _identities(files, len(cameras))
+        lists = {"identities": identities, "query_fnames": query, "gallery_fnames": gallery}
+        original = {file: record.original for file, record in files.items()}
+        _write_json(staging / "meta.json", head | lists | {"original": original})
         pids = {split: sorted({record.pid for record in records if record.split == split}) for split in SPLITS}
         _write_json(staging / "splits.json", [pids])
         _publish(home)
@@ -86,8 +78,11 @@ def write(
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def read(home: Path) -> Contents:
-    """Load a converted folder. Raises DatasetError when its parts do not fit together."""
+def read(home: Path) -> tuple[dict[str, list[Sample]], int, str, dict[str, str]]:
+    """Samples of each split, number of cameras, release ("" if other code converted it), raw names by file name.
+
+    Raises DatasetError when the parts of `home` do not fit together.
+    """
     meta, splits = _read_json(home / "meta.json"), _read_json(home / "splits.json")
     images = (home / "images").absolute()
     try:
@@ -103,7 +98,12 @@ def read(home: Path) -> Contents:
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         problem = f"meta.json and splits.json are not in the layout with query_fnames and gallery_fnames ({error!r})"
         raise DatasetError(f"{home}: {problem}; {_REMEDY}") from error
-    return Contents(*_dense_cameras(samples, num_cameras), release, original)
+    used = sorted({sample.camid for group in samples.values() for sample in group})
+    if used and used[-1] >= num_cameras:  # the released PersonX conversion states 3 cameras and calls them 3, 4, 5
+        for split, group in samples.items():
+            samples[split] = [replace(sample, camid=used.index(sample.camid)) for sample in group]
+        num_cameras = len(used)
+    return samples, num_cameras, release, original
 
 
 def _number(records: Sequence[Record], camids: Mapping[Any, int]) -> dict[str, Record]:
@@ -117,33 +117,23 @@ def _number(records: Sequence[Record], camids: Mapping[Any, int]) -> dict[str, R
     return files
 
 
-def _meta(name: str, release: str, num_cameras: int, files: Mapping[str, Record]) -> dict[str, Any]:
+def _identities(files: Mapping[str, Record], num_cameras: int) -> list[list[list[str]]]:
     identities: list[list[list[str]]] = [[] for _ in range(1 + max(record.pid for record in files.values()))]
     for file, record in files.items():
         identities[record.pid] = identities[record.pid] or [[] for _ in range(num_cameras)]
         identities[record.pid][int(file.split("_")[1])].append(file)
-    return {
-        "name": name,
-        "release": release,
-        "shot": "multiple",
-        "num_cameras": num_cameras,
-        "identities": identities,
-        "query_fnames": [file for file, record in files.items() if record.split == "query"],
-        "gallery_fnames": [file for file, record in files.items() if record.split == "gallery"],
-        "original": {file: record.original for file, record in files.items()},
-    }
+    return identities
 
 
 def _check_image(path: Path, described: str) -> None:
-    """Decode once, at the JPEG decoder's smallest scale: cheap, and a truncated file shows."""
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (1, 1))
+            image.draft("RGB", (1, 1))  # the smallest scale: cheap, and a truncated file shows
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        remedy = "get the dataset again, or remove that file"
-        raise DatasetError(f"{described} cannot be read as an image ({reason}); {remedy}") from error
+        problem = f"{described} cannot be read as an image ({reason})"
+        raise DatasetError(f"{problem}; get the dataset again, or remove that file") from error
 
 
 def _sample(images: Path, file: str, present: set[str]) -> Sample:
@@ -151,16 +141,6 @@ def _sample(images: Path, file: str, present: set[str]) -> Sample:
         raise DatasetError(f"{images / file} is missing although {images.parent / 'meta.json'} lists it; {_REMEDY}")
     pid, camid, _ = map(int, file.split(".")[0].split("_"))
     return Sample(f"{images}/{file}", pid, camid)
-
-
-def _dense_cameras(samples: dict[str, list[Sample]], num_cameras: int) -> tuple[dict[str, list[Sample]], int]:
-    """The released PersonX conversion states 3 cameras and calls them 3, 4, 5: count them from 0."""
-    used = sorted({sample.camid for group in samples.values() for sample in group})
-    if not used or used[-1] < num_cameras:
-        return samples, num_cameras
-    for split, group in samples.items():
-        samples[split] = [replace(sample, camid=used.index(sample.camid)) for sample in group]
-    return samples, len(used)
 
 
 def _publish(home: Path) -> None:

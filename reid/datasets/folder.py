@@ -16,9 +16,9 @@ class OwnFolder(Loader):
     """Your own images: `create("folder", root="my_images")` with my_images/train, my_images/query, my_images/gallery.
 
     Market's names bounding_box_train and bounding_box_test serve as well. Files begin with identity and camera,
-    `0002_c1_anything.jpg` (jpg, jpeg, png, bmp); the cameras found are numbered from 0 in sorted order; negative
-    identities are junk. Without camera numbers give each image of an identity another one. train may be missing, or
-    both query and gallery. The images stay where they are: nothing is converted, checked once, or counted.
+    `0002_c1_anything.jpg`; negative identities are junk; the cameras are numbered from 0 in sorted order (without
+    cameras give each image of an identity another one). train may be missing, or both query and gallery. The images
+    stay where they are, unchecked.
     """
 
     releases = (Release("own images"),)
@@ -33,8 +33,8 @@ class OwnFolder(Loader):
         records: list[Record] = []
         for key, folder in folders.items():
             if not source.images(folder):
-                problem = f"no images directly in {root / folder} (folders in it are not searched)"
-                raise DatasetError(f"{problem}; {self.remedy(root)}")
+                place = f"{root / folder} (folders in it are not searched)"
+                raise DatasetError(f"no images directly in {place}; {self.remedy(root)}")
             records += market_records(source, "", folder, key)
         refuse_overlap(self.name, source, records)
         images = root.absolute()

@@ -1,4 +1,4 @@
-"""From whatever a user has of a dataset to its samples: find it, convert it once, load it, compare the counts."""
+"""From what a user has of a dataset to its samples: find it, convert it once, load it, compare the counts."""
 
 import logging
 import posixpath
@@ -20,15 +20,12 @@ _DEEPEST_PREFIX = 6
 
 
 def normalise(name: str) -> str:
-    """Name in the spelling used for comparison: DukeMTMC-reID and dukemtmc_reid are the same dataset."""
+    """The spelling used for comparison: DukeMTMC-reID and dukemtmc_reid are the same dataset."""
     return name.lower().replace("-", "").replace("_", "").replace(".", "")
 
 
 class Loader:
-    """Base of the datasets. A subclass names the releases of one, and says how files become records.
-
-    `name` is its name in DATASETS, which the folder bears too; `aliases` are others under which the dataset circulates.
-    """
+    """Base of the datasets. `name` is that in DATASETS and of the folder; `aliases` are others in circulation."""
 
     aliases: tuple[str, ...] = ()
     archive: str = ""
@@ -42,7 +39,10 @@ class Loader:
     def load(self, root: str | Path, split: int = 0) -> Dataset:
         """The dataset below `root`, converted first if that has not happened. Raises DatasetError."""
         root = Path(root)
-        home = self._converted_home(root) or self._convert(root)
+        homes = [root / home for home in self._homes(root) if converted.is_converted(root / home)]
+        if len(homes) > 1 and homes[0] != root / self.name:
+            raise _twice(f"{self.name} (converted)", homes[0], homes[1])
+        home = homes[0] if homes else self._convert(root)
         samples, num_cameras, release_name, original = converted.read(home)
         release = next((release for release in self.releases if release.name == release_name), self.releases[0])
         dataset = Dataset(self.name, home / "images", samples, num_cameras, release, split, self.note, original)
@@ -51,28 +51,25 @@ class Loader:
         return dataset
 
     def spellings(self) -> set[str]:
-        """The normalised names under which the dataset circulates."""
+        """Its normalised names."""
         return {normalise(name) for name in (self.name, *self.aliases)}
 
     def find(self, names: Iterable[str]) -> dict[str, list[Release]]:
-        """Folders that hold everything one of the releases needs, each with those releases.
-
-        Releases that need no particular folder are found wherever there are images, and then from the top.
-        """
+        """Folders that hold all that some releases need, each with those; the top if they need no particular one."""
         if not self.releases[0].folders:
-            return {"": list(self.releases)} if any(is_image(name) for name in names) else {}
-        fitting = {
-            prefix: [release for release in self.releases if below.issuperset(release.folders)]
+            return {"": list(self.releases)} if any(map(is_image, names)) else {}
+        return {
+            prefix: fitting
             for prefix, below in _contents(names).items()
+            if (fitting := [release for release in self.releases if below.issuperset(release.folders)])
         }
-        return {prefix: releases for prefix, releases in fitting.items() if releases}
 
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
         """The images of the raw dataset whose top folder is `prefix`. Raises DatasetError naming a strange file."""
         raise NotImplementedError
 
     def original(self, name: str) -> str:
-        """What tells an image from all others, unpacked or not, where releases need no particular folder."""
+        """What tells an image from all others, unpacked or not, where images may lie anywhere."""
         return posixpath.basename(name)
 
     def remedy(self, root: Path) -> str:
@@ -80,18 +77,11 @@ class Loader:
         return f"put {self.archive} (zip, tar or tar.gz) or the folder unpacked from it in {root / self.name / 'raw'}"
 
     def _homes(self, root: Path) -> list[str]:
-        """Folders of root that bear one of the spellings, the canonical one first."""
         folders = (path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else ()
         homes = [folder for folder in folders if normalise(folder) in self.spellings()]
         if not homes:
             raise DatasetError(f"no folder {root / self.name}; {self.remedy(root)}")
         return sorted(homes, key=lambda home: (home != self.name, home))
-
-    def _converted_home(self, root: Path) -> Path | None:
-        homes = [root / home for home in self._homes(root) if converted.is_converted(root / home)]
-        if len(homes) > 1 and homes[0] != root / self.name:
-            raise DatasetError(f"{self.name} is converted in both {homes[0]} and {homes[1]}; keep one of them")
-        return homes[0] if homes else None
 
     def _convert(self, root: Path) -> Path:
         home = root / self.name
@@ -122,45 +112,35 @@ class Loader:
         homes = self._homes(root)
         folder = Folder(root, homes, skip=(f"{home}/images" for home in homes))
         source: Source = folder
-        found = self.find(folder.names)
-        if archives := folder.archives():
-            if not found:
-                source = Archives(root, archives)
-                found = self.find(source.names)
-                self._refuse_nested(source, found)
-            elif not self.releases[0].folders:
-                self._refuse_half_unpacked(folder, archives)
-        if not found:
+        candidates, archives = self.find(folder.names), folder.archives()
+        images_lie_anywhere = not self.releases[0].folders
+        if archives and not candidates:
+            source = Archives(root, archives)
+            candidates = self.find(source.names)
+            inner = source.archives()  # they are not read, so some images could be missed
+            if inner and (images_lie_anywhere or not candidates):
+                nested = source.describe(inner[0])
+                raise DatasetError(f"{self.name}: {nested} is an archive in an archive; unpack the outer one")
+        elif archives and images_lie_anywhere:
+            self._refuse_half_unpacked(folder, archives)
+        if not candidates:
             raise DatasetError(self._not_found(root, source))
-        if len(found) > 1:
-            first, second = (source.describe(prefix) for prefix in sorted(found)[:2])
-            raise DatasetError(f"{self.name} is there twice, as {first} and as {second}; keep one of them")
-        prefix, releases = found.popitem()
-        return source, prefix, releases
-
-    def _refuse_nested(self, source: Source, found: dict[str, list[Release]]) -> None:
-        """Archives in an archive are not read; where images may lie anywhere, some would be missed."""
-        inner = source.archives()
-        if inner and not (found and self.releases[0].folders):
-            nested = source.describe(inner[0])
-            raise DatasetError(f"{self.name}: {nested} is an archive in an archive; unpack the outer one")
+        if len(candidates) > 1:
+            raise _twice(self.name, *map(source.describe, sorted(candidates)[:2]))
+        return source, *candidates.popitem()
 
     def _refuse_half_unpacked(self, folder: Folder, archives: Iterable[str]) -> None:
-        """Where images may lie anywhere, unpacked ones must not hide archives that hold others."""
+        """Unpacked images must not hide archives that hold others."""
         unpacked = {self.original(name) for name in folder.all_images()}
-        packed = []
-        for archive in archives:
-            inside = Archives(folder.where, [archive]).all_images()
-            if not unpacked.issuperset(map(self.original, inside)):
-                packed.append(folder.describe(archive))
+        contents = {archive: Archives(folder.where, [archive]).all_images() for archive in archives}
+        packed = [folder.describe(a) for a in archives if not unpacked.issuperset(map(self.original, contents[a]))]
         if packed:
             problem = f"some images are unpacked, but those of {', '.join(packed)} are not"
             raise DatasetError(f"{self.name}: {problem}; unpack all archives or none")
 
     def _not_found(self, root: Path, source: Source) -> str:
         """One line: the nearest thing to the dataset that is there, and what it lacks."""
-        contents = _contents(source.names)
-        contents[""] = set(source.names)
+        contents = _contents(source.names) | {"": set(source.names)}
         candidates = ((prefix, release.folders) for prefix in contents for release in self.releases)
         prefix, folders = max(candidates, key=lambda pair: len(contents[pair[0]].intersection(pair[1])))
         present = sorted(contents[prefix])
@@ -180,27 +160,29 @@ def _contents(names: Iterable[str]) -> dict[str, set[str]]:
     return contents
 
 
+def _twice(subject: str, first: str | Path, second: str | Path) -> DatasetError:
+    return DatasetError(f"{subject} is there twice, as {first} and as {second}; keep one of them")
+
+
 def _check(loader: Loader, source: Source, prefix: str, records: list[Record]) -> None:
     """Refuse an empty split, an image that is there twice, and a person in both training and test."""
     for split in SPLITS[:1] if loader.train_only else SPLITS:
         if not any(record.split == split for record in records):
-            problem = f"no {split} images in {source.describe(prefix)}"
-            raise DatasetError(f"{loader.name}: {problem}; unpack or download the archive again")
+            place = source.describe(prefix)
+            raise DatasetError(f"{loader.name}: no {split} images in {place}; unpack or download the archive again")
     seen: dict[Hashable, Record] = {}
     for record in records:
         for key in (record.name, (record.split, record.original)):
             if (twin := seen.setdefault(key, record)) is not record:
-                places = " and ".join(f"{source.describe(each.name)} in {each.split}" for each in (twin, record))
-                raise DatasetError(f"{loader.name}: an image is there twice, {places}; keep one of them")
+                places = (f"{source.describe(each.name)} in {each.split}" for each in (twin, record))
+                raise _twice(f"{loader.name}: an image", *places)
     refuse_overlap(loader.name, source, records)
 
 
-def refuse_overlap(name: str, source: Source, records: Iterable[Record]) -> None:
+def refuse_overlap(name: str, source: Source, records: list[Record]) -> None:
     """Raise DatasetError when a pid is in both training and test: the test would not be a test."""
-    trained: dict[int, str] = {}
-    tested: dict[int, str] = {}
-    for record in records:
-        (trained if record.split == "trainval" else tested).setdefault(record.pid, record.name)
+    trained = {record.pid: record.name for record in records if record.split == "trainval"}
+    tested = {record.pid: record.name for record in records if record.split != "trainval"}
     if both := sorted(trained.keys() & tested.keys()):
         places = " and ".join(source.describe(names[both[0]]) for names in (trained, tested))
         problem = f"{len(both)} pids are in both training and test, such as {both[0]} in {places}"
@@ -208,16 +190,14 @@ def refuse_overlap(name: str, source: Source, records: Iterable[Record]) -> None
 
 
 def _fitting(loader: Loader, source: Source, releases: list[Release], records: list[Record]) -> Release:
-    """The first release whose cameras are those of the files."""
     cameras = {record.camera for record in records}
     for release in releases:
         if not release.cameras or cameras.issubset(release.cameras):
             return release
     known = sorted({camera for release in releases for camera in release.cameras})
-    for record in records:
-        if record.camera not in known:
-            problem = f"camera {record.camera} is none of the cameras {known} of {loader.name}"
-            raise DatasetError(f"{source.describe(record.name)}: {problem}; remove files that do not belong to it")
+    if stranger := next((record for record in records if record.camera not in known), None):
+        problem = f"camera {stranger.camera} is none of the cameras {known} of {loader.name}"
+        raise DatasetError(f"{source.describe(stranger.name)}: {problem}; remove files that do not belong to it")
     problem = f"no single release has the cameras {sorted(cameras)} of {source.where}"
     choices = ", ".join(f"{release.name} {list(release.cameras)}" for release in releases)
     raise DatasetError(f"{loader.name}: {problem}; keep the files of one release ({choices})")

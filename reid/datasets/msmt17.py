@@ -13,10 +13,9 @@ from reid.errors import DatasetError
 _LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
 _CAMERA = re.compile(r"\d+_\d+_(\d+)_")
 _CAMERAS = tuple(range(1, 16))
+_PER_CAMERA = (4910, 203, 454, 1614, 4296, 1678, 3453, 795, 1396, 655, 3154, 1364, 3635, 3876, 1138)
 _EXPECTED = {
-    "trainval": Count(
-        1_041, 32_621, (4910, 203, 454, 1614, 4296, 1678, 3453, 795, 1396, 655, 3154, 1364, 3635, 3876, 1138)
-    ),
+    "trainval": Count(1_041, 32_621, _PER_CAMERA),
     "query": Count(3_060, 11_659),
     "gallery": Count(3_060, 82_161),
 }
@@ -27,10 +26,9 @@ class MSMT17(MarketStyle):
 
     Paper: Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-Identification, CVPR 2018. Given out by
     the authors on request. MSMT17_V1 has train/ and test/, MSMT17_V2 (faces masked) mask_train_v2/ and mask_test_v2/,
-    both with lists of `path pid`; results on the two differ, so say which one was used. trainval is list_train plus
-    list_val (if any), each image once. The camera is field 2 of the basename `0000_000_01_0303morning_0008_0.jpg`,
-    counted from 1. Repacks in Market layout (`0000_c1_0000.jpg`) load too. Test pids start at 0 again and are other
-    people: they are moved behind the training pids, in real data by 1,041.
+    both with lists of `path pid`; results on the two differ. trainval is list_train plus list_val (if any). The camera
+    is field 2 of `0000_000_01_0303morning_0008_0.jpg`, counted from 1. Test pids start at 0 again and are other people:
+    they are moved behind the training pids. Repacks in Market layout (`0000_c1_0000.jpg`) load too.
     """
 
     aliases = ("msmt", "MSMT17_V1", "MSMT17_V2")
@@ -51,15 +49,19 @@ class MSMT17(MarketStyle):
 
 
 def _listed(source: Source, prefix: str, release: Release) -> Iterator[Record]:
-    """The images that the lists name. Some circulating list_train.txt already contain list_val.txt."""
+    """The images that the lists name, each once: some circulating list_train.txt already contain list_val.txt."""
     train, test = release.folders[:2]
     files = {name.lower(): name for name in source.names}
     listed = set()
     for key in ("train", "val", "query", "gallery"):
         split, folder = (key, test) if key in SPLITS else ("trainval", train)
-        list_name = files.get(posixpath.join(prefix, f"list_{key}.txt").lower())
+        list_name = files.get(posixpath.join(prefix, f"list_{key}.txt").lower(), "")
         for line in source.lines(list_name) if list_name else ():
-            path, pid, camera = _parse(line, source.describe(list_name or ""))
+            path, _, pid = line.rpartition(" ")
+            camera = _CAMERA.match(posixpath.basename(path))
+            if not pid.isdecimal() or camera is None:
+                problem = f"the line {line!r} is not like '0000/0000_000_01_0303morning_0008_0.jpg 0'"
+                raise DatasetError(f"{source.describe(list_name)}: {problem}; get the list of the original archive")
             original = f"{folder}/{path}"
             name = files.get(posixpath.join(prefix, original).lower())
             if name is None:
@@ -67,14 +69,4 @@ def _listed(source: Source, prefix: str, release: Release) -> Iterator[Record]:
                 raise DatasetError(f"{missing} is missing, list_{key}.txt names it; unpack or download MSMT17 again")
             if (split, name) not in listed:
                 listed.add((split, name))
-                yield Record(split, name, original, pid, camera)
-
-
-def _parse(line: str, list_name: str) -> tuple[str, int, int]:
-    """Path, pid and camera of a line such as `0000/0000_000_01_0303morning_0008_0.jpg 0`."""
-    path, _, pid = line.rpartition(" ")
-    camera = _CAMERA.match(posixpath.basename(path))
-    if not pid.isdecimal() or camera is None:
-        problem = f"the line {line!r} is not like '0000/0000_000_01_0303morning_0008_0.jpg 0'"
-        raise DatasetError(f"{list_name}: {problem}; get the list of the original archive")
-    return path, int(pid), int(camera[1])
+                yield Record(split, name, original, int(pid), int(camera[1]))

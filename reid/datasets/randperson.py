@@ -3,7 +3,6 @@
 import posixpath
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 from reid.datasets.base import Count, Release
 from reid.datasets.converted import Record
@@ -12,7 +11,8 @@ from reid.datasets.source import Source
 from reid.errors import DatasetError
 
 _PID, _SCENE, _CAMERA = (re.compile(pattern) for pattern in (r"(\d+)_", r"_s(\d+)", r"_c(\d+)"))
-_CAMIDS = [range(*ends) for ends in pairwise((0, 2, 4, 6, 8, 9, 10, 12, 13, 14, 15, 19))]  # by scene
+_CAMERAS_OF_SCENES = (2, 2, 2, 2, 1, 1, 2, 1, 1, 1, 4)
+_CAMERAS = [(scene, camera) for scene, number in enumerate(_CAMERAS_OF_SCENES) for camera in range(number)]
 
 
 class RandPerson(Loader):
@@ -20,9 +20,8 @@ class RandPerson(Loader):
 
     Paper: Wang, Liao and Shao, Surpassing Real-World Source Training Data: Random 3D Characters for Generalizable
     Person Re-Identification, ACM MM 2020. The subset of 132,145 images, linked from the authors' project page, unpacks
-    to randperson_subset/, often inside a folder of the same name. Names are read by letter, because the order of scene
-    and camera changed: `000000_s00_c00_f000264.jpg`, earlier `000000_c00_s00_f000264.jpg`. Cameras count within a
-    scene; camid counts through all scenes.
+    to randperson_subset/. Names are read by letter, because scene and camera changed places:
+    `000000_s00_c00_f000264.jpg`, earlier `000000_c00_s00_f000264.jpg`. Cameras count within a scene, camid through all.
     """
 
     aliases = ("randperson_subset",)
@@ -34,14 +33,8 @@ class RandPerson(Loader):
         for name in source.all_images():
             base = posixpath.basename(name)
             pid, scene, camera = _PID.match(base), _SCENE.search(base), _CAMERA.search(base)
-            camid = _camid(int(scene[1]), int(camera[1])) if scene and camera else None
-            if pid is None or camid is None:
+            place = (int(scene[1]), int(camera[1])) if scene and camera else None
+            if pid is None or place not in _CAMERAS:
                 problem = "the name is not like 000000_s00_c00_f000264.jpg, a scene of 0 to 10 and one of its cameras"
                 raise DatasetError(f"{source.describe(name)}: {problem}; rename or remove the file")
-            yield Record("trainval", name, base, int(pid[1]), camid)
-
-
-def _camid(scene: int, camera: int) -> int | None:
-    """Number of a scene's camera among those of all scenes, None if there is no such camera."""
-    known = scene < len(_CAMIDS) and camera < len(_CAMIDS[scene])
-    return _CAMIDS[scene][camera] if known else None
+            yield Record("trainval", name, base, int(pid[1]), _CAMERAS.index(place))

@@ -1,7 +1,7 @@
-"""Where raw files come from: folders, or archives as if they were folders, behind one small interface.
+"""Where raw files come from: folders, or archives as if they were folders.
 
-Names are '/'-separated and relative to `where`; an archive counts as a folder, so that a member of raw/Market.zip is
-called raw/Market.zip/query/0001_c1s1_001051_00.jpg. Hidden files, macOS `._` twins and `__MACOSX` are left out.
+Names are '/'-separated and relative to `where`, such as raw/Market.zip/query/0001_c1s1_001051_00.jpg. Hidden files, the
+`._` twins of macOS and `__MACOSX` are left out.
 """
 
 import os
@@ -18,12 +18,11 @@ _DEEPEST = 9
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name ends like that of an image."""
     return name.lower().endswith((".jpg", ".jpeg", ".png", ".bmp"))
 
 
 class Source(ABC):
-    """A sorted list of file names below `where`, whatever order the file system lists them in."""
+    """A sorted list of file names below `where`."""
 
     def __init__(self, where: Path, names: Iterable[str]) -> None:
         self.where = where
@@ -34,31 +33,28 @@ class Source(ABC):
         return str(self.where / name)
 
     def images(self, folder: str) -> list[str]:
-        """Names of the images directly in a folder; its spelling may differ in case."""
+        """Names of the images directly in a folder, which may be spelt in another case."""
         return [name for name in self.all_images() if posixpath.dirname(name).lower() == folder.lower()]
 
     def all_images(self) -> list[str]:
-        """Names of all images: anything else, such as Thumbs.db, is not of interest."""
         return [name for name in self.names if is_image(name)]
 
     def archives(self) -> list[str]:
-        """Names of the archives among the files."""
         return [name for name in self.names if name.lower().endswith(SUFFIXES)]
 
     def lines(self, name: str) -> list[str]:
-        """The non-empty lines of a text file. Raises DatasetError when it is not text."""
+        """The non-empty lines of a file. Raises DatasetError when it is not text."""
         try:
             return [line.strip() for line in self.read(name).decode("utf-8-sig").splitlines() if line.strip()]
         except UnicodeDecodeError as error:
             raise DatasetError(f"{self.describe(name)} is not a text file; get the dataset again") from error
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
-        """Content of one file."""
+    def read(self, name: str) -> bytes: ...
 
     @abstractmethod
     def fetch(self, targets: Mapping[str, Path]) -> Iterator[str]:
-        """Bring each named file to its target, in any order; yield each name when it is there."""
+        """Bring each named file to its target, in any order; yield its name when that is done."""
 
 
 class Folder(Source):
@@ -82,7 +78,7 @@ class Folder(Source):
 
 
 class Archives(Source):
-    """Files inside the archives `archives`, which are names relative to `where`."""
+    """Files inside archives, which are named relative to `where`."""
 
     def __init__(self, where: Path, archives: Iterable[str]) -> None:
         self._archives = {f"{name}/": Archive(where / name) for name in archives}

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,11 +22,10 @@ class UnrealPerson(Loader):
     """UnrealPerson: 6,799 people rendered in a game engine, 1,256,381 images, 34 cameras. For training only.
 
     Paper: Zhang et al., UnrealPerson: An Adaptive Pipeline towards Costless Person Re-identification, CVPR 2021.
-    Archives unreal_v{1-4}.{1-3}.tar, or one UnrealPerson.tar with all of them, linked from the authors' project page.
-    In `unreal_vX.Y/images/P_cD_N.jpg` X is the scene and Y the kind of human model: an identity is (Y, P), stored as
-    pid Y * 100,000 + P, and a camera is (X, D). Of everything found we keep the paper's training setting: 3,000
-    identities with 40 images each, spread over their cameras, drawn with seed 0 from sorted lists. The paper's own
-    draw was not published; if a list_unreal_train.txt is there, exactly its images are taken instead.
+    Archives unreal_v{1-4}.{1-3}.tar, or one UnrealPerson.tar with all, linked from the authors' project page. In
+    `unreal_vX.Y/images/P_cD_N.jpg` X is the scene and Y the kind of human model: (Y, P) is an identity, stored as pid
+    Y * 100,000 + P, and (X, D) a camera. Of everything there we draw the paper's training setting, 3,000 identities
+    with 40 images each. The paper's own draw was not published; a list_unreal_train.txt that is there is followed.
     """
 
     aliases = ("unreal",)
@@ -60,8 +59,7 @@ def _record(source: Source, name: str) -> Record:
 def draw(records: Sequence[Record], num_ids: int, images_per_id: int, seed: int) -> list[Record]:
     """At most `num_ids` identities with at most `images_per_id` images each, spread over their cameras.
 
-    Identities with fewer images are taken only when there are not enough others. The draw follows from the seed and
-    the set of records, not from their order.
+    Identities with fewer images come last. The order of the records does not matter.
     """
     generator = np.random.default_rng(seed)
     by_pid: dict[int, list[Record]] = defaultdict(list)
@@ -71,15 +69,11 @@ def draw(records: Sequence[Record], num_ids: int, images_per_id: int, seed: int)
     chosen = sorted(shuffled, key=lambda pid: len(by_pid[pid]) < images_per_id)[:num_ids]
     drawn: list[Record] = []
     for pid in sorted(chosen):
-        order = [by_pid[pid][i] for i in generator.permutation(len(by_pid[pid]))]
-        drawn += _one_of_each_camera_in_turn(order)[:images_per_id]
+        turns: Counter[tuple[int, int]] = Counter()  # one image of each camera, then a second of each, and so on
+        ranked = []
+        for i in generator.permutation(len(by_pid[pid])):
+            camera = by_pid[pid][i].camera
+            ranked.append((turns[camera], by_pid[pid][i]))
+            turns[camera] += 1
+        drawn += [record for _, record in sorted(ranked, key=lambda pair: pair[0])[:images_per_id]]
     return drawn
-
-
-def _one_of_each_camera_in_turn(records: Iterable[Record]) -> list[Record]:
-    turns: Counter[tuple[int, int]] = Counter()
-    ranked = []
-    for record in records:
-        ranked.append((turns[record.camera], record))
-        turns[record.camera] += 1
-    return [record for _, record in sorted(ranked, key=lambda pair: pair[0])]

@@ -1,7 +1,7 @@
 """The field's usual augmentation of training images: flip, padded random crop, random erasing, for whole batches.
 
-All numbers are drawn from a CPU generator, so that every device and every division into parts sees the same. Flip and
-crop then move bytes, before images become floats and go to their device; erasing needs the exact mean.
+Numbers are drawn on the CPU, so that every device and division sees the same. Flip and crop move bytes, before images
+become floats and go to their device; erasing needs the exact mean.
 """
 
 import math
@@ -19,12 +19,11 @@ ATTEMPTS = 10  # to find a rectangle that fits, as torchvision has it
 
 
 def draw(count: int, size: Sequence[int], random: Generator) -> Tensor:
-    """What is to happen to each of `count` images of `size` (height, width): integers (count, 7), the three columns of
-    `move`, then the four of `erase_`.
+    """What happens to images of `size` (height, width): integers (count, 7), three for `move`, then four for `erase_`.
 
-    Mirrored with probability 0.5. Moved by up to 10 pixels at a height of 256 (others in proportion), as a crop of
-    the old size at a uniform place of the padded image does. Erased with probability 0.5 (Zhong et al., 2020): a
-    rectangle of 2 to 40 % of the area, its aspect uniform in the logarithm from 0.3 to 1/0.3, its place uniform.
+    Mirrored with probability 0.5. Moved by up to 10 pixels at a height of 256 (others in proportion), uniformly. Erased
+    with probability 0.5 (Zhong et al., 2020): a rectangle of 2 to 40 % of the area, its aspect uniform in the logarithm
+    from 0.3 to 1/0.3, its place uniform.
     """
     margin = round(PADDING * size[0])
     mirrored = torch.rand(count, 1, generator=random) < 0.5

@@ -1,4 +1,4 @@
-"""Decoded images of a list of samples in one file, which threads, processes and ranks share through the page cache."""
+"""Decoded images of a list of samples in one file, which processes share through the page cache."""
 
 import contextlib
 import errno
@@ -29,13 +29,11 @@ HEADER = 4096  # bytes before the pixels: one line of JSON, filled up with space
 
 
 class DiskImages:
-    """Images of `samples`, uint8 (height, width, 3), one after the other in a file that is made once.
+    """Images of `samples`, uint8 (height, width, 3), in one file of the folder `cache` next to that of the images.
 
-    The file stands in the folder `cache` next to the folder of the images, and its name tells size and samples. Who
-    opens it first makes it from `decoded`, all images in order as batches (n, 3, height, width); others wait for that.
-    It is made again when it is cut short, or names, sizes or times of the image files, or Pillow, are not those of its
-    header. Reading copies from the page cache and maps nothing: the memory of this process does not grow with the set.
-    Raises DatasetError when an image is missing or the file cannot be made.
+    Who opens it first makes it of `decoded`, batches (n, 3, height, width) in order; others wait. It is made again when
+    it is cut short, or the image files (name, size, time) or Pillow are not those of its header. Reading maps nothing:
+    memory does not grow with the set. Raises DatasetError when an image is missing or the file cannot be made.
     """
 
     def __init__(self, samples: Sequence[Sample], height: int, width: int, decoded: Iterable[Tensor]) -> None:
@@ -51,7 +49,7 @@ class DiskImages:
         self._file = self._open_or_make(decoded)
 
     def read(self, index: int, target: np.ndarray) -> None:
-        """Copy an image to `target`, uint8 (height, width, 3). Raises DatasetError when the file no longer has it."""
+        """Copy an image to `target`. Raises DatasetError when the file no longer has it."""
         with self._lock:
             self._file.seek(HEADER + index * self._image_bytes)
             length = self._file.readinto(target.data)
@@ -103,7 +101,6 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def _state(sample: Sample) -> str:
-    """Size and time of change of an image file."""
     try:
         status = os.stat(sample.path)
     except OSError as error:
@@ -112,5 +109,4 @@ def _state(sample: Sample) -> str:
 
 
 def unreadable(path: str, error: Exception) -> DatasetError:
-    """What to raise when an image file cannot be read or decoded."""
     return DatasetError(f"cannot read the image {path} ({error}); restore it, or convert the dataset again")

@@ -22,7 +22,7 @@ CACHES = ("ram", "disk", "none")
 
 @dataclass(frozen=True)
 class Images:
-    """In which size images are read, and how: what all stores of one command have in common (see ImageStore)."""
+    """What all stores of one command have in common (see ImageStore)."""
 
     height: int = 256
     width: int = 128
@@ -30,7 +30,7 @@ class Images:
     cache: str = "ram"
 
     def stores(self, sides: tuple[Sequence[Sample], Sequence[Sample]]) -> tuple["ImageStore", "ImageStore"]:
-        """Stores of the samples of two sides, query and gallery."""
+        """Stores of two sides, query and gallery."""
         return self.store(sides[0]), self.store(sides[1])
 
     def store(self, samples: Sequence[Sample]) -> "ImageStore":
@@ -39,11 +39,10 @@ class Images:
 
 
 class ImageStore:
-    """`store.batch(indices)` gives uint8 images (n, 3, height, width), RGB, resized by Pillow's bilinear filter.
+    """Images of `samples`, decoded by `workers` threads and resized by Pillow's bilinear filter.
 
-    Decoding runs on `workers` threads (Pillow releases the interpreter lock). `cache` says what happens to decoded
-    images: "none" drops them; "ram" keeps up to `memory` bytes of them, so that a set that fits is decoded once and a
-    larger one streams; "disk" keeps all in a file that processes share (see DiskImages). Raises UsageError for others.
+    `cache` says what happens to decoded images: "none" drops them, "ram" keeps up to `memory` bytes of them, "disk"
+    keeps all in a file that processes share (see DiskImages). Raises UsageError for others.
     """
 
     def __init__(
@@ -67,10 +66,7 @@ class ImageStore:
         return len(self.samples)
 
     def batch(self, indices: Iterable[int]) -> Tensor:
-        """uint8 images (n, 3, H, W) of the samples at `indices`, channels last in memory, as they were decoded.
-
-        Raises DatasetError naming an unreadable file.
-        """
+        """uint8 RGB images (n, 3, H, W), channels last in memory. Raises DatasetError naming an unreadable file."""
         indices = list(indices)
         images = torch.empty(len(indices), self.height, self.width, 3, dtype=torch.uint8)
         places = list(zip(indices, images.numpy(), strict=True))
@@ -84,7 +80,7 @@ class ImageStore:
         return images.permute(0, 3, 1, 2)
 
     def batches(self, index_batches: Iterable[Sequence[int]]) -> Iterator[tuple[Sequence[int], Tensor]]:
-        """(indices, images) one after the other, the next one being decoded while the caller uses this one."""
+        """(indices, images) of each batch; the next one is decoded while the caller uses this one."""
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
             submitted = ((indices, ahead.submit(self.batch, indices)) for indices in index_batches)
             pending = next(submitted, None)
@@ -94,7 +90,7 @@ class ImageStore:
                 pending = following
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Sequence[int], Tensor]]:
-        """All images once, in the order of `samples`, in batches of `batch_size`."""
+        """All images, in the order of `samples`."""
         return self.batches(range(i, min(i + batch_size, len(self))) for i in range(0, len(self), batch_size))
 
     def _read(self, index: int, target: np.ndarray) -> None:
@@ -117,29 +113,20 @@ def _decode(path: str, height: int, width: int) -> np.ndarray:
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
-    if (2 * image.width, 2 * image.height) == (width, height):
-        return _doubled(_pixels(image))
-    if image.size != (width, height):
+    doubled = (2 * image.width, 2 * image.height) == (width, height)
+    if not doubled and image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return _pixels(image)
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    """uint8 (height, width, 3); one copy, where np.asarray makes several."""
-    return np.frombuffer(bytearray(image.tobytes()), np.uint8).reshape(image.height, image.width, 3)
-
-
-def _doubled(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (2 height, 2 width, 3), to the bit what Pillow's bilinear filter makes of it, in a tenth of the time.
-
-    Torch's filter has coarser weights, but those of doubling, quarters, are exact in both. Market-1501 needs just this.
-    """
+    flat = np.frombuffer(bytearray(image.tobytes()), np.uint8)  # one copy, where np.asarray makes several
+    pixels = flat.reshape(image.height, image.width, 3)
+    if not doubled:
+        return pixels
+    # Ten times as fast as Pillow, and the same bits: both filters have exact weights for doubling, as of Market-1501.
     images = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     return interpolate(images, scale_factor=2, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
 def to_images(pixels: Tensor, device: torch.device) -> Tensor:
-    """uint8 images (n, 3, H, W) as float32 in [0, 1] on `device`, channels last, which convolutions prefer."""
+    """uint8 images (n, 3, H, W) as float32 in [0, 1] on `device`, channels last."""
     pixels = send(pixels, device).contiguous(memory_format=torch.channels_last)
     white = torch.full((), 255.0, device=device)  # by a number, CUDA would multiply by a rounded 1/255
     return pixels.float().div_(white)
