@@ -25,7 +25,7 @@ def test_no_circle_of_imports(reid):
 
 def test_the_library_does_not_grow(reid):
     """The aim is 7,500; whoever comes closer lowers the number."""
-    assert reid.lines(without=["synthperson"]) <= 8_100
+    assert reid.lines(without=["synthperson"]) <= 7_960
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
