@@ -12,14 +12,11 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from reid import datasets
 from reid.errors import UsageError
 from reid.runtime import cli
-
-if TYPE_CHECKING:
-    from reid.models import InputSpec
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +80,8 @@ def contender(text: str) -> Contender:
     return Contender(parts[0], Path(parts[1]), Path(parts[2]))
 
 
-def common_size(inputs: Sequence["InputSpec"]) -> tuple[int, int]:
+def common_size(sizes: set[tuple[int, int]]) -> tuple[int, int]:
     """Height and width of the images of all models. Raises UsageError where they differ."""
-    sizes = {(each.height, each.width) for each in inputs}
     if len(sizes) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
         raise UsageError(f"the models take images of several sizes, {shown}; give --height and --width")
@@ -112,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_budgets(perturbations, levels)
     samples = test_samples(dataset := datasets.create(args.dataset, args.data, split=args.split))
     victims = [models.load_victim(each.checkpoint, size=(args.height, args.width)) for each in args.model]
-    images = Images(*common_size([victim.input for victim in victims]), args.workers, args.cache)
+    sizes = {cli.image_size(args.height, args.width, victim.input.size) for victim in victims}
+    images = Images(*common_size(sizes), args.workers, args.cache)
     settings = {
         "eps": levels,
         "steps": args.steps,

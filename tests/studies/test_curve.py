@@ -4,9 +4,11 @@ import dataclasses
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from reid import attacks, datasets, models
@@ -22,6 +24,7 @@ from studies import curve, curves
 from tests.studies.test_defense_report import relearnt
 
 HEIGHT, WIDTH = 32, 16
+TOY_FAMILY = Path(__file__).parents[1] / "plugins/toy_family.py"
 COMPUTE = resolve("cpu", "fp32")
 IMAGES = Images(HEIGHT, WIDTH, workers=1, cache="ram")
 
@@ -256,6 +259,15 @@ def test_models_of_several_sizes_need_a_common_one(workplace, tmp_path, capsys):
     models.save_checkpoint(tmp_path / "tall.pth", models.create("resnet10", 4), height=48, width=WIDTH)
     entries = entry(workplace), entry(workplace, "tall", tmp_path / "tall.pth")
     failure(options(workplace, *entries), "of several sizes, 32 x 16, 48 x 16; give --height and --width", capsys)
+
+
+def test_a_family_that_resizes_does_not_make_a_size_void(workplace, tmp_path):
+    torch.save({"toy_conv.weight": torch.randn(6, 3, 5, 5), "toy_conv.bias": torch.zeros(6)}, tmp_path / "toy.pth")
+    asked = {"out": tmp_path / "c.png", "eps": "0", "height": 64, "width": 32}
+    model = entry(workplace, "toy", tmp_path / "toy.pth")
+    curve.main(["--plugin", str(TOY_FAMILY), *options(workplace, model, **asked)])
+    numbers = json.loads((tmp_path / "c.json").read_text())
+    assert (numbers["height"], numbers["width"]) == (64, 32)
 
 
 def test_two_models_of_one_name_are_refused(workplace, capsys):
