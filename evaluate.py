@@ -19,15 +19,15 @@ from pathlib import Path
 
 from reid import datasets, models
 from reid.attacks import IMAGE, RECIPES
+from reid.attacks.threat import SIDES
 from reid.errors import UsageError
+from reid.evaluation import DISTANCES
 from reid.evaluation.effort import Effort
 from reid.evaluation.suites import SUITES
 from reid.runtime import cli
 from reid.runtime.options import add_options, build
 
 logger = logging.getLogger("evaluate")
-SIDES = ("query", "gallery", "both")
-DISTANCES = ("euclidean", "cosine")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if recipe.needs_virtual and args.mte is None:
         raise UsageError(f"--recipe {args.recipe} needs a virtual dataset: give -m, for example -m personx")
     from reid import attacks
-    from reid.attacks.universal.learn import Learner, learn, set_batches
+    from reid.attacks.universal.learn import Learner, clean_batches, learn
     from reid.datasets.contents import contents_sha256
     from reid.evaluation.results import versions
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples
@@ -100,9 +100,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     sets = [source, *([datasets.create(args.mte, args.data, split=args.split)] if args.mte else [])]
     parts = [(each.name, each.trainval if args.combine_trainval else each.train) for each in sets]
     noise = attacks.create(args.noise_type, args.lp, args.lp, images.height, images.width).to(compute.device)
-    batches = set_batches(
-        parts, images, victim, compute, args.batch_size, args.num_instances, args.seed, args.epoch, args.iters_per_epoch
-    )
+    batches, steps = [], args.iters_per_epoch
+    for set_seed, (name, samples) in enumerate(parts, 2 * args.seed):
+        drawn = (args.batch_size, args.num_instances, set_seed, args.epoch, steps)
+        batches.append(clean_batches(name, images.store(samples), victim, compute, *drawn))
+        steps = batches[0].steps  # as many in the virtual set as in the source
     settings = cli.settings(vars(args) | {"lp": format_budget(args.lp)}, ignore=NOT_SETTINGS) | {
         "height": str(images.height),
         "width": str(images.width),

@@ -19,6 +19,7 @@ from reid import datasets, models, training
 from reid.datasets import Dataset
 from reid.defenses import DEFENSES, Defense
 from reid.errors import UsageError
+from reid.evaluation import DISTANCES
 from reid.runtime import cli, options
 from reid.runtime.budgets import format_budget
 from reid.training.adversaries import AdversaryOptions
@@ -44,7 +45,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--logs_dir", type=Path, help="folder for the model, the state and the logs (default: below defenseModel/)")
     add("--lr", type=cli.positive_float, default=2e-4, help="learning rate of the backbone; 3 times that elsewhere")
     add("--start_save", type=cli.natural_int, default=0, help="first epoch that may be kept as the best")
-    add("--dist_metric", choices=("euclidean", "cosine"), default="euclidean", help="distance between features")
+    add("--dist_metric", choices=DISTANCES, default="euclidean", help="distance between features")
     options.add_options(parser.add_argument_group("adversary"), AdversaryOptions)
     for name in DEFENSES:
         options.add_options(parser.add_argument_group(f"--defense {name}"), DEFENSES[name])
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         named = dict(zip(args.noise_path1, perturbations, strict=True))
         for attack in adversary.attacks():
             if attack not in perturbations:
-                named["PGD" if attack.noise_type is None else "online"] = attack
+                named["PGD" if attack.kind == "image" else "online"] = attack
         sides = images.stores(test_samples(data[0]))
         log_scores(data[0].name, Retrieval(models.Victim(model), sides, compute.exact(), **scoring), named)
 

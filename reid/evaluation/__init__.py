@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from reid.evaluation.ranking import Ranking, rank
     from reid.evaluation.retrieval import Retrieval, Score
 
-__all__ = ["Ranking", "Retrieval", "Score", "rank"]
+DISTANCES = ("euclidean", "cosine")
+
+__all__ = ["DISTANCES", "Ranking", "Retrieval", "Score", "rank"]
 __getattr__ = lazy_exports(
     __name__,
     {

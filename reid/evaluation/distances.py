@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.errors import ReidError
+from reid.evaluation import DISTANCES
 from reid.runtime import distributed
 
 COLLAPSED = 1e-4  # mean squared distance from an image in the middle, as a share of the squared length of that image
@@ -94,7 +95,7 @@ def cosine(query: Tensor, gallery: Tensor, sharded: bool = False) -> Distances:
     return squared_euclidean(F.normalize(query), F.normalize(gallery), sharded)
 
 
-BY_NAME: dict[str, DistanceSource] = {"euclidean": squared_euclidean, "cosine": cosine}
+BY_NAME: dict[str, DistanceSource] = dict(zip(DISTANCES, (squared_euclidean, cosine), strict=True))
 
 
 def middle(features: Tensor, sharded: bool = False) -> Tensor:

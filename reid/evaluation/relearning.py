@@ -15,7 +15,7 @@ from torch import Tensor
 from reid import attacks, datasets
 from reid.attacks.threat import Threat
 from reid.attacks.universal import RECIPES
-from reid.attacks.universal.learn import CleanBatches, Learner
+from reid.attacks.universal.learn import CleanBatches, Learner, clean_batches
 from reid.attacks.universal.perturbations import Perturbation
 from reid.datasets import Sample, labels
 from reid.datasets.contents import contents_sha256
@@ -23,7 +23,7 @@ from reid.errors import ReidError, UsageError
 from reid.evaluation.effort import Effort
 from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.rows import RELEARNT, Row
-from reid.loading import Images, ImageStore, PKSampler
+from reid.loading import Images, ImageStore
 from reid.models.victim import Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute
@@ -131,9 +131,8 @@ class Relearning:
     def _batches(
         self, store: ImageStore, source: Source, size: int, seed: int, epochs: int, steps: int
     ) -> CleanBatches:
-        sampler = PKSampler([s.pid for s in store.samples], size, self.effort.num_instances, seed, source.name)
-        plan = [sampler.epoch(epoch, steps) for epoch in range(epochs)]
-        return CleanBatches(source.name, store, self.victim, self.compute, plan)
+        drawn = (size, self.effort.num_instances, seed, epochs, steps)
+        return clean_batches(source.name, store, self.victim, self.compute, *drawn)
 
     def _learn(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict[str, Any]]:
         """The best iterate from the identity (restart 0) or from a random point of the budget, and how it was found."""

@@ -232,7 +232,7 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         level = logging.INFO if job.is_main() else logging.ERROR
         logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
         main(argv)
-        if job.stop():  # now and then torch's threads abort a process of several while Python takes itself down
+        if job.stop():  # under torchrun, torch's threads now and then abort a process while Python takes itself down
             logging.shutdown()
             sys.stdout.flush()
             os._exit(0)

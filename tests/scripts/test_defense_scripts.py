@@ -478,12 +478,12 @@ class TestAdaptive:
         assert len(adaptive("r", "--restarts", "1", "--learn-on", "synth-b")[1]) == 1
 
     def test_query_and_gallery_are_not_learnt_from(self, adaptive, data, monkeypatch):
-        learnt_from, real = [], relearning.CleanBatches
+        learnt_from, real = [], relearning.clean_batches
 
         def watched(name, store, *others):
             learnt_from.extend(store.samples)
             return real(name, store, *others)
 
-        monkeypatch.setattr(relearning, "CleanBatches", watched)
+        monkeypatch.setattr(relearning, "clean_batches", watched)
         adaptive("r", "--restarts", "1")
         assert {sample.path for sample in learnt_from} == {s.path for s in datasets.create("synth-a", data).train}

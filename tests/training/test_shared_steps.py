@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from reid import attacks, models
 from reid.attacks import MISGD, Threat, controls
 from reid.attacks.image.pgd import PGD
-from reid.attacks.universal.learn import Learner, set_batches
+from reid.attacks.universal.learn import Learner, clean_batches
 from reid.attacks.universal.recipes import MAML
 from reid.attacks.universal.step import KnownImages, meta_step
 from reid.datasets import Sample
@@ -184,8 +184,8 @@ def training_batches(folder):
 def learnt(folder):
     """A perturbation learnt for an epoch on a whole resnet10 in float32."""
     victim = models.Victim(models.create("resnet10", 4, seed=0))
-    sets = [("own", samples(folder)), ("again", samples(folder))]
-    batches = set_batches(sets, IMAGES, victim, CPU, 8, 2, 0, 1, 2)
+    store = IMAGES.store(samples(folder))
+    batches = [clean_batches("own", store, victim, CPU, 8, 2, seed, 1, 2) for seed in (0, 1)]
     noise = attacks.create(0, EPS, EPS, HEIGHT, WIDTH)
     losses = Learner(noise, *batches, MAML).epoch(0)
     return noise.state_dict() | {name: torch.tensor(value) for name, value in losses.items()}

@@ -16,9 +16,8 @@ from reid.attacks.base import Reference
 from reid.attacks.universal.perturbations import Perturbation
 from reid.attacks.universal.recipes import Objective, Recipe
 from reid.attacks.universal.step import KnownImages, meta_step
-from reid.datasets import Sample
 from reid.errors import ReidError, UsageError
-from reid.loading import Images, ImageStore, PKSampler, to_images
+from reid.loading import ImageStore, PKSampler, to_images
 from reid.models.victim import Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute, send
@@ -71,9 +70,9 @@ class CleanBatches:
             yield KnownImages(to_images(pixels, self.compute.device), self._pids[rows], clean)
 
 
-def set_batches(
-    sets: Sequence[tuple[str, Sequence[Sample]]],
-    images: Images,
+def clean_batches(
+    name: str,
+    store: ImageStore,
     victim: Victim,
     compute: Compute,
     batch_size: int,
@@ -81,16 +80,12 @@ def set_batches(
     seed: int,
     epochs: int,
     steps: int | None,
-) -> list[CleanBatches]:
-    """P x K batches of each (name, samples); an epoch has all identities of the first set once, unless `steps` says how
-    many batches. Raises UsageError for a set that cannot fill a batch."""
-    batches = []
-    for place, (name, samples) in enumerate(sets):
-        sampler = PKSampler([sample.pid for sample in samples], batch_size, num_instances, 2 * seed + place, name)
-        steps = steps or sampler.batches_per_deck
-        plan = [sampler.epoch(epoch, steps) for epoch in range(epochs)]
-        batches.append(CleanBatches(name, images.store(samples), victim, compute, plan))
-    return batches
+) -> CleanBatches:
+    """P x K batches of the images of a store; without `steps`, an epoch has all identities once. Raises UsageError for
+    a set that cannot fill a batch."""
+    sampler = PKSampler([sample.pid for sample in store.samples], batch_size, num_instances, seed, name)
+    plan = [sampler.epoch(epoch, steps or sampler.batches_per_deck) for epoch in range(epochs)]
+    return CleanBatches(name, store, victim, compute, plan)
 
 
 class Learner:

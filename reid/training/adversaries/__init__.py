@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
 from reid.runtime import cli
 from reid.runtime.budgets import format_budget
@@ -57,9 +58,9 @@ class AdversaryOptions:
     )
     noise_type: int = option(
         0,
-        "what frozen and online perturb: 0: colour + delta, 1: colour, 2: delta",
+        "what frozen and online perturb: " + ", ".join(f"{number}: {words}" for number, words in TYPE_NAMES.items()),
         type=int,
-        choices=(0, 1, 2),
+        choices=tuple(TYPE_NAMES),
         spelling="--noise_type",
     )
     max_eps: float = option(

@@ -59,7 +59,7 @@ def random_shares(images: Tensor, random: Generator) -> Tensor:
     """Shares of the budget (N, 1, 1, 1), one for each image, in [0, 1) with density 2s: the clean half of a batch has
     share zero already, so larger ones are drawn more often.
 
-    They are drawn for the whole batch, so that each of several processes gets what one would draw for its images.
+    They are drawn for the whole batch, so that a process of a torchrun gets what one alone would draw for its images.
     """
     drawn = torch.rand((len(images) * distributed.size(), 1, 1, 1), generator=random)
     return send(distributed.share(drawn).sqrt(), images.device)
