@@ -4,17 +4,17 @@ from torch import nn
 
 from reid.models import InputSpec
 from reid.models.checkpoint import load_state
-from reid.models.families import FAMILIES
+from reid.models.families import FAMILIES, Family
 
 
 @FAMILIES.register("toy", "one convolution, for the tests")
-class ToyFamily:
+class ToyFamily(Family):
     feature = "the convolution's output, pooled"
 
     def matches(self, state):
         return "toy_conv.weight" in state
 
-    def build(self, state, path):
+    def build(self, state, path, variant=""):
         network = nn.Sequential()
         network.add_module("toy_conv", nn.Conv2d(3, len(state["toy_conv.bias"]), 5, stride=4))
         network.add_module("toy_pool", nn.AdaptiveAvgPool2d(1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 from reid.runtime.registry import Registry
 
@@ -15,24 +15,41 @@ if TYPE_CHECKING:
     from reid.models.inputs import InputSpec
 
 
-class Family(Protocol):
-    """A family is made without arguments, and asked about the state dict of a file (keys without `module.`)."""
+class Family:
+    """Base of the families: made without arguments, and asked about the state dict of a file (keys without `module.`).
 
-    feature: ClassVar[str]
-    """Which feature its models give, in words: the one that their authors evaluate."""
+    The texts say what users should know: which `feature` its models give (the one that their authors evaluate), what
+    the keys that tell it look like (`told_by`), its `traps`, and where all this was `seen`, a repository at a commit.
+    """
+
+    feature: str
+    told_by = ""
+    traps = ""
+    seen = ""
+    distance = "euclidean"  # with which its authors rank: a name in reid.evaluation.DISTANCES
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
         """Whether the keys are those of this family and of no other."""
+        raise NotImplementedError
 
-    def build(self, state: Mapping[str, Tensor], path: str | Path) -> tuple[nn.Module, LoadReport]:
+    def variants(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the networks that the keys fit, the most likely one first, where keys cannot tell them apart.
+
+        `content` is all of the file but the state dict.
+        """
+        return ("",)
+
+    def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         """The network with the weights of the file, images to features (N, D), and what became of each key.
 
-        It may have a name for tables, `arch`. Raises CheckpointError, which names `path`, for a file that is not whole;
-        `reid.models.checkpoint.load_state` does that.
+        `variant` is one of `variants`. The network may have a name for tables, `arch`. Raises CheckpointError, which
+        names `path`, for a file that is not whole; `reid.models.checkpoint.load_state` does that.
         """
+        raise NotImplementedError
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
-        """What the network takes. `content` is all of the file but the state dict."""
+        """What the network takes."""
+        raise NotImplementedError
 
 
 FAMILIES: Registry[type[Family]] = Registry(
