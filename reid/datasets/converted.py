@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from reid.datasets import picture
 from reid.datasets.base import SPLITS, Sample
 from reid.datasets.source import Source
 from reid.errors import DatasetError
@@ -63,7 +63,7 @@ def write(
         targets = {record.name: staging / "images" / file for file, record in files.items()}
         fetched = source.fetch(targets)
         for raw in tqdm(fetched, total=len(targets), desc=f"converting {name}", unit="image", disable=None):
-            _check_image(targets[raw], source.describe(raw))
+            picture.check(targets[raw], source.describe(raw))
         query, gallery = ([file for file in files if files[file].split == split] for split in ("query", "gallery"))
         head = {"name": name, "release": release, "shot": "multiple", "num_cameras": len(cameras)}
         identities = _identities(files, len(cameras))
@@ -123,17 +123,6 @@ def _identities(files: Mapping[str, Record], num_cameras: int) -> list[list[list
         identities[record.pid] = identities[record.pid] or [[] for _ in range(num_cameras)]
         identities[record.pid][int(file.split("_")[1])].append(file)
     return identities
-
-
-def _check_image(path: Path, described: str) -> None:
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (1, 1))  # the smallest scale: cheap, and a truncated file shows
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        problem = f"{described} cannot be read as an image ({reason})"
-        raise DatasetError(f"{problem}; get the dataset again, or remove that file") from error
 
 
 def _sample(images: Path, file: str, present: set[str]) -> Sample:

@@ -11,7 +11,8 @@ from filelock import FileLock
 from reid.datasets import converted
 from reid.datasets.base import SPLITS, Dataset, Release
 from reid.datasets.converted import Record
-from reid.datasets.source import Archives, Folder, Source, is_image
+from reid.datasets.picture import is_picture
+from reid.datasets.source import Archives, Folder, Source
 from reid.errors import DatasetError
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Loader:
     def find(self, names: Iterable[str]) -> dict[str, list[Release]]:
         """Folders that hold all that some releases need, each with those; the top if they need no particular one."""
         if not self.releases[0].folders:
-            return {"": list(self.releases)} if any(map(is_image, names)) else {}
+            return {"": list(self.releases)} if any(map(is_picture, names)) else {}
         return {
             prefix: fitting
             for prefix, below in _contents(names).items()

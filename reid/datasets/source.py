@@ -12,13 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from reid.datasets.archive import SUFFIXES, Archive
+from reid.datasets.picture import is_picture
 from reid.errors import DatasetError
 
 _DEEPEST = 9
-
-
-def is_image(name: str) -> bool:
-    return name.lower().endswith((".jpg", ".jpeg", ".png", ".bmp"))
 
 
 class Source(ABC):
@@ -37,7 +34,7 @@ class Source(ABC):
         return [name for name in self.all_images() if posixpath.dirname(name).lower() == folder.lower()]
 
     def all_images(self) -> list[str]:
-        return [name for name in self.names if is_image(name)]
+        return [name for name in self.names if is_picture(name)]
 
     def archives(self) -> list[str]:
         return [name for name in self.names if name.lower().endswith(SUFFIXES)]

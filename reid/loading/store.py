@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from reid.datasets import Sample
+from reid.datasets.picture import read_rgb
 from reid.errors import UsageError
-from reid.loading.disk import DiskImages, unreadable
+from reid.loading.disk import DiskImages
 from reid.runtime.device import send
 
 GIBIBYTE = 2**30
@@ -108,11 +109,7 @@ class ImageStore:
 
 
 def _decode(path: str, height: int, width: int) -> np.ndarray:
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise unreadable(path, error) from error
+    image = read_rgb(path)
     doubled = (2 * image.width, 2 * image.height) == (width, height)
     if not doubled and image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)

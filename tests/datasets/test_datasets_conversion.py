@@ -53,14 +53,14 @@ def test_a_second_use_neither_converts_nor_needs_the_raw_data(tmp_path, referenc
 KILLED_AT_IMAGE_7 = """
 import os, signal, sys
 from reid import datasets
-from reid.datasets import converted
-check, seen = converted._check_image, []
+from reid.datasets import picture
+check, seen = picture.check, []
 def check_and_die(*args):
     seen.append(args)
     if len(seen) == 7:
         os.kill(os.getpid(), signal.SIGKILL)
     check(*args)
-converted._check_image = check_and_die
+picture.check = check_and_die
 datasets.create("market1501", sys.argv[1])
 """
 
