@@ -13,7 +13,7 @@ from reid.errors import UsageError
 SPLITS = ("trainval", "gallery", "query")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image: absolute path, identity as the dataset's files number it, camera counted from 0."""
 
@@ -93,7 +93,7 @@ class Dataset:
                 lines.append(f"{split} has {count.ids:,} ids, expected are {expected.ids:,}")
             if count.images != expected.images:
                 lines.append(f"{split} has {count.images:,} images, expected are {expected.images:,}")
-            if expected.per_camera and count.per_camera != expected.per_camera:
+            elif expected.per_camera and count.per_camera != expected.per_camera:
                 lines.append(f"{split} has {count.per_camera} images per camera, expected are {expected.per_camera}")
         return lines
 

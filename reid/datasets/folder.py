@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from reid.datasets.base import SPLITS, Dataset, Release, Sample
-from reid.datasets.converted import Record
-from reid.datasets.loader import Loader, refuse_overlap
+from reid.datasets.converted import CACHE, Record
+from reid.datasets.loader import Loader, refuse_overlap, warn_of_left_out
 from reid.datasets.market_style import MARKET_FOLDERS, market_records
 from reid.datasets.source import Folder
 from reid.errors import DatasetError
@@ -29,7 +29,7 @@ class OwnFolder(Loader):
         if not folders or len(folders.keys() & {"query", "gallery"}) == 1:
             problem = "needs the folders query and gallery, or train, or all three"
             raise DatasetError(f"{root} {problem}; {self.remedy(root)}")
-        source = Folder(root, folders.values())
+        source = Folder(root, [""], skip=[CACHE])
         records: list[Record] = []
         for key, folder in folders.items():
             if not source.images(folder):
@@ -37,11 +37,12 @@ class OwnFolder(Loader):
                 raise DatasetError(f"no images directly in {place}; {self.remedy(root)}")
             records += market_records(source, "", folder, key)
         refuse_overlap(self.name, source, records)
+        warn_of_left_out(self.name, source, records)
         images = root.absolute()
         camids = {camera: camid for camid, camera in enumerate(sorted({record.camera for record in records}))}
         samples: dict[str, list[Sample]] = {key: [] for key in SPLITS}
         for record in records:
-            samples[record.split].append(Sample(str(images / record.name), record.pid, camids[record.camera]))
+            samples[record.split].append(Sample(f"{images}/{record.name}", record.pid, camids[record.camera]))
         return Dataset(self.name, images, samples, len(camids), self.releases[0], split)
 
     def remedy(self, root: Path) -> str:

@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from reid.datasets import converted
 from reid.datasets.base import SPLITS, Dataset, Release
-from reid.datasets.converted import Record
+from reid.datasets.converted import CACHE, Converted, Record
 from reid.datasets.picture import is_picture
-from reid.datasets.source import Archives, Folder, Source
+from reid.datasets.source import Archives, Folder, Source, fingerprints
 from reid.errors import DatasetError
 
 logger = logging.getLogger(__name__)
@@ -44,9 +44,11 @@ class Loader:
         if len(homes) > 1 and homes[0] != root / self.name:
             raise _twice(f"{self.name} (converted)", homes[0], homes[1])
         home = homes[0] if homes else self._convert(root)
-        samples, num_cameras, release_name, original = converted.read(home)
-        release = next((release for release in self.releases if release.name == release_name), self.releases[0])
-        dataset = Dataset(self.name, home / "images", samples, num_cameras, release, split, self.note, original)
+        known = converted.read(home)
+        self._compare(home, known, self._raw(root))
+        release = next((release for release in self.releases if release.name == known.release), self.releases[0])
+        counted = known.samples, known.num_cameras
+        dataset = Dataset(self.name, home / "images", *counted, release, split, self.note, known.original)
         if differences := dataset.differences():
             logger.warning("%s in %s is not as expected: %s", self.name, home, "; ".join(differences))
         return dataset
@@ -106,17 +108,19 @@ class Loader:
         _check(self, source, prefix, records)
         release = _fitting(self, source, releases, records)
         cameras = release.cameras or sorted({record.camera for record in records})
-        converted.write(home, self.name, release.name, cameras, source, records)
+        raw = self._raw(root)
+        raw_names = fingerprints(raw.all_images(), raw.archives(), source.all_images())
+        converted.write(home, self.name, release.name, cameras, source, records, raw_names)
+        warn_of_left_out(self.name, source, records)
 
     def _locate(self, root: Path) -> tuple[Source, str, list[Release]]:
         """The one raw folder of the dataset: an unpacked one if there is any, else one inside an archive."""
-        homes = self._homes(root)
-        folder = Folder(root, homes, skip=(f"{home}/images" for home in homes))
+        folder = self._raw(root)
         source: Source = folder
         candidates, archives = self.find(folder.names), folder.archives()
         images_lie_anywhere = not self.releases[0].folders
         if archives and not candidates:
-            source = Archives(root, archives)
+            source = Archives(root, archives, around=folder)
             candidates = self.find(source.names)
             inner = source.archives()  # they are not read, so some images could be missed
             if inner and (images_lie_anywhere or not candidates):
@@ -129,6 +133,22 @@ class Loader:
         if len(candidates) > 1:
             raise _twice(self.name, *map(source.describe, sorted(candidates)[:2]))
         return source, *candidates.popitem()
+
+    def _raw(self, root: Path) -> Folder:
+        """All that lies in the folders of the dataset, but for what is made there."""
+        homes = self._homes(root)
+        return Folder(root, homes, skip=(f"{home}/{made}" for home in homes for made in (*converted.PARTS, CACHE)))
+
+    def _compare(self, home: Path, known: Converted, raw: Folder) -> None:
+        """Warn of raw names that are not those of the conversion, if there are any, and of images in no split."""
+        again = f"to convert again, delete {', '.join(converted.PARTS)} in {home}"
+        if known.raw and not set(known.raw).issuperset(fingerprints(raw.all_images(), raw.archives())):
+            logger.warning("%s: raw images have changed since they were converted; %s", self.name, again)
+        if known.unlisted:
+            place = home / "images"
+            logger.warning(
+                "%s: %d files in %s are not used: meta.json does not list them", self.name, known.unlisted, place
+            )
 
     def _refuse_half_unpacked(self, folder: Folder, archives: Iterable[str]) -> None:
         """Unpacked images must not hide archives that hold others."""
@@ -180,8 +200,16 @@ def _check(loader: Loader, source: Source, prefix: str, records: list[Record]) -
     refuse_overlap(loader.name, source, records)
 
 
+def warn_of_left_out(name: str, source: Source, records: Iterable[Record]) -> None:
+    """Log how many files are not used, and why, if there are any."""
+    if left_out := source.left_out(record.name for record in records):
+        logger.warning("%s: not used of %s: %s", name, source.where, left_out)
+
+
 def refuse_overlap(name: str, source: Source, records: list[Record]) -> None:
-    """Raise DatasetError when a pid is in both training and test: the test would not be a test."""
+    """Raise DatasetError for a pid in both training and test, which would not be a test, and one beyond 64 bits."""
+    if (record := max(records, key=lambda record: record.pid)).pid >= 2**63:
+        raise DatasetError(f"{source.describe(record.name)}: identity {record.pid} is beyond 64 bits; shorten it")
     trained = {record.pid: record.name for record in records if record.split == "trainval"}
     tested = {record.pid: record.name for record in records if record.split != "trainval"}
     if both := sorted(trained.keys() & tested.keys()):

@@ -12,7 +12,10 @@ from reid.errors import DatasetError
 
 RULES = 2  # the number of the rules below; where pixels of any file change, it does, and decoded images are made again
 # Of what Pillow opens, still pictures that it decodes itself. Formats that are told by their bytes come first.
-_FORMATS = "JPEG PNG WEBP BMP GIF TIFF PPM JPEG2000 AVIF DIB QOI SGI SUN PCX PSD ICO DDS TGA".split()
+_FORMATS = (
+    "JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF",
+    "DIB", "QOI", "SGI", "SUN", "PCX", "PSD", "ICO", "DDS", "TGA",
+)  # fmt: skip
 _BITS, _WHITE = 258, 262  # TIFF tags: bits of a pixel, and whether 0 is white (0) or black (1)
 RESTORE = "restore it, or convert the dataset again"
 _AS_ANOTHER = "save it as JPEG or PNG"

@@ -1,21 +1,31 @@
 """Where raw files come from: folders, or archives as if they were folders.
 
 Names are '/'-separated and relative to `where`, such as raw/Market.zip/query/0001_c1s1_001051_00.jpg. Hidden files, the
-`._` twins of macOS and `__MACOSX` are left out.
+`._` twins of macOS and `__MACOSX` are left out; whatever else is not used is counted.
 """
 
+import hashlib
 import os
 import posixpath
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from reid.datasets.archive import SUFFIXES, Archive
 from reid.datasets.picture import is_picture
-from reid.errors import DatasetError
+from reid.errors import DatasetError, few
 
 _DEEPEST = 9
+
+
+def fingerprints(*groups: Iterable[str]) -> list[str]:
+    """A hash of each group of names that is not empty: of their last two parts, which a copy or an archive keeps."""
+    kept = (sorted("/".join(name.split("/")[-2:]) for name in group) for group in groups)
+    return [hashlib.sha256(os.fsencode("\n".join(names))).hexdigest() for names in kept if names]
 
 
 class Source(ABC):
@@ -24,6 +34,9 @@ class Source(ABC):
     def __init__(self, where: Path, names: Iterable[str]) -> None:
         self.where = where
         self.names = sorted(name for name in names if not _hidden(name))
+        self._lists: set[str] = set()  # which have been read
+        self._unread: Sequence[str] = ()  # files that are in no way a part of this source
+        self._odd: Counter[str] = Counter()  # how often a reason kept something out of `names`
 
     def describe(self, name: str) -> str:
         """The name as a user finds it: a path, which may lead into an archive."""
@@ -31,7 +44,7 @@ class Source(ABC):
 
     def images(self, folder: str) -> list[str]:
         """Names of the images directly in a folder, which may be spelt in another case."""
-        return [name for name in self.all_images() if posixpath.dirname(name).lower() == folder.lower()]
+        return self._by_folder.get(folder.lower(), [])
 
     def all_images(self) -> list[str]:
         return [name for name in self.names if is_picture(name)]
@@ -41,10 +54,37 @@ class Source(ABC):
 
     def lines(self, name: str) -> list[str]:
         """The non-empty lines of a file. Raises DatasetError when it is not text."""
+        self._lists.add(name)
         try:
             return [line.strip() for line in self.read(name).decode("utf-8-sig").splitlines() if line.strip()]
         except UnicodeDecodeError as error:
             raise DatasetError(f"{self.describe(name)} is not a text file; get the dataset again") from error
+
+    def left_out(self, used: Iterable[str]) -> str:
+        """How many files are neither in `used` nor lists that were read, and why; empty if there are none."""
+        known = self._lists.union(used)
+        folders, suffixes, reasons = Counter[str](), Counter[str](), self._odd.copy()
+        for name in chain(self.names, self._unread):
+            if name in known:
+                continue
+            folder, base = posixpath.split(name)
+            if not is_picture(base):
+                suffixes[posixpath.splitext(base)[1].lower() or "without a suffix"] += 1
+            elif base.startswith("-"):
+                reasons["junk images (negative identity)"] += 1
+            else:
+                folders[folder] += 1
+        for reason, counts in (("images not asked for, in", folders), ("other files, as", suffixes)):
+            if counts:
+                reasons[f"{reason} {few(f'{key} ({n:,})' for key, n in counts.most_common())}"] = counts.total()
+        return "; ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+
+    @cached_property
+    def _by_folder(self) -> dict[str, list[str]]:
+        folders: dict[str, list[str]] = defaultdict(list)
+        for name in self.all_images():
+            folders[posixpath.dirname(name).lower()].append(name)
+        return folders
 
     @abstractmethod
     def read(self, name: str) -> bytes: ...
@@ -58,8 +98,9 @@ class Folder(Source):
     """Files below some folders of `where`; they are hard-linked when possible and copied otherwise."""
 
     def __init__(self, where: Path, folders: Iterable[str], skip: Iterable[str] = ()) -> None:
-        skipped = set(skip)
-        super().__init__(where, (name for folder in folders for name in _walk(where, folder, skipped)))
+        skipped, odd = set(skip), Counter[str]()
+        super().__init__(where, (name for folder in folders for name in _walk(where, folder, skipped, odd)))
+        self._odd = odd
 
     def read(self, name: str) -> bytes:
         return (self.where / name).read_bytes()
@@ -77,9 +118,12 @@ class Folder(Source):
 class Archives(Source):
     """Files inside archives, which are named relative to `where`."""
 
-    def __init__(self, where: Path, archives: Iterable[str]) -> None:
+    def __init__(self, where: Path, archives: Iterable[str], around: Source | None = None) -> None:
         self._archives = {f"{name}/": Archive(where / name) for name in archives}
         super().__init__(where, (top + member for top, archive in self._archives.items() for member in archive.names))
+        if around:
+            self._unread = [name for name in around.names if f"{name}/" not in self._archives]
+            self._odd = around._odd
 
     def read(self, name: str) -> bytes:
         top = next(top for top in self._archives if name.startswith(top))
@@ -96,13 +140,23 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def _walk(where: Path, folder: str, skip: set[str]) -> Iterator[str]:
+def _walk(where: Path, folder: str, skip: set[str], odd: Counter[str]) -> Iterator[str]:
     """Files below where/folder, links followed; the bound on depth ends a loop of links."""
-    for entry in os.scandir(where / folder):
-        name = f"{folder}/{entry.name}"
-        if _hidden(entry.name) or name in skip or name.count("/") >= _DEEPEST:
+    try:
+        entries = os.scandir(where / folder)
+    except PermissionError:
+        odd["folders that may not be listed"] += 1
+        return
+    for entry in entries:
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if _hidden(entry.name) or name in skip:
             continue
-        if entry.is_dir():
-            yield from _walk(where, name, skip)
-        elif entry.is_file():
+        is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
+        if is_folder and name.count("/") < _DEEPEST:
+            yield from _walk(where, name, skip, odd)
+        elif is_folder:
+            odd[f"folders below {_DEEPEST} others"] += 1
+        elif os.path.isfile(entry) if entry.is_symlink() else entry.is_file():
             yield name
+        else:
+            odd["links whose target is gone" if entry.is_symlink() else "neither files nor folders"] += 1

@@ -19,13 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from reid.datasets import Sample
+from reid.datasets.converted import CACHE
 from reid.datasets.picture import RESTORE, RULES
 from reid.errors import DatasetError
 from reid.runtime.files import temporary_sibling
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "cache"
 HEADER = 4096  # bytes before the pixels: one line of JSON, filled up with spaces
 
 
@@ -41,7 +41,7 @@ class DiskImages:
     def __init__(self, samples: Sequence[Sample], height: int, width: int, decoded: Iterable[Tensor]) -> None:
         home = os.path.dirname(os.path.dirname(samples[0].path))
         names = _hash(sample.path.removeprefix(home) for sample in samples)
-        self.path = Path(home, FOLDER, f"{height}x{width}-{names[:12]}.images")
+        self.path = Path(home, CACHE, f"{height}x{width}-{names[:12]}.images")
         self._count, self._image_bytes = len(samples), 3 * height * width
         self._size = HEADER + self._count * self._image_bytes
         shape = {"height": height, "width": width, "count": self._count}
