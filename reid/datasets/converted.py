@@ -66,15 +66,9 @@ def recover(home: Path) -> None:
 
 
 def write(
-    home: Path,
-    name: str,
-    release: str,
-    cameras: Sequence[Any],
-    source: Source,
-    records: Sequence[Record],
-    raw: Sequence[str] = (),
+    home: Path, name: str, release: str, cameras: Sequence[Any], source: Source, records: Sequence[Record]
 ) -> None:
-    """Convert `records` of `source` into `home`; camid is a camera's position in `cameras`, `raw` is kept as it is.
+    """Convert `records` of `source` into `home`; camid is a camera's position in `cameras`.
 
     Raises DatasetError naming an image that cannot be read, and OSError when the disk is full; nothing remains then.
     """
@@ -91,7 +85,7 @@ def write(
         identities = _identities(files, len(cameras))
         lists = {"identities": identities, "query_fnames": query, "gallery_fnames": gallery}
         original = {file: record.original for file, record in files.items()}
-        _write_json(staging / "meta.json", head | lists | {"original": original, "raw": raw})
+        _write_json(staging / "meta.json", head | lists | {"original": original, "raw": source.fingerprints()})
         pids = {split: sorted({record.pid for record in records if record.split == split}) for split in SPLITS}
         _write_json(staging / "splits.json", [pids])
         _publish(home)

@@ -12,7 +12,7 @@ from reid.datasets import converted
 from reid.datasets.base import SPLITS, Dataset, Release
 from reid.datasets.converted import CACHE, Converted, Record
 from reid.datasets.picture import is_picture
-from reid.datasets.source import Archives, Folder, Source, fingerprints
+from reid.datasets.source import Archives, Folder, Source
 from reid.errors import DatasetError
 
 logger = logging.getLogger(__name__)
@@ -108,9 +108,7 @@ class Loader:
         _check(self, source, prefix, records)
         release = _fitting(self, source, releases, records)
         cameras = release.cameras or sorted({record.camera for record in records})
-        raw = self._raw(root)
-        raw_names = fingerprints(raw.all_images(), raw.archives(), source.all_images())
-        converted.write(home, self.name, release.name, cameras, source, records, raw_names)
+        converted.write(home, self.name, release.name, cameras, source, records)
         warn_of_left_out(self.name, source, records)
 
     def _locate(self, root: Path) -> tuple[Source, str, list[Release]]:
@@ -142,7 +140,7 @@ class Loader:
     def _compare(self, home: Path, known: Converted, raw: Folder) -> None:
         """Warn of raw names that are not those of the conversion, if there are any, and of images in no split."""
         again = f"to convert again, delete {', '.join(converted.PARTS)} in {home}"
-        if known.raw and not set(known.raw).issuperset(fingerprints(raw.all_images(), raw.archives())):
+        if known.raw and not set(known.raw).issuperset(raw.fingerprints()):
             logger.warning("%s: raw images have changed since they were converted; %s", self.name, again)
         if known.unlisted:
             place = home / "images"
@@ -208,7 +206,7 @@ def warn_of_left_out(name: str, source: Source, records: Iterable[Record]) -> No
 
 def refuse_overlap(name: str, source: Source, records: list[Record]) -> None:
     """Raise DatasetError for a pid in both training and test, which would not be a test, and one beyond 64 bits."""
-    if (record := max(records, key=lambda record: record.pid)).pid >= 2**63:
+    if record := next((record for record in records if record.pid >= 2**63), None):
         raise DatasetError(f"{source.describe(record.name)}: identity {record.pid} is beyond 64 bits; shorten it")
     trained = {record.pid: record.name for record in records if record.split == "trainval"}
     tested = {record.pid: record.name for record in records if record.split != "trainval"}

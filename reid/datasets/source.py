@@ -22,18 +22,12 @@ from reid.errors import DatasetError, few
 _DEEPEST = 9
 
 
-def fingerprints(*groups: Iterable[str]) -> list[str]:
-    """A hash of each group of names that is not empty: of their last two parts, which a copy or an archive keeps."""
-    kept = (sorted("/".join(name.split("/")[-2:]) for name in group) for group in groups)
-    return [hashlib.sha256(os.fsencode("\n".join(names))).hexdigest() for names in kept if names]
-
-
 class Source(ABC):
     """A sorted list of file names below `where`."""
 
     def __init__(self, where: Path, names: Iterable[str]) -> None:
         self.where = where
-        self.names = sorted(name for name in names if not _hidden(name))
+        self.names = sorted(names)
         self._lists: set[str] = set()  # which have been read
         self._unread: Sequence[str] = ()  # files that are in no way a part of this source
         self._odd: Counter[str] = Counter()  # how often a reason kept something out of `names`
@@ -79,6 +73,13 @@ class Source(ABC):
                 reasons[f"{reason} {few(f'{key} ({n:,})' for key, n in counts.most_common())}"] = counts.total()
         return "; ".join(f"{count:,} {reason}" for reason, count in reasons.items())
 
+    def fingerprints(self) -> list[str]:
+        """Hashes of the names of images and of archives: of the last two parts, which a copy or an archive keeps."""
+        groups = (
+            sorted("/".join(name.split("/")[-2:]) for name in kind) for kind in (self.all_images(), self.archives())
+        )
+        return [hashlib.sha256(os.fsencode("\n".join(names))).hexdigest() for names in groups if names]
+
     @cached_property
     def _by_folder(self) -> dict[str, list[str]]:
         folders: dict[str, list[str]] = defaultdict(list)
@@ -120,10 +121,15 @@ class Archives(Source):
 
     def __init__(self, where: Path, archives: Iterable[str], around: Source | None = None) -> None:
         self._archives = {f"{name}/": Archive(where / name) for name in archives}
-        super().__init__(where, (top + member for top, archive in self._archives.items() for member in archive.names))
+        members = (top + member for top, archive in self._archives.items() for member in archive.names)
+        super().__init__(where, (name for name in members if not any(map(_hidden, name.split("/")))))
+        self._around = around
         if around:
             self._unread = [name for name in around.names if f"{name}/" not in self._archives]
             self._odd = around._odd
+
+    def fingerprints(self) -> list[str]:
+        return super().fingerprints() + (self._around.fingerprints() if self._around else [])
 
     def read(self, name: str) -> bytes:
         top = next(top for top in self._archives if name.startswith(top))
@@ -136,8 +142,8 @@ class Archives(Source):
                 yield top + member
 
 
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+def _hidden(part: str) -> bool:
+    return part.startswith(".") or part == "__MACOSX"
 
 
 def _walk(where: Path, folder: str, skip: set[str], odd: Counter[str]) -> Iterator[str]:
