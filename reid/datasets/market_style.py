@@ -43,7 +43,7 @@ def market_records(source: Source, prefix: str, folder: str, split: str) -> Iter
     if not images:
         raise DatasetError(f"no images in {source.describe(path)}; unpack or download the dataset again")
     for name in images:
-        base = posixpath.basename(name)
+        base = name.rpartition("/")[2]
         match = _PATTERN.match(base)
         if match is None:
             problem = "the name does not begin with identity and camera as in 0002_c1s1_000451_03.jpg"

@@ -84,7 +84,7 @@ class Source(ABC):
     def _by_folder(self) -> dict[str, list[str]]:
         folders: dict[str, list[str]] = defaultdict(list)
         for name in self.all_images():
-            folders[posixpath.dirname(name).lower()].append(name)
+            folders[name.rpartition("/")[0].lower()].append(name)
         return folders
 
     @abstractmethod

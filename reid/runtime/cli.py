@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import io
 import logging
 import math
 import os
@@ -230,6 +231,8 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
     try:
         job.start()
         level = logging.INFO if job.is_main() else logging.ERROR
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # of file names that are not UTF-8, as stderr has them
         logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
         main(argv)
         if job.stop():  # under torchrun, torch's threads now and then abort a process while Python takes itself down
