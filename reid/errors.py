@@ -6,6 +6,9 @@ from collections.abc import Iterable
 class ReidError(Exception):
     """Base of every error that a user can cause; the scripts print it as one line and exit with code 2."""
 
+    def __str__(self) -> str:  # file names may hold line ends, and bytes that no encoding has
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in super().__str__())
+
 
 class UsageError(ReidError):
     """An option, or a combination of options, that cannot work."""

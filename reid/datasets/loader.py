@@ -201,7 +201,7 @@ def _check(loader: Loader, source: Source, prefix: str, records: list[Record]) -
 def warn_of_left_out(name: str, source: Source, records: Iterable[Record]) -> None:
     """Log how many files are not used, and why, if there are any."""
     if left_out := source.left_out(record.name for record in records):
-        logger.warning("%s: not used of %s: %s", name, source.where, left_out)
+        logger.warning("%s: %s", name, left_out)
 
 
 def refuse_overlap(name: str, source: Source, records: list[Record]) -> None:

@@ -61,17 +61,18 @@ class Source(ABC):
         for name in chain(self.names, self._unread):
             if name in known:
                 continue
-            folder, base = posixpath.split(name)
+            folder, _, base = name.rpartition("/")
             if not is_picture(base):
-                suffixes[posixpath.splitext(base)[1].lower() or "without a suffix"] += 1
+                suffixes[posixpath.splitext(base)[1].lower() or "no suffix"] += 1
             elif base.startswith("-"):
                 reasons["junk images (negative identity)"] += 1
             else:
                 folders[folder] += 1
-        for reason, counts in (("images not asked for, in", folders), ("other files, as", suffixes)):
+        for reason, counts in (("other images", folders), ("files that are no images", suffixes)):
             if counts:
-                reasons[f"{reason} {few(f'{key} ({n:,})' for key, n in counts.most_common())}"] = counts.total()
-        return "; ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+                reasons[f"{reason} ({few(f'{n:,} {key}' for key, n in counts.most_common())})"] = counts.total()
+        shown = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        return f"{reasons.total():,} files are not used: {shown}" if shown else ""
 
     def fingerprints(self) -> list[str]:
         """Hashes of the names of images and of archives: of the last two parts, which a copy or an archive keeps."""
