@@ -3,16 +3,18 @@
 import logging
 import posixpath
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
 from reid.datasets import converted
+from reid.datasets.archive import is_readable
 from reid.datasets.base import SPLITS, Dataset, Release
 from reid.datasets.converted import Record
+from reid.datasets.parts import Together, is_part, refuse_missing
 from reid.datasets.source import Archives, Folder, Source, is_image
-from reid.errors import DatasetError
+from reid.errors import DatasetError, few
 
 logger = logging.getLogger(__name__)
 
@@ -108,26 +110,38 @@ class Loader:
         converted.write(home, self.name, release.name, cameras, source, records)
 
     def _locate(self, root: Path) -> tuple[Source, str, list[Release]]:
-        """The one raw folder of the dataset: an unpacked one if there is any, else one inside an archive."""
-        homes = self._homes(root)
-        folder = Folder(root, homes, skip=(f"{home}/images" for home in homes))
-        source: Source = folder
-        candidates, archives = self.find(folder.names), folder.archives()
+        """The one raw folder of the dataset: an unpacked one if there is any, else one inside archives."""
         images_lie_anywhere = not self.releases[0].folders
+        folder = Folder(root, homes := self._homes(root), skip=(f"{home}/images" for home in homes))
+        source: Source = folder if images_lie_anywhere else Together(folder)
+        candidates, archives = self.find(source.names), folder.archives()
         if archives and not candidates:
-            source = Archives(root, archives)
-            candidates = self.find(source.names)
-            inner = source.archives()  # they are not read, so some images could be missed
-            if inner and (images_lie_anywhere or not candidates):
-                nested = source.describe(inner[0])
-                raise DatasetError(f"{self.name}: {nested} is an archive in an archive; unpack the outer one")
-        elif archives and images_lie_anywhere:
-            self._refuse_half_unpacked(folder, archives)
+            source, candidates = self._inside(root, archives)
+        elif packed := [name for name in archives if images_lie_anywhere or (is_part(name) and is_readable(name))]:
+            self._refuse_half_unpacked(folder, packed)
         if not candidates:
             raise DatasetError(self._not_found(root, source))
         if len(candidates) > 1:
             raise _twice(self.name, *map(source.describe, sorted(candidates)[:2]))
         return source, *candidates.popitem()
+
+    def _inside(self, root: Path, archives: Sequence[str]) -> tuple[Source, dict[str, list[Release]]]:
+        """What archives hold, and the raw folders in it. Those that cannot be read matter only if nothing is found."""
+        images_lie_anywhere = not self.releases[0].folders
+        refuse_missing(root, archives)
+        for chosen in ([name for name in archives if is_readable(name)], archives):
+            opened = Archives(root, chosen)
+            source: Source = opened if images_lie_anywhere else Together(opened)
+            candidates = self.find(source.names)
+            if candidates and not images_lie_anywhere:
+                break
+        inner = source.archives()  # they are not read, so some images could be missed
+        if inner and (images_lie_anywhere or not candidates):
+            nested = source.describe(inner[0])
+            raise DatasetError(f"{self.name}: {nested} is an archive in an archive; unpack the outer one")
+        if unread := sorted(set(archives).difference(chosen)):
+            logger.warning("%s: %d archives that Python does not read are left out: %s", self.name, len(unread), few(unread))
+        return source, candidates
 
     def _refuse_half_unpacked(self, folder: Folder, archives: Iterable[str]) -> None:
         """Unpacked images must not hide archives that hold others."""

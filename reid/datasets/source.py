@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from reid.datasets.archive import SUFFIXES, Archive
+from reid.datasets.archive import Archive, is_archive
 from reid.errors import DatasetError
 
 _DEEPEST = 9
@@ -40,7 +40,7 @@ class Source(ABC):
         return [name for name in self.names if is_image(name)]
 
     def archives(self) -> list[str]:
-        return [name for name in self.names if name.lower().endswith(SUFFIXES)]
+        return [name for name in self.names if is_archive(name)]
 
     def lines(self, name: str) -> list[str]:
         """The non-empty lines of a file. Raises DatasetError when it is not text."""
