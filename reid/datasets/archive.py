@@ -28,7 +28,7 @@ _BEGINNINGS = {
     b"Rar!": "a RAR archive", b"7z\xbc\xaf": "a 7z archive", b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"\x04\x22\x4d\x18": "compressed with lz4", b"LZIP": "compressed with lzip", b"\x1f\x9d": "compressed as .Z",
 }  # fmt: skip
-_METHODS = {20: "zstd", 93: "zstd", 94: "mp3", 95: "xz", 96: "jpeg"} | zipfile.compressor_names
+_METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 20: "zstd", 93: "zstd", 95: "xz", 97: "WavPack", 98: "PPMd"}
 _READABLE = {getattr(zipfile, f"ZIP_{name}", 0) for name in ("STORED", "DEFLATED", "BZIP2", "LZMA", "ZSTANDARD")}
 _AES, _ENCRYPTED = 99, 0x41  # a method of zip, and flags
 _BLOCK = 512
@@ -130,7 +130,7 @@ def _expect_readable(archive: Path, member: zipfile.ZipInfo) -> None:
     if member.flag_bits & _ENCRYPTED or method == _AES:
         raise _foreign(archive, "encrypted")
     if method not in _READABLE and method in _METHODS:
-        raise _foreign(archive, f"compressed with {_METHODS[method]} (method {method} of zip)")
+        raise _foreign(archive, f"compressed with {_METHODS[method]} (method {method})")
 
 
 def _foreign(archive: Path, kind: str) -> DatasetError:

@@ -1,4 +1,4 @@
-"""A dataset in parts, each with some of its files: `NAME-20240101T000000Z-001.zip`, `NAME.part2.zip`, or a zip per folder."""
+"""Sets in parts, each with some of the files: `NAME-20240101T000000Z-001.zip`, `NAME.part2.zip`, a zip per folder."""
 
 import posixpath
 import re
@@ -12,7 +12,7 @@ from reid.errors import DatasetError
 
 # The number of a part: after the time at which a drive packed it, after "part", with leading zeros, or of a volume.
 _NUMBER = re.compile(
-    r"""(?: \dZ- (?:\d+-)? | (?:^|[-_.\ ])part[-_.\ ]? | [-_.\ ](?=0\d\d\.\D)
+    r"""(?: \dZ- (?:\d+-)? | (?:^|[-_.\ /])part[-_.\ ]? | [-_.\ ](?=0\d\d\.\D)
     | \.(?:zip|7z|rar|tar|t?gz|t?bz2|t?xz)\.(?=\d{3}$) | \.z(?=\d\d$) )
     (\d{1,4}) (?:\ ?\(\d+\))? (?:\.[a-z][\w.]*)? $""",
     re.IGNORECASE | re.VERBOSE,
@@ -29,11 +29,11 @@ def refuse_missing(where: Path, names: Iterable[str]) -> None:
     if lacking := missing(names):
         folder, more = (where / lacking[0]).parent, f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         shown = ", ".join(map(posixpath.basename, lacking[:3])) + more
-        raise DatasetError(f"{folder} holds some of the parts of an archive, but not {shown}; put what is missing there")
+        raise DatasetError(f"{folder} holds parts of an archive but not {shown}; put what is missing there")
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """What would be between or before the numbered ones among the names, and the .zip that ends volumes such as .z01."""
+    """The numbered names between or before those that are given, and the .zip that ends volumes such as .z01."""
     there, parts = set(names), defaultdict(set)
     for name in there:
         if match := _NUMBER.search(name):

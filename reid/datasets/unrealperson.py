@@ -1,5 +1,6 @@
 """UnrealPerson."""
 
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,12 @@ from reid.datasets.base import Count, Release
 from reid.datasets.converted import Record
 from reid.datasets.loader import Loader
 from reid.datasets.source import Source
-from reid.errors import DatasetError
+from reid.errors import DatasetError, few
+
+logger = logging.getLogger(__name__)
 
 NUM_IDS, IMAGES_PER_ID, SEED = 3_000, 40, 0
-_PATTERN = re.compile(r"unreal_v(\d+)\.(\d+)(?:\.tar|\.tar\.gz|\.tgz|\.zip)?/(images/(-?\d+)_c(\d+)_\d+\.\w+)$")
+_PATTERN = re.compile(r"unreal_v(\d+)\.(\d+)(?:\.tar|\.tar\.gz|\.tgz|\.zip)?/(images/(-?\d+)_c(\d+)_\d+\.\w+)(?!\S)")
 _VERSION_STEP = 100_000
 _LIST = "list_unreal_train.txt"
 
@@ -25,7 +28,8 @@ class UnrealPerson(Loader):
     Archives unreal_v{1-4}.{1-3}.tar, or one UnrealPerson.tar with all, linked from the authors' project page. In
     `unreal_vX.Y/images/P_cD_N.jpg` X is the scene and Y the kind of human model: (Y, P) is an identity, stored as pid
     Y * 100,000 + P, and (X, D) a camera. Of everything there we draw the paper's training setting, 3,000 identities
-    with 40 images each. The paper's own draw was not published; a list_unreal_train.txt that is there is followed.
+    with 40 images each. The paper's own draw was not published; a list_unreal_train.txt that is there is followed: each
+    of its lines names an image, whatever is before `unreal_vX.Y` and after the name.
     """
 
     aliases = ("unreal",)
@@ -34,16 +38,32 @@ class UnrealPerson(Loader):
     releases = (Release("3,000 x 40", expected={"trainval": Count(NUM_IDS, NUM_IDS * IMAGES_PER_ID)}),)
 
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
-        records = [record for name in source.all_images() if (record := _record(source, name)).pid >= 0]
+        records = {
+            record.original: record for name in source.all_images() if (record := _record(source, name)).pid >= 0
+        }
         lists = [name for name in source.names if name.endswith(_LIST)]
         if not lists:
-            return iter(draw(records, NUM_IDS, IMAGES_PER_ID, SEED))
-        listed = {line.split()[0] for name in lists for line in source.lines(name)}
-        return (record for record in records if record.original in listed)
+            return iter(draw([*records.values()], NUM_IDS, IMAGES_PER_ID, SEED))
+        listed = dict.fromkeys(self._listed(source, name, line) for name in lists for line in source.lines(name))
+        absent = [original for original in listed if original not in records]
+        where = ", ".join(map(source.describe, lists))
+        if len(absent) == len(listed):
+            problem = f"names none of the images that are there ({few(absent) or 'it is empty'})"
+            raise DatasetError(f"{where} {problem}; put those there, or remove the list to have images drawn")
+        if absent:
+            logger.warning("%s: %d of %d images are not there: %s", where, len(absent), len(listed), few(absent))
+        return (record for record in records.values() if record.original in listed)
 
     def original(self, name: str) -> str:
         match = _PATTERN.search(name)
         return f"unreal_v{match[1]}.{match[2]}/{match[3]}" if match else name
+
+    def _listed(self, source: Source, name: str, line: str) -> str:
+        """The image that a line of the list names."""
+        if not _PATTERN.search(path := line.replace("\\", "/")):
+            problem = f"the line {line[:100]!r} does not name an image as unreal_v3.1/images/333_c001_78.jpg does"
+            raise DatasetError(f"{source.describe(name)}: {problem}; mend it or remove the list")
+        return self.original(path)
 
 
 def _record(source: Source, name: str) -> Record:
