@@ -16,7 +16,7 @@ from reid.errors import DatasetError, few
 logger = logging.getLogger(__name__)
 
 NUM_IDS, IMAGES_PER_ID, SEED = 3_000, 40, 0
-_PATTERN = re.compile(r"unreal_v(\d+)\.(\d+)(?:\.tar|\.tar\.gz|\.tgz|\.zip)?/(images/(-?\d+)_c(\d+)_\d+\.\w+)(?!\S)")
+_PATTERN = re.compile(r"unreal_v(\d+)\.(\d+)[^/]*/(images/(-?\d+)_c(\d+)_\d+\.\w+)$")
 _VERSION_STEP = 100_000
 _LIST = "list_unreal_train.txt"
 
@@ -38,32 +38,34 @@ class UnrealPerson(Loader):
     releases = (Release("3,000 x 40", expected={"trainval": Count(NUM_IDS, NUM_IDS * IMAGES_PER_ID)}),)
 
     def records(self, source: Source, prefix: str, release: Release) -> Iterator[Record]:
-        records = {
-            record.original: record for name in source.all_images() if (record := _record(source, name)).pid >= 0
-        }
+        records = [record for name in source.all_images() if (record := _record(source, name)).pid >= 0]
         lists = [name for name in source.names if name.endswith(_LIST)]
         if not lists:
-            return iter(draw([*records.values()], NUM_IDS, IMAGES_PER_ID, SEED))
-        listed = dict.fromkeys(self._listed(source, name, line) for name in lists for line in source.lines(name))
-        absent = [original for original in listed if original not in records]
-        where = ", ".join(map(source.describe, lists))
-        if len(absent) == len(listed):
-            problem = f"names none of the images that are there ({few(absent) or 'it is empty'})"
-            raise DatasetError(f"{where} {problem}; put those there, or remove the list to have images drawn")
-        if absent:
-            logger.warning("%s: %d of %d images are not there: %s", where, len(absent), len(listed), few(absent))
-        return (record for record in records.values() if record.original in listed)
+            return iter(draw(records, NUM_IDS, IMAGES_PER_ID, SEED))
+        there = {record.original for record in records}
+        listed = set().union(*(self._listed(source, name, there) for name in lists))
+        return (record for record in records if record.original in listed)
 
     def original(self, name: str) -> str:
         match = _PATTERN.search(name)
         return f"unreal_v{match[1]}.{match[2]}/{match[3]}" if match else name
 
-    def _listed(self, source: Source, name: str, line: str) -> str:
-        """The image that a line of the list names."""
-        if not _PATTERN.search(path := line.replace("\\", "/")):
-            problem = f"the line {line[:100]!r} does not name an image as unreal_v3.1/images/333_c001_78.jpg does"
-            raise DatasetError(f"{source.describe(name)}: {problem}; mend it or remove the list")
-        return self.original(path)
+    def _listed(self, source: Source, name: str, there: set[str]) -> set[str]:
+        """What a list names. Raises DatasetError for a strange line, or when nothing of it is there."""
+        listed = set()
+        for line in source.lines(name):
+            words = re.split(r"[\s,]+", line.replace("\\", "/"))
+            if not any(map(_PATTERN.search, words)):
+                problem = f"the line {line[:100]!r} names nothing like unreal_v3.1/images/333_c001_78.jpg"
+                raise DatasetError(f"{source.describe(name)}: {problem}; mend it, or remove the list")
+            listed.update(self.original(word) for word in words if _PATTERN.search(word))
+        if not listed & there:
+            problem = f"names none of the images that are there: {few(listed)}" if listed else "is empty"
+            raise DatasetError(f"{source.describe(name)} {problem}; put its images there, or remove the list")
+        if absent := sorted(listed - there):
+            what = "%s: %d of %d images are not there and left out: %s"
+            logger.warning(what, source.describe(name), len(absent), len(listed), few(absent))
+        return listed
 
 
 def _record(source: Source, name: str) -> Record:
