@@ -4,6 +4,7 @@ One with a member that has an absolute name or `..`, or is a link or a device, i
 """
 
 import contextlib
+import errno
 import lzma
 import re
 import shutil
@@ -62,6 +63,8 @@ class Archive:
         self._path = path
         self._texts: dict[str, bytes] = {}
         names: dict[str, None] = {}
+        if kind := _foreign_kind(path):
+            raise _foreign(path, kind)
         with _reading(path):
             for name, size, content in self._files():
                 names[name] = None
@@ -138,9 +141,10 @@ def _foreign(archive: Path, kind: str) -> DatasetError:
     return DatasetError(f"{archive} is {kind}, which Python does not read; {remedy}")
 
 
-def _kind(archive: Path, beginning: bytes) -> str:
-    """What a file is that Python does not read although it may be whole, in words; nothing where it is not known."""
+def _foreign_kind(archive: Path) -> str:
+    """What a file is, in words, if it is no archive that Python reads although it may be whole."""
     with open(archive, "rb") as file:
+        beginning = file.read(8)
         file.seek(max(0, archive.stat().st_size - _LONGEST_END))
         _, mark, end = file.read().rpartition(b"PK\5\6")
     if _VOLUMES.search(archive.name) or (mark and end[:2] not in (b"\0\0", b"\xff\xff")):
@@ -153,14 +157,11 @@ def _reading(archive: Path) -> Iterator[None]:
     try:
         yield
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk, not of the archive: gzip and bz2 raise OSErrors without a number
-        with open(archive, "rb") as file:
-            beginning = file.read(_BLOCK)
-        if kind := _kind(archive, beginning):
-            raise _foreign(archive, kind) from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the disk: gzip and bz2 raise OSErrors without a number, and zipfile seeks before the beginning
         reason = " ".join(str(error).partition(":")[0].split())[:80] or type(error).__name__
         problem = f"truncated or damaged ({reason})"
-        if beginning.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
-            problem = "a web page, not an archive"
+        with open(archive, "rb") as file:
+            if file.read(_BLOCK).lstrip().lower().startswith((b"<!doctype", b"<html")):
+                problem = "a web page, not an archive"
         raise DatasetError(f"{archive} is {problem}; download it again (zip, tar, tar.gz)") from error

@@ -42,17 +42,19 @@ class OwnFolder(Loader):
             if not source.images(folder):
                 place = f"{root / folder} (folders in it are not searched)"
                 raise DatasetError(f"no images directly in {place}; {self.remedy(root)}")
-            records += market_records(source, "", folder, key, junk=key == "query")
-        unknown = [record._replace(split="unknown") for record in records if record.pid < 0]
-        records = [record for record in records if record.pid >= 0]
-        refuse_overlap(self.name, source, records)
+            records += market_records(source, "", folder, key, junk=True)
+        unknown = [record._replace(split="unknown") for record in records if record.pid < 0 and record.split == "query"]
+        identified = [record for record in records if record.pid >= 0]
+        if left_out := len(records) - len(identified):
+            words = "%s: %d images have no identity (-1) and are left out, %d of them queries"
+            logger.warning(words, name, left_out, len(unknown))
+        refuse_overlap(name, source, identified)
         images = root.absolute()
-        camids = {camera: camid for camid, camera in enumerate(sorted({each.camera for each in [*records, *unknown]}))}
+        kept = identified + unknown
+        camids = {camera: camid for camid, camera in enumerate(sorted({record.camera for record in kept}))}
         samples: dict[str, list[Sample]] = {key: [] for key in (*SPLITS, "unknown")}
-        for record in [*records, *unknown]:
+        for record in kept:
             samples[record.split].append(Sample(str(images / record.name), record.pid, camids[record.camera]))
-        if unknown:
-            logger.warning("%s: %d queries have no identity (-1) to score; they are left out", name, len(unknown))
         return Dataset(name, images, samples, len(camids), self.releases[0], split)
 
     def remedy(self, home: Path) -> str:

@@ -43,7 +43,7 @@ class UnrealPerson(Loader):
         if not lists:
             return iter(draw(records, NUM_IDS, IMAGES_PER_ID, SEED))
         there = {record.original for record in records}
-        listed = set().union(*(self._listed(source, name, there) for name in lists))
+        listed = {image for name in lists for image in self._listed(source, name, there)}
         return (record for record in records if record.original in listed)
 
     def original(self, name: str) -> str:
