@@ -52,7 +52,7 @@ class UnrealPerson(Loader):
 
     def _listed(self, source: Source, name: str, there: set[str]) -> set[str]:
         """What a list names. Raises DatasetError for a strange line, or when nothing of it is there."""
-        listed = set()
+        listed: set[str] = set()
         for line in source.lines(name):
             words = re.split(r"[\s,]+", line.replace("\\", "/"))
             if not any(map(_PATTERN.search, words)):
@@ -60,7 +60,7 @@ class UnrealPerson(Loader):
                 raise DatasetError(f"{source.describe(name)}: {problem}; mend it, or remove the list")
             listed.update(self.original(word) for word in words if _PATTERN.search(word))
         if not listed & there:
-            problem = f"names none of the images that are there: {few(listed)}" if listed else "is empty"
+            problem = f"names none of the images that are there: {few(sorted(listed))}" if listed else "is empty"
             raise DatasetError(f"{source.describe(name)} {problem}; put its images there, or remove the list")
         if absent := sorted(listed - there):
             what = "%s: %d of %d images are not there and left out: %s"
