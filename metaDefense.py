@@ -22,6 +22,7 @@ from reid.errors import UsageError
 from reid.evaluation import DISTANCES
 from reid.runtime import cli, options
 from reid.runtime.budgets import format_budget
+from reid.runtime.files import slug
 from reid.training.adversaries import AdversaryOptions
 
 logger = logging.getLogger("metaDefense")
@@ -62,7 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if DEFENSES[args.defense].needs_virtual and args.mte is None and not args.evaluate:
         raise UsageError(f"--defense {args.defense} needs a virtual dataset: give -m, for example -m personx")
     if args.logs_dir is None:
-        name = "-".join([args.source, args.defense, *args.attacker])
+        name = "-".join([slug(args.source), args.defense, *args.attacker])
         args.logs_dir = Path("defenseModel") / name / str(args.noise_type)
     return args
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from reid.datasets.archive import SUFFIXES, Archive
+from reid.datasets.archive import Archive, is_archive
 from reid.datasets.picture import is_picture
 from reid.errors import DatasetError, few
 
@@ -44,7 +44,7 @@ class Source(ABC):
         return [name for name in self.names if is_picture(name)]
 
     def archives(self) -> list[str]:
-        return [name for name in self.names if name.lower().endswith(SUFFIXES)]
+        return [name for name in self.names if is_archive(name)]
 
     def lines(self, name: str) -> list[str]:
         """The non-empty lines of a file. Raises DatasetError when it is not text."""
@@ -126,7 +126,7 @@ class Archives(Source):
         super().__init__(where, (name for name in members if not any(map(_hidden, name.split("/")))))
         self._around = around
         if around:
-            self._unread = [name for name in around.names if f"{name}/" not in self._archives]
+            self._unread = [name for name in around.names if not is_archive(name)]
             self._odd = around._odd
 
     def fingerprints(self) -> list[str]:

@@ -148,7 +148,12 @@ def log_scores(words: str, retrieval: Retrieval, attacks: Mapping[str, Attack]) 
 
 
 def test_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
-    """Query and gallery of a dataset. Raises DatasetError for a train-only set."""
+    """Query and gallery of a dataset. Raises DatasetError for a train-only set, and where no query can be scored."""
+    if dataset.query or dataset.unknown:
+        for side, words in ((dataset.query, "queries"), (dataset.gallery, "gallery images")):
+            if not side:
+                problem = f"the {words} of {dataset.name} have no identity to score (all are of pid -1)"
+                raise DatasetError(f"{problem}; begin their names with it, as in 0002_c1_anything.jpg")
     if not dataset.query or not dataset.gallery:
         raise DatasetError(f"{dataset.name} has no query and gallery to evaluate on; it serves for training only")
     return dataset.query, dataset.gallery

@@ -166,10 +166,29 @@ def positive_budget(text: str) -> float:
 BUDGETS = (budget, grey_level_budget, positive_budget)
 
 
+class _Places(argparse.Action):
+    """DIR, or NAME=DIR for one dataset: a dict of folders by dataset, "" for all others; what is given last counts."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:
+        name, equals, folder = value.partition("=")
+        if not equals or re.search(r"[/\\]", name) or os.path.isdir(value):
+            name, folder = "", value
+        if not folder:
+            raise argparse.ArgumentError(self, f"{value!r} names no folder")
+        setattr(namespace, self.dest, getattr(namespace, self.dest) | {name: folder})
+
+
+def add_data_option(add: Callable[..., Any], *options: str) -> None:
+    """Where datasets are, for `datasets.create`."""
+    text = "folder that holds the datasets (default: data); NAME=DIR is for one of them, and for folder the images "
+    text += "themselves; can be repeated. folder:PATH is the name of your own images in any folder"
+    add(*options, action=_Places, default={}, metavar="[NAME=]DIR", help=text)
+
+
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Where images come from and in which shape; --height and --width are None where `image_size` is to decide."""
     add = parser.add_argument_group("data").add_argument
-    add("--data", default="data", metavar="DIR", help="folder that holds the datasets")
+    add_data_option(add, "--data")
     add("--split", type=natural_int, default=0, help="number of the split into training and validation identities")
     for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
         add(f"--{side}", type=positive_int, help=f"image {side} (default: the checkpoint's own, else {pixels})")

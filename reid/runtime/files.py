@@ -4,6 +4,7 @@ import contextlib
 import glob
 import hashlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +13,11 @@ from pathlib import Path
 from reid.errors import ReidError
 
 ABANDONED = 3600  # seconds without a write after which the process that wrote a file was killed
+
+
+def slug(text: str) -> str:
+    """The end of a text as part of a file name: without what separates folders or is not allowed in names somewhere."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")[-60:]
 
 
 @contextlib.contextmanager

@@ -125,7 +125,7 @@ def test_the_command_converts_and_prints_the_table(tmp_path, capsys, caplog):
     assert "  trainval |     3 |         9 | 3 0 3 0 0 3" in lines
     assert "  query    |     2 |         2 | 2 0 0 0 0 0" in lines
     assert "trainval has 9 images, expected are 12,936" in caplog.text
-    assert "images per camera" not in caplog.text  # where their number says enough
+    assert "query has (2, 0, 0, 0, 0, 0) images per camera" in caplog.text
 
 
 def test_a_training_only_set_prints_its_table_too(tmp_path, capsys):

@@ -277,7 +277,7 @@ def test_a_missing_archive_is_asked_for(tmp_path):
 
 
 def test_a_missing_root_is_named(tmp_path):
-    assert f"no folder {tmp_path / 'nowhere'}" in refusal("market1501", tmp_path / "nowhere")
+    assert f"no such folder: {tmp_path / 'nowhere'};" in refusal("market1501", tmp_path / "nowhere")
 
 
 def test_missing_synthetic_data_names_the_command_that_makes_it(tmp_path):
