@@ -123,17 +123,19 @@ class Loader:
         source: Source = folder if images_lie_anywhere else Together(folder)
         candidates, archives = self.find(source.names), folder.archives()
         if archives and not candidates:
-            source, candidates = self._inside(root, archives)
+            source, candidates, archives = self._inside(root, archives)
         elif packed := [name for name in archives if images_lie_anywhere or (is_part(name) and is_readable(name))]:
             self._refuse_half_unpacked(folder, packed)
         if not candidates:
             raise DatasetError(self._not_found(root / homes[0], source))
         if len(candidates) > 1:
             raise _twice(self.name, *map(source.describe, sorted(candidates)[:2]))
+        if archives:
+            logger.warning("%s: %d archives there are not read: %s", self.name, len(archives), few(archives))
         return source, *candidates.popitem()
 
-    def _inside(self, root: Path, archives: Sequence[str]) -> tuple[Source, dict[str, list[Release]]]:
-        """What archives hold, and the raw folders in it. Those that cannot be read matter only if nothing is found."""
+    def _inside(self, root: Path, archives: list[str]) -> tuple[Source, dict[str, list[Release]], list[str]]:
+        """What archives hold, the raw folders in it, and archives that Python cannot read where others have the set."""
         images_lie_anywhere = not self.releases[0].folders
         refuse_missing(root, archives)
         for chosen in ([name for name in archives if is_readable(name)], archives):
@@ -146,11 +148,7 @@ class Loader:
         if inner and (images_lie_anywhere or not candidates):
             nested = source.describe(inner[0])
             raise DatasetError(f"{self.name}: {nested} is an archive in an archive; unpack the outer one")
-        if unread := sorted(set(archives).difference(chosen)):
-            logger.warning(
-                "%s: %d archives that Python does not read are left out: %s", self.name, len(unread), few(unread)
-            )
-        return source, candidates
+        return source, candidates, sorted(set(archives).difference(chosen))
 
     def _refuse_half_unpacked(self, folder: Folder, archives: Iterable[str]) -> None:
         """Unpacked images must not hide archives that hold others."""
