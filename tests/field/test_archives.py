@@ -228,7 +228,7 @@ def test_an_archive_that_is_not_read_is_counted_where_another_has_the_set(tmp_pa
     written("distractors.rar", b"Rar!")(raw)
     became = outcome(lambda: datasets.create("market1501", tmp_path))
     assert len(became.value.trainval) == len(TRAIN)
-    assert "1 archives that Python does not read are left out: market1501/raw/distractors.rar" in became.counted
+    assert "1 archives there are not read: market1501/raw/distractors.rar" in became.counted
 
 
 PEOPLE = [f"unreal_v1.1/images/{person}_c001_{n}.jpg" for person in (1, 2) for n in (0, 1)]
