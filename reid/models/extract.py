@@ -2,8 +2,8 @@
 
     python -m reid.models.extract images --resume pretrained_models/market.pth --out features.npz
 
-Folders in it are searched too; names need not tell who is on an image. --attack gives the features of the images under a
-perturbation. docs/features.md says what is in the file and how to read it.
+Folders in it are searched too; names need not tell who is on an image. --attack gives the features of the images under
+a perturbation. docs/features.md says what is in the file and how to read it.
 """
 
 import argparse
