@@ -31,7 +31,8 @@ def grey_levels(threat: Threat) -> int:
 
 def size_of(noise: Perturbation) -> tuple[int, int] | None:
     """Height and width of the additive image, where the perturbation has one."""
-    return next((tuple(layer.delta.shape[2:]) for layer in noise.layers() if isinstance(layer, Delta)), None)
+    sizes = (layer.delta.shape[2:] for layer in noise.layers() if isinstance(layer, Delta))
+    return next(((height, width) for height, width in sizes), None)
 
 
 @torch.no_grad()

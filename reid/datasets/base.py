@@ -1,5 +1,6 @@
 """What every dataset gives: samples, splits, labels, and a table of what is in it."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ class Dataset:
     """The published splits `trainval`, `query` and `gallery` (the last two empty if it is for training only).
 
     `val` is about 10 % of the identities of `trainval`, drawn with the seed `split`, and `train` the rest. `original`
-    maps converted file names to raw ones. Raises UsageError for a negative split.
+    maps converted file names to raw ones. `unknown` has queries of no known identity (pid -1), if the set keeps them.
+    Raises UsageError for a negative split.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Dataset:
         self.name, self.release, self.split, self.num_cameras = name, release, split, num_cameras
         self.note, self.original, self.images_dir = note, original or {}, str(images_dir.absolute())
         self.trainval, self.gallery, self.query = (list(samples[key]) for key in SPLITS)
+        self.unknown = list(samples.get("unknown", ()))
         pids = sorted(labels(self.trainval))
         drawn = np.random.default_rng(split).permutation(pids)[: max(1, round(len(pids) / 10))]
         held_out = set(drawn.tolist()) if len(pids) > 1 else set()
@@ -81,7 +84,7 @@ class Dataset:
 
     def original_name(self, sample: Sample) -> str:
         """Its name below the top folder of the raw dataset, such as query/0001_c1s1_001051_00.jpg."""
-        name = Path(sample.path).name
+        name = os.path.relpath(sample.path, self.images_dir).replace(os.sep, "/")
         return self.original.get(name, name)
 
     def differences(self) -> list[str]:

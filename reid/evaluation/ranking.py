@@ -1,14 +1,18 @@
-"""mAP, mINP and CMC of a query set against a gallery, exact, some queries at a time; see docs/evaluation.md."""
+"""mAP, mINP and CMC of a query set against a gallery, and who comes first; exact, some queries at a time; see
+docs/evaluation.md."""
+
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from reid.evaluation.comparison import Comparison, block_rows
-from reid.evaluation.counting import JUNK_PID, Ranks, SingleShot, match_ranks
+from reid.evaluation.counting import JUNK_PID, LAST, Ranks, SingleShot, match_ranks
 from reid.evaluation.distances import DistanceSource, ordered_keys, squared_euclidean
 from reid.evaluation.scores import Ranking, scored
+from reid.runtime import distributed
 
-__all__ = ["JUNK_PID", "Ranking", "block_rows", "rank"]
+__all__ = ["JUNK_PID", "RankList", "Ranking", "block_rows", "rank", "rank_list"]
 
 
 def rank(
@@ -50,3 +54,46 @@ def rank(
 
     parts, source = them.in_blocks(ranks, distances, chunk, "ranking")
     return scored(parts, topk, source.collapsed)
+
+
+class RankList(NamedTuple):
+    """Who comes first: positions in the gallery (Q, K), -1 where fewer images count, and distances (Q, K) float32."""
+
+    places: np.ndarray
+    distances: np.ndarray
+
+
+def rank_list(
+    query_features: Tensor | np.ndarray,
+    gallery_features: Tensor | np.ndarray,
+    query_pids: Tensor | np.ndarray,
+    gallery_pids: Tensor | np.ndarray,
+    query_camids: Tensor | np.ndarray,
+    gallery_camids: Tensor | np.ndarray,
+    *,
+    count: int,
+    distances: DistanceSource = squared_euclidean,
+    chunk: int | None = None,
+    sharded: bool = False,
+) -> RankList:
+    """The first `count` images of the gallery for every query, in the very order that `rank` scores.
+
+    All arguments are as there; queries of pid -1, whose person is unknown, get a list too.
+    """
+    ids = (query_pids, gallery_pids, query_camids, gallery_camids)
+    them = Comparison(query_features, gallery_features, *ids, sharded)
+
+    def first(queries: np.ndarray, rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        keys = ordered_keys(rows, them.gallery.first)
+        them.gallery.leave_out(keys, them.pids[queries], them.camids[queries])
+        head = keys.topk(min(count, keys.shape[1]), largest=False)
+        return head.values.cpu().numpy(), rows.gather(1, head.indices).cpu().numpy()
+
+    parts, source = them.in_blocks(first, distances, chunk, "rank lists")
+    own = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    keys, values = (np.hstack(every) for every in zip(*(distributed.every(own) if sharded else [own]), strict=True))
+    order = keys.argsort(axis=1)[:, :count]
+    keys, values = (np.take_along_axis(each, order, axis=1) for each in (keys, values))
+    if source.constants is not None:
+        values = (values + source.constants[:, None].cpu().numpy()).clip(min=0)
+    return RankList(np.where(keys == LAST, -1, keys & 0xFFFFFFFF), values)
