@@ -27,14 +27,14 @@ def listed_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
 
 @dataclass
 class RankLists:
-    """The file `path`: the first `count` images of the gallery for each query, clean and under each attack.
+    """The file `path`: the first `topk` images of the gallery for each query, clean and under each attack.
 
     `unknown` are the images of the dataset's unknown queries. Raises UsageError for a path that cannot be such a file,
     or that is in the folder `results`, where there are results only.
     """
 
     path: Path
-    count: int
+    topk: int
     dataset: Dataset
     retrieval: Retrieval
     unknown: ImageStore
@@ -66,7 +66,7 @@ class RankLists:
 
     def _listed(self, store: ImageStore, query: Tensor, gallery: Tensor) -> list[dict[str, Any]]:
         """Each query with the images that come first for it."""
-        lists = self.retrieval.rank_list(store, query, gallery, self.count)
+        lists = self.retrieval.rank_list(store, query, gallery, self.topk)
         queries = []
         for sample, places, distances in zip(store.samples, lists.places, lists.distances.tolist(), strict=True):
             known, first = sample.pid >= 0, []
@@ -83,6 +83,6 @@ class RankLists:
 
     def _write(self, head: Mapping[str, Any]) -> None:
         left_out = "images of the gallery with the pid and the camera of the query, and junk (pid -1)"
-        content = {"schema_version": SCHEMA_VERSION, "count": self.count, "left_out": left_out, **head}
+        content = {"schema_version": SCHEMA_VERSION, "topk": self.topk, "left_out": left_out, **head}
         text = json.dumps(content | {"rows": self.rows}, allow_nan=False) + "\n"
         write_atomically(self.path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
