@@ -32,16 +32,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.own_size and (args.height or args.width):
         raise UsageError("--own-size keeps the size of each image; leave --height and --width out")
+    if args.out.exists() and not args.out.is_dir():
+        raise UsageError(f"--out {args.out} is a file; give a folder, which is made if it is not there")
     return args
 
 
-def refuse_targets(folder: Path, targets: Iterable[Path], overwrite: bool) -> None:
-    """Raise UsageError where a target is among the clean images, or is there already and not to be replaced."""
-    targets, clean = list(targets), folder.resolve()
-    if any(parent.resolve().is_relative_to(clean) for parent in {target.parent for target in targets}):
+def refuse_targets(folder: Path, out: Path, names: Iterable[str], overwrite: bool) -> None:
+    """Raise UsageError where a file would lie among the clean images, or is there already and not to be replaced."""
+    names, clean = list(names), folder.resolve()
+    if any(parent.resolve().is_relative_to(clean) for parent in {(out / name).parent for name in names}):
         raise UsageError(f"perturbed images would lie among the clean ones in {folder}; give an --out outside of it")
-    if present := [path for path in targets if path.exists() and not overwrite]:
-        problem = f"{len(present)} of the images are there already: {few(present)}"
+    if present := [name for name in names if not overwrite and (out / name).exists()]:
+        problem = f"{out} has {len(present)} of the images already: {few(present)}"
         raise UsageError(f"{problem}; give another --out, or --overwrite to replace them")
 
 
@@ -55,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     compute = device.set_up(device.resolve(args.device, "fp32"))
     noise = attacks.load(args.attack, args.eps).to(compute.device)
     samples = loose.samples(args.folder, args.workers)
-    targets = [args.out / name for name in png_names(samples).values()]
-    distributed.from_main(lambda: refuse_targets(args.folder, targets, args.overwrite))
+    names = png_names(samples).values()
+    distributed.from_main(lambda: refuse_targets(args.folder, args.out, names, args.overwrite))
     size = None if args.own_size else cli.image_size(args.height, args.width, size_of(noise))
     largest = write_perturbed(noise, samples, args.out, size, compute.device, args.workers)
     words = "%d images are in %s; no pixel changed by more than %d grey levels, of %d that the budget allows"
