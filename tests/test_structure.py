@@ -97,6 +97,14 @@ def test_nothing_imports_the_list_of_commands_and_errors_import_nothing(tree):
     assert tree({"__init__.py": "from reid.errors import ReidError", "errors.py": ""}).upward() == []
 
 
+def test_a_command_imports_anything_and_nothing_imports_it(tree):
+    command = 'from reid.report import a\nif __name__ == "__main__":\n    print(argparse.Namespace)'
+    files = {"models/run.py": command, "datasets/__main__.py": "from reid.report import a", "report/a.py": ""}
+    assert tree(files).upward() + tree(files).prints() + tree(files).names_namespace() == []
+    assert tree(files | {"report/a.py": "from reid.models import run"}).upward()
+    assert tree({"models/run.py": "from reid.report import a", "report/a.py": ""}).upward()
+
+
 def test_a_circle_is_seen_whatever_its_length_and_for_types_too(tree):
     assert set(tree({"a.py": "from reid import b", "b.py": "import reid.c", "c.py": "from .a import x"}).circle()) == {
         "reid.a",

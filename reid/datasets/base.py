@@ -1,5 +1,6 @@
 """What every dataset gives: samples, splits, labels, and a table of what is in it."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ class Dataset:
 
     def original_name(self, sample: Sample) -> str:
         """Its name below the top folder of the raw dataset, such as query/0001_c1s1_001051_00.jpg."""
-        name = Path(sample.path).name
+        name = os.path.relpath(sample.path, self.images_dir).replace(os.sep, "/")
         return self.original.get(name, name)
 
     def differences(self) -> list[str]:

@@ -190,12 +190,17 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("data").add_argument
     add_data_option(add, "--data")
     add("--split", type=natural_int, default=0, help="number of the split into training and validation identities")
-    for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
-        add(f"--{side}", type=positive_int, help=f"image {side} (default: the checkpoint's own, else {pixels})")
-    add("--workers", type=positive_int, default=2, help="threads that decode images")
+    add_size_options(add)
     kept = "where decoded images are kept: ram: in memory, up to 4 GiB of each list of images; disk: in a file next to "
     kept += "the images, shared by all processes; none: nowhere, each use decodes again"
     add("--cache", choices=("ram", "disk", "none"), default="ram", help=kept)
+
+
+def add_size_options(add: Callable[..., Any], usual: str = "the checkpoint's own") -> None:
+    """Height and width of images, None where `image_size` is to decide, and how many threads decode them."""
+    for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
+        add(f"--{side}", type=positive_int, help=f"image {side} (default: {usual}, else {pixels})")
+    add("--workers", type=positive_int, default=2, help="threads that decode images")
 
 
 def image_size(height: int | None, width: int | None, own: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -211,8 +216,12 @@ def add_seed_option(parser: argparse.ArgumentParser) -> None:
 def add_compute_options(parser: argparse.ArgumentParser, precision: str) -> None:
     """Device, and precision with this default: "fp32" for what measures, "auto" for what trains."""
     add = parser.add_argument_group("compute").add_argument
-    add("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: CUDA if there is a GPU")
+    add_device_option(add)
     add("--precision", default=precision, help="networks in fp32, bf16, or auto: bf16 where the hardware has it")
+
+
+def add_device_option(add: Callable[..., Any]) -> None:
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: CUDA if there is a GPU")
 
 
 def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_instances: int, margin: float) -> None:
