@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from reid.errors import UsageError
 from reid.models.architectures import BODIES, EMBEDDING, HEAD, RES_META, RES_META_HEAD, names
+from reid.models.checks import ImageCheck
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from reid.runtime.registry import unknown
 
@@ -37,7 +38,7 @@ class ReidModel(nn.Module):
         self.arch, self.num_classes, self.stem_relu = arch, num_classes, not res_meta
         self.recompute_activations = False
         self.input = INPUT
-        self.normalise: nn.Module = INPUT.layer()
+        self.normalise: nn.Module = nn.Sequential(ImageCheck(), INPUT.layer())
         self.base = _resnet("resnet50" if res_meta else arch)
         self.feature_dim: int = self.base.fc.in_features
         if res_meta:
@@ -55,7 +56,7 @@ class ReidModel(nn.Module):
         nn.init.zeros_(head.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits of images (N, 3, H, W) in [0, 1]."""
+        """Features and logits of images (N, 3, H, W) in [0, 1]. Raises UsageError for others, as `features` does."""
         features = self.features(images)
         return features, self.get_submodule(self.head_name)(self.embedding(features))
 
