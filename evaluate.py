@@ -10,6 +10,7 @@ the worst of which counts, and attacks on each image. Without it the robustness 
 Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 import shlex

@@ -9,6 +9,7 @@ reports mAP, clean and attacked. What decides is the attack that is learnt on th
 evaluate.py --adaptive.
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 from collections.abc import Sequence

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reid.errors import ReidError, UsageError
-from reid.runtime import job
+from reid.runtime import interrupts, job
 from reid.runtime.budgets import format_budget, parse_budget
 from reid.runtime.registry import load_plugin
 
 # what may differ between a killed run and the one that goes on with it, whatever the script
 NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "cache", "device", "data", "checkpointing", "plugin", "debug")
+STDOUT = "standard output"
 IMAGE_SIZE = (256, 128)  # height and width where neither the user nor a checkpoint says another
 
 
@@ -225,31 +226,56 @@ def settings(options: Mapping[str, Any], ignore: Sequence[str] = ()) -> dict[str
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a script's `main(argv)`, with the other processes of torchrun if it started several.
 
-    Leaves with 0; with one line and 2 for what the user can mend, 1 if a process was lost, or 130 if interrupted.
+    Leaves with 0; with one line and 2 for what the user can mend, 1 if a process was lost, 130 after Ctrl-C, 143 after
+    SIGTERM; and with 141, without a line, where nobody reads what it prints any more, as after `| head`.
     """
     try:
-        job.start()
-        level = logging.INFO if job.is_main() else logging.ERROR
-        logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-        main(argv)
-        if job.stop():  # under torchrun, torch's threads now and then abort a process while Python takes itself down
-            logging.shutdown()
-            sys.stdout.flush()
-            os._exit(0)
-    except KeyboardInterrupt:
-        job.report("interrupted; a run that knows --resume-from goes on with --resume-from auto")
-        sys.exit(130)
-    except (ReidError, OSError, RuntimeError, job.Lost) as error:
-        lost = isinstance(error, job.Lost) or (isinstance(error, RuntimeError) and job.is_loss(error))
-        if isinstance(error, RuntimeError) and not lost and "out of memory" not in str(error):
-            raise
-        if _early(argv).debug:
-            traceback.print_exc()
-        if lost:
-            job.report_lost(error)
-            sys.exit(1)
-        _fail(_one_line(error))
+        with interrupts.answered():
+            job.start()
+            level = logging.INFO if job.is_main() else logging.ERROR
+            logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+            try:
+                main(argv)
+            finally:
+                _flush()
+            if job.stop():  # torch's threads now and then abort a process of torchrun while Python takes itself down
+                logging.shutdown()
+                os._exit(0)
+    except (Exception, KeyboardInterrupt, job.Lost) as error:
+        sys.exit(_code_after(error, argv))
     sys.exit(0)
+
+
+def _code_after(error: BaseException, argv: Sequence[str] | None) -> int:
+    """The code to leave with after an error of `main`, having said its line. Raises it again where it is a bug."""
+    if interrupts.is_end_of(error):
+        line, code = interrupts.last_line()
+        job.report(line)
+        return code
+    if isinstance(error, BrokenPipeError) and error.filename == STDOUT:
+        return 141  # what a shell makes of SIGPIPE
+    lost = isinstance(error, job.Lost) or (isinstance(error, RuntimeError) and job.is_loss(error))
+    no_memory = isinstance(error, RuntimeError) and "out of memory" in str(error)
+    if not (lost or no_memory or isinstance(error, ReidError | OSError)):
+        raise error
+    if _early(argv).debug:
+        traceback.print_exc()
+    if lost:
+        job.report_lost(error)
+        return 1
+    job.report(f"error: {_one_line(error)}")
+    return 2
+
+
+def _flush() -> None:
+    """Write out what was printed. What cannot be is dropped, or Python would try again, and complain, as it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        error.filename = STDOUT
+        raise
 
 
 def _one_line(error: BaseException) -> str:
