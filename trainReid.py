@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.runtime.snapshot import Run
     from reid.training.start import contents
 
-    compute = device.set_up(device.resolve(args.device, args.precision))
+    compute = device.set_up(device.resolve(args.device, args.precision, (args.height, args.width)))
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     logger.info("%s", dataset.summary())
     images = Images(args.height, args.width, args.workers, args.cache)

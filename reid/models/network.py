@@ -15,6 +15,7 @@ from reid.models.architectures import BODIES, EMBEDDING, HEAD, RES_META, RES_MET
 from reid.models.checks import ImageCheck
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from reid.runtime.registry import unknown
+from reid.runtime.seeds import for_torch
 
 if TYPE_CHECKING:
     from torchvision.models.resnet import ResNet
@@ -86,7 +87,7 @@ def create(name: str, num_classes: int, pretrained: bool = False, seed: int | No
         raise UsageError(f"num_classes is {num_classes}; give the number of training identities, at least 1")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(for_torch(seed))
         model = ReidModel(name, num_classes)
     if pretrained:
         _load_imagenet_weights(model)

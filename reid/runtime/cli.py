@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from reid.errors import ReidError, UsageError
+from reid.errors import ReidError, UsageError, few
 from reid.runtime import interrupts, job
 from reid.runtime.budgets import format_budget, parse_budget
 from reid.runtime.registry import load_plugin
@@ -77,7 +77,7 @@ class OneLineParser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             choices = list(map(str, action.choices))
             hint = _did_you_mean(difflib.get_close_matches(str(value), choices, n=1))
-            raise argparse.ArgumentError(action, f"{str(value)!r} is none of {', '.join(choices)}{hint}")
+            raise argparse.ArgumentError(action, f"{few([value])!r} is none of {', '.join(choices)}{hint}")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -129,13 +129,14 @@ def _number(kind: type, allowed: Callable[[float], bool], words: str) -> Callabl
         with contextlib.suppress(ValueError):
             if allowed(value := kind(text)):
                 return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+        raise argparse.ArgumentTypeError(f"{few([text])!r} is not {words}")
 
     return convert
 
 
 positive_int = _number(int, lambda value: value >= 1, "a whole number of at least 1")
 natural_int = _number(int, lambda value: value >= 0, "a whole number of at least 0")
+seed = _number(int, lambda value: 0 <= value < 2**128, "a whole number from 0 to 2**128 - 1")
 positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
 natural_float = _number(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
 
@@ -173,7 +174,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add("--split", type=natural_int, default=0, help="number of the split into training and validation identities")
     for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
         add(f"--{side}", type=positive_int, help=f"image {side} (default: the checkpoint's own, else {pixels})")
-    add("--workers", type=positive_int, default=2, help="threads that decode images")
+    add("--workers", type=natural_int, default=2, help="threads that decode images; 0: none but the main one")
     kept = "where decoded images are kept: ram: in memory, up to 4 GiB of each list of images; disk: in a file next to "
     kept += "the images, shared by all processes; none: nowhere, each use decodes again"
     add("--cache", choices=("ram", "disk", "none"), default="ram", help=kept)
@@ -186,7 +187,7 @@ def image_size(height: int | None, width: int | None, own: tuple[int, int] | Non
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=natural_int, default=0, help="seed of everything random")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of everything random")
 
 
 def add_compute_options(parser: argparse.ArgumentParser, precision: str) -> None:
@@ -252,7 +253,7 @@ def _code_after(error: BaseException, argv: Sequence[str] | None) -> int:
         line, code = interrupts.last_line()
         job.report(line)
         return code
-    if isinstance(error, BrokenPipeError) and error.filename == STDOUT:
+    if isinstance(error, BrokenPipeError) and error.filename in (None, STDOUT):
         return 141  # what a shell makes of SIGPIPE
     lost = isinstance(error, job.Lost) or (isinstance(error, RuntimeError) and job.is_loss(error))
     no_memory = isinstance(error, RuntimeError) and "out of memory" in str(error)

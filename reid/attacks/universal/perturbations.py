@@ -3,6 +3,7 @@
 Their state dicts have the keys and shapes of the released attacker files, so that files go both ways.
 """
 
+import logging
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -17,6 +18,8 @@ from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
 from reid.models.checks import ImageCheck
 from reid.models.victim import Victim
+
+logger = logging.getLogger(__name__)
 
 NODES = 25  # of the colour table, along each of red, green and blue
 
@@ -149,7 +152,7 @@ class ColorLUT(Perturbation):
 class Delta(Perturbation):
     """Noise type 2: one image `delta` (1, 3, height, width) added to every image. It starts as zero.
 
-    Images of another size get it resized bilinearly, corners aligned.
+    Images of another size get it resized bilinearly, corners aligned, which is logged.
     """
 
     noise_type = 2
@@ -160,6 +163,7 @@ class Delta(Perturbation):
         super().__init__(replace(threat, eps_color=0.0))
         self.delta = nn.Parameter(torch.zeros(1, 3, height, width))
         self.register_buffer("limit", torch.tensor(threat.eps_delta), persistent=False)
+        self._resized_to = self.delta.shape[-2:]
 
     def boxes(self) -> dict[str, Box]:
         return {"delta": Box(-self.limit, self.limit, self.threat.eps_delta)}
@@ -167,6 +171,11 @@ class Delta(Perturbation):
     def perturbed(self, x: Tensor) -> Tensor:
         delta: Tensor = self.delta
         if delta.shape[-2:] != x.shape[-2:]:
+            if self._resized_to != x.shape[-2:]:
+                logger.info(
+                    "a perturbation of %d x %d is resized to images of %d x %d", *delta.shape[-2:], *x.shape[-2:]
+                )
+                self._resized_to = x.shape[-2:]
             delta = interpolate(delta, x.shape[-2:], mode="bilinear", align_corners=True)
         return (x + delta).clamp(0, 1)
 
