@@ -21,7 +21,7 @@ from reid.datasets import Dataset
 from reid.defenses import DEFENSES, Defense
 from reid.errors import UsageError
 from reid.evaluation import DISTANCES
-from reid.runtime import cli, options
+from reid.runtime import cli, files, options
 from reid.runtime.budgets import format_budget
 from reid.training.adversaries import AdversaryOptions
 
@@ -63,7 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if DEFENSES[args.defense].needs_virtual and args.mte is None and not args.evaluate:
         raise UsageError(f"--defense {args.defense} needs a virtual dataset: give -m, for example -m personx")
     if args.logs_dir is None:
-        name = "-".join([args.source, args.defense, *args.attacker])
+        name = files.plain_name("-".join([args.source, args.defense, *args.attacker]))
         args.logs_dir = Path("defenseModel") / name / str(args.noise_type)
     return args
 

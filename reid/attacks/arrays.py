@@ -95,7 +95,5 @@ def _image_units(array: Tensor, what: str) -> tuple[Tensor, bool]:
     seen = f"{what} holds {str(array.dtype).removeprefix('torch.')} in [{low:.4g}, {high:.4g}]"
     if not largest < torch.inf:
         raise CheckpointError(f"{seen}: no finite numbers in image units, [0, 1]; learn or download it again")
-    raise CheckpointError(
-        f"{seen}, which are surely neither image units, [0, 1], nor grey levels without an offset; "
-        "take an offset off, divide by 255 what is in grey levels, and save floats"
-    )
+    remedy = "take an offset off, divide by 255 what is in grey levels, and save floats in image units, [0, 1]"
+    raise CheckpointError(f"{seen}, of which the unit is not certain; {remedy}")

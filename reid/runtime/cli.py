@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import io
 import logging
 import math
 import os
@@ -235,6 +236,8 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
             job.start()
             level = logging.INFO if job.is_main() else logging.ERROR
             logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+            if isinstance(sys.stdout, io.TextIOWrapper):  # which may have no letters for a name, as stderr always has
+                sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 main(argv)
             finally:

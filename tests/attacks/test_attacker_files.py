@@ -144,7 +144,7 @@ class TestPlainArrays:
             moved = [noise(images) for _ in range(2)]
         assert torch.equal(*moved)
         height, width = images.shape[2:]
-        assert caplog.text.count(f"a perturbation of 6 x 4 is resized to {height} x {width} images") == 1
+        assert caplog.text.count(f"a perturbation of 6 x 4 is resized to images of {height} x {width}") == 1
 
 
 class Malicious:
@@ -170,7 +170,7 @@ def wrong_files():
         "no tensor": ({"delta": "zeros"}, "delta is str"),
         "nan": ({"delta": delta / 0}, "no finite numbers"),
         "infinite": ({"delta": delta + float("inf")}, "no finite numbers"),
-        "integers": ({"delta": delta.long()}, r"int64 in \[0, 0\], which are surely neither"),
+        "integers": ({"delta": delta.long()}, r"int64 in \[0, 0\], of which the unit is not certain"),
         "grey levels": ({"delta": delta + 8}, "divide by 255"),
         "no threat": ({"state_dict": {"delta": delta}, "threat": {"eps": 1}}, "no usable threat"),
         "threat of a stranger": ({"state_dict": {"delta": delta}, "threat": {**threat, "eps_delta": 8}}, "no usable"),
