@@ -236,6 +236,7 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
             job.start()
             level = logging.INFO if job.is_main() else logging.ERROR
             logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+            logging.getLogger("torch").setLevel(logging.WARNING)  # of its own doings it would speak after the last line
             if isinstance(sys.stdout, io.TextIOWrapper):  # which may have no letters for a name, as stderr always has
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
