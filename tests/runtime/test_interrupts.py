@@ -160,10 +160,10 @@ class TestReaders:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
     def test_without_room_are_named_once(self):
+        environment = {**os.environ, "PYTHONUNBUFFERED": ""}
         with open("/dev/full", "w") as full:
-            done = subprocess.run(
-                [sys.executable, "-m", "reid"], stdout=full, stderr=subprocess.PIPE, cwd=ROOT, text=True
-            )
+            streams = {"stdout": full, "stderr": subprocess.PIPE, "text": True}
+            done = subprocess.run([sys.executable, "-m", "reid"], cwd=ROOT, env=environment, **streams)
         assert done.returncode == 2
         assert done.stderr.startswith("error: standard output: No space left on device; check")
         assert len(done.stderr.splitlines()) == 1
