@@ -7,6 +7,7 @@ Meta-trains on the source, meta-tests on the virtual set; then reports mAP, clea
 -t and --resumeTgt, on the target. Writes best_perturbation{epoch}.pth into --noise_resume after every epoch.
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 from collections.abc import Sequence

@@ -9,6 +9,7 @@ reports mAP, clean and attacked. What decides is the attack that is learnt on th
 evaluate.py --adaptive.
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 from collections.abc import Sequence
@@ -81,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.training.start import starting_model
 
     start = args.resume_reid or args.resume
-    compute = device.set_up(device.resolve(args.device, args.precision))
     args.height, args.width = size = cli.image_size(args.height, args.width, trained_size(start))
+    compute = device.set_up(device.resolve(args.device, args.precision, size))
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
     names = [args.source, args.mte] if defense.needs_virtual and not args.evaluate else [args.source]

@@ -1,20 +1,21 @@
 """Attacker files: ours, the released ones, and the plain arrays of other systems."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from reid.attacks.threat import Threat, parse_budget
+from reid.attacks.arrays import additive_image, is_numpy, read_numpy
+from reid.attacks.threat import Threat, format_budget, parse_budget
 from reid.attacks.universal.perturbations import Perturbation, create
 from reid.errors import CheckpointError, UsageError
 from reid.models.architectures import few
 from reid.runtime.torchfiles import read_torch, write_torch
+
+logger = logging.getLogger(__name__)
 
 RELEASED_BUDGET = 8 / 255  # released files do not say theirs; this is what the released scripts use
 
@@ -41,16 +42,17 @@ def save(path: str | Path, noise: Perturbation, provenance: dict[str, Any]) -> P
 def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     """Read an attacker file, on the CPU, projected into its budget. The noise type follows from its keys.
 
-    Taken are our files, released files (a bare state dict), and single additive images (3, H, W) or (1, 3, H, W), as
-    `.npy` or as a saved tensor, in image units. `eps` is the budget per component; without it, that of the file, or
-    8/255 where the file does not say. Raises CheckpointError for any other file, UsageError for a bad `eps`.
+    Taken are our files, released files (a bare state dict), and single additive images of other projects as numpy or
+    torch save them, alone or under a usual name; see `additive_image`. `eps` is the budget per component; without it,
+    that of the file, or 8/255 where the file does not say. Raises CheckpointError for any other file, UsageError for a
+    bad `eps`.
     """
     path = Path(path)
     if not path.exists():
         raise CheckpointError(f"no such perturbation file: {path}; check the path (relative to the current folder)")
-    content = _read_array(path) if path.suffix == ".npy" else read_torch(path)
-    if isinstance(content, Tensor):
-        content = {"delta": content if content.ndim == 4 else content[None]}
+    content = read_numpy(path) if path.is_file() and is_numpy(path) else read_torch(path)
+    if (image := additive_image(content, path)) is not None:
+        content = {"delta": image}
     state = content.get("state_dict", content) if isinstance(content, Mapping) else content
     keys = frozenset(state) if isinstance(state, Mapping) else frozenset()
     if keys not in NOISE_TYPES:
@@ -67,14 +69,10 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     noise.load_state_dict(state)
     if isinstance(content.get("provenance"), dict):
         noise.provenance = content["provenance"]
+    if image is not None and (largest := image.abs().max().item()) > threat.eps_delta + 1e-6:
+        eps = format_budget(threat.eps_delta)
+        logger.warning("%s changes images by up to %s; it is cut to %s", path, format_budget(largest), eps)
     return noise.project_()
-
-
-def _read_array(path: Path) -> Tensor:
-    try:
-        return torch.from_numpy(np.asarray(np.load(path, allow_pickle=False), dtype=np.float32))
-    except (ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
-        raise CheckpointError(f"{path} is not a numpy array of numbers, or damaged; save it again") from error
 
 
 def _threat(content: Mapping[str, Any], eps: float | str | None, path: Path) -> Threat:

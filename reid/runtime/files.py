@@ -16,8 +16,8 @@ ABANDONED = 3600  # seconds without a write after which the process that wrote a
 
 
 def slug(text: str) -> str:
-    """The end of a text as part of a file name: without what separates folders or is not allowed in names somewhere."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("_")[-60:]
+    """The end of a text as the name of one file or folder on every system: without what separates or is reserved."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.")[-60:] or "_"
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from reid.errors import CheckpointError
+from reid.runtime import interrupts
 from reid.runtime.files import write_atomically
 
 
@@ -23,7 +24,7 @@ def write_torch(path: str | Path, content: Any) -> Path:
     """Write `content` whole or not at all, and return the path; the same content gives the same bytes."""
 
     def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:  # given a name, torch.save would write it into the file
+        with interrupts.held(), open(temporary, "wb") as file:  # given a name, torch.save would write it into the file
             try:
                 torch.save(content, file)
             except RuntimeError as error:  # torch's own, for whatever keeps it from writing on
