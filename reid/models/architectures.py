@@ -36,6 +36,7 @@ BODIES = {
 }
 RES_META = "resMeta"
 HEAD, RES_META_HEAD = "classifier_x2", "classifier"
+BODY = ("base.conv1.", "base.layer1.")
 OWN = ("feat.", "feat_bn.", "base.fc.", f"{HEAD}.")  # at least one is in any file of this project
 EMBEDDING = 2048  # width between the pooled features and the head, the same for every depth
 
@@ -50,7 +51,7 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
 
     Raises CheckpointError, saying what the file at `path` is instead, when it is no re-ID model or cannot be told.
     """
-    if not any(key.startswith("base.conv1.") for key in state) or not any(key.startswith(OWN) for key in state):
+    if not all(any(key.startswith(start) for key in state) for start in (BODY, OWN)):
         raise CheckpointError(f"{path} is {_no_model(state)}")
     stages = [{key.split(".")[2] for key in state if key.startswith(f"base.layer{stage}.")} for stage in (1, 2, 3, 4)]
     body = Body(any(".conv3." in key for key in state), tuple(map(len, stages)))

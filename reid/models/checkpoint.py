@@ -26,7 +26,7 @@ HEADS = (f"{HEAD}.", f"{RES_META_HEAD}.", "base.fc.")  # the last is that of Ima
 class LoadReport:
     """What became of each key. `missing`: in the model only; `unexpected`: in the file only; `mismatched`:
     in both with different shapes. Missing and mismatched tensors of the model keep the values they had.
-    `skipped`: objects in the file that are no plain values, with their classes. `found`: where the weights lay in it."""
+    `skipped`: objects in the file that are no plain values, with their classes. `found`: where the weights lay."""
 
     loaded: list[str]
     missing: list[str]
@@ -64,11 +64,8 @@ class Checkpoint:
             what = few(content) if isinstance(content, Mapping) and content else type(content).__name__
             remedy = "make one with torch.save(model.state_dict(), path)"
             raise CheckpointError(f"{path} holds no state dict: no named tensors in it ({what}); {remedy}")
-        if notes := [
-            *[weights.found] * bool(weights.found),
-            *[f"skipped {few(weights.skipped)}"] * bool(weights.skipped),
-        ]:
-            logger.info("%s: %s", path, "; ".join(notes))
+        if weights.found or weights.skipped:
+            logger.info("%s: weights %s; skipped: %s", path, weights.found or "bare", few(weights.skipped) or "nothing")
         return cls(Path(path), weights.state, weights.others, weights.found, weights.skipped)
 
     @property

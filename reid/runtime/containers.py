@@ -1,4 +1,4 @@
-"""What a file is, by its content: a checkpoint of some format, an archive around one, or something else with a remedy."""
+"""What a file is, by its content: a checkpoint of some format, an archive around one, or something else."""
 
 import bz2
 import contextlib
@@ -9,6 +9,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
@@ -107,7 +108,11 @@ _SUFFIXES = {  # of files without a telling start
     ".mat": "matlab",
     ".part .crdownload .partial .download .aria2 .filepart .opdownload": "partial",
 }
-_DECOMPRESS: dict[bytes, Callable[..., IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZ": bz2.BZ2File,
+    b"\xfd7": lzma.LZMAFile,
+}
 
 
 class Member(NamedTuple):
@@ -175,18 +180,16 @@ def is_unfinished(path: str | Path) -> bool:
 def members(file: BinaryIO, name: str) -> list[Member]:
     """The files in an archive: a zip, a tar, or one compressed file. Raises what their modules raise."""
     file.seek(0)
-    if zipfile.is_zipfile(file):
+    if file.read(2) == b"PK":  # zipfile itself would find a zip in a tar
         archive = zipfile.ZipFile(file)
-        opened = [(info, lambda info=info: archive.open(info)) for info in archive.infolist() if not info.is_dir()]
-        return [Member(info.filename, info.file_size, opener) for info, opener in opened]
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        return [Member(info.filename, info.file_size, partial(archive.open, info)) for info in infos]
     file.seek(0)
     try:
-        tar = tarfile.open(fileobj=file)
+        tar = tarfile.open(fileobj=file)  # noqa: SIM115
     except tarfile.ReadError:
-        file.seek(0)
-        opener = _DECOMPRESS[file.read(2)]
-        return [Member(Path(name).stem, -1, lambda: opener(_rewound(file)))]
-    return [Member(info.name, info.size, lambda info=info: _extracted(tar, info)) for info in tar if info.isfile()]
+        return [Member(Path(name).stem, -1, partial(_opened, file))]
+    return [Member(info.name, info.size, partial(_extracted, tar, info)) for info in tar if info.isfile()]
 
 
 def inside(file: BinaryIO, path: str | Path, name: str) -> tuple[BinaryIO, str]:
@@ -279,9 +282,11 @@ def _sniff(member: Member) -> str:
     return _kind_of_head(head, max(member.size, len(head)), member.name.rpartition("/")[2])
 
 
-def _rewound(file: BinaryIO) -> BinaryIO:
+def _opened(file: BinaryIO) -> IO[bytes]:
     file.seek(0)
-    return file
+    opener = _OPENERS[file.read(2)]
+    file.seek(0)
+    return opener(file)
 
 
 def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Any:

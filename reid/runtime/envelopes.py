@@ -19,11 +19,11 @@ Fits = Callable[[Mapping[str, Tensor]], bool]
 WRAPPERS = ("module.", "_orig_mod.")  # of parallel and of compiled networks: they mean nothing
 PREFIXES = ("model.", "net.", "network.", "backbone.", "encoder.", "teacher.", "ema.", "student.")
 LEFTOVERS = re.compile(r"\w*(criterion|loss|center|metric|memory|queue)", re.IGNORECASE)  # what training keeps besides
-USUAL = "state_dict model model_state_dict model_state net net_dict network weights params encoder backbone"
 RANKS = {  # of several that hold weights, the one of the lowest rank is taken
-    **dict.fromkeys(USUAL.split(), 0),
+    **dict.fromkeys(["state_dict", "model", "model_state_dict", "model_state", "net", "net_dict", "network"], 0),
+    **dict.fromkeys(["weights", "params", "encoder", "backbone"], 0),
     "teacher": 1,
-    **dict.fromkeys("ema ema_state_dict model_ema state_dict_ema params_ema".split(), 2),
+    **dict.fromkeys(["ema", "ema_state_dict", "model_ema", "state_dict_ema", "params_ema"], 2),
     "student": 3,
 }
 BARE, OTHER, FEW = 4, 5, 6

@@ -34,8 +34,8 @@ class StandIn(dict):
     args: tuple[Any, ...] = ()
     state: Any = None
     __hash__ = object.__hash__  # type: ignore[assignment]
-    __eq__ = object.__eq__  # type: ignore[assignment]
-    __ne__ = object.__ne__  # type: ignore[assignment]
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
         made = super().__new__(cls)
@@ -127,25 +127,26 @@ class _Builder:
     def _build(self, value: Any) -> None:
         if type(value) is dict or type(value) is list:
             self.done[id(value)] = value, value  # before its items, which may hold it
-            if type(value) is list:
+            if isinstance(value, list):
                 value[:] = map(self.built, value)
             else:
-                items = [(self.built(key), self.built(item)) for key, item in value.items()]
-                value.clear()
-                value.update(items)
+                self._build_items(value)
         elif isinstance(value, StandIn):
             self.done[id(value)] = value, value
             self.done[id(value)] = value, self._from_stand_in(value)
         else:
             self.done[id(value)] = value, type(value)(map(self.built, value))
 
+    def _build_items(self, value: dict[Any, Any]) -> None:
+        items = [(self.built(key), self.built(item)) for key, item in value.items()]
+        value.clear()
+        value.update(items)
+
     def _from_stand_in(self, value: StandIn) -> Any:
         if value.origin == STORAGE:
             return self._storage(*value.args)
         value.args, value.state = self.built(value.args), self.built(value.state)
-        items = {self.built(key): self.built(item) for key, item in value.items()}
-        value.clear()
-        value.update(items)
+        self._build_items(value)
         maker = MAKERS.get(value.origin)
         made = None if maker is None else maker(value, *value.args)
         return value if made is None else made
@@ -188,7 +189,7 @@ def _mapping(items: StandIn, given: Any = (), *rest: Any) -> dict[Any, Any]:
 def _dtype(description: StandIn, code: Any, *rest: Any) -> np.dtype | None:
     if not (isinstance(code, str) and re.fullmatch(r"[<>|=]?[?biufcSU]\d{0,4}", code)):
         return None
-    order = description.state[1] if isinstance(description.state, tuple) else "="
+    order: Any = description.state[1] if isinstance(description.state, tuple) else "="
     return np.dtype(code).newbyteorder(order if order in ("<", ">") else "=")
 
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 DEEPEST = 3  # archives in archives
 
 
-class _OtherKind(Exception):
+class _OtherKindError(Exception):
     """What was read turns out to be of another kind, which is not read."""
 
 
@@ -75,7 +75,7 @@ def _guarded(path: Path, kind: str, read: Callable[[], Any]) -> Any:
         return read()
     except CheckpointError:
         raise
-    except _OtherKind as error:
+    except _OtherKindError as error:
         raise containers.refusal(path, str(error)) from None
     except Exception as error:  # on damaged bytes the readers raise nearly anything
         if containers.is_unfinished(path):
@@ -107,7 +107,7 @@ def _read_records(record: Callable[[str], Any]) -> Any:
 
     with contextlib.suppress(KeyError, FileNotFoundError), record("byteorder") as file:
         if file.read(3) == b"big":
-            raise _OtherKind("big endian")
+            raise _OtherKindError("big endian")
     with record("data.pkl") as file:
         content = Unpickler(io.BytesIO(file.read())).load()
     return build(content, storage)
@@ -120,7 +120,7 @@ def _read_pickle(file: BinaryIO) -> Any:
         return build(content, _no_storage)
     _version, system = Unpickler(file).load(), Unpickler(file).load()
     if not system["little_endian"]:
-        raise _OtherKind("big endian")
+        raise _OtherKindError("big endian")
     unpickler = Unpickler(file)
     content = unpickler.load()
     places: dict[Any, int] = {}
@@ -137,7 +137,7 @@ def _read_pickle(file: BinaryIO) -> Any:
 
 
 def _no_storage(key: Any, count: int) -> bytearray:
-    raise _OtherKind("apart")
+    raise _OtherKindError("apart")
 
 
 def _read_safetensors(file: BinaryIO) -> dict[str, Any]:
