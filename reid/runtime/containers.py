@@ -17,6 +17,7 @@ from reid.errors import CheckpointError, few
 
 LARGEST = 16 * 2**30  # bytes of a checkpoint in an archive, which is unpacked into memory
 HEAD = 4096
+MOST_FILES = 1000  # of a folder, that are looked at
 
 _ASK = "give the PyTorch checkpoint that it was made from, or export the model to ONNX"
 _UNPACK = "unpack it, and give the checkpoint in it"
@@ -31,7 +32,7 @@ READ = {  # these are read; of the others below, graphs may become victims
     "archive": "an archive",
 }
 OTHERS = {  # what it is, and the remedy
-    "folder": ("a folder", "give the path of a checkpoint file in it"),
+    "folder": ("a folder", "give the path of a checkpoint in it"),
     "sharded": (
         "a distributed checkpoint",
         "join it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch",
@@ -51,7 +52,7 @@ OTHERS = {  # what it is, and the remedy
     "foreign": ("a model of another framework (Caffe, Darknet, MXNet, Flax, GGUF, Torch 7)", _ASK),
     "matlab": ("a MATLAB file", "save its arrays as a dict of tensors with torch.save, or as .npz"),
     "old tar": ("a checkpoint of PyTorch before 0.2", "save it again with a later PyTorch, where you trust it"),
-    "apart": ("the data.pkl of an unpacked checkpoint without its folder data", "give the folder with both"),
+    "apart": ("the data.pkl of an unpacked checkpoint, whose tensors are next to it", "give the folder of both"),
     "big endian": ("a checkpoint of a big-endian machine", "save it as safetensors there"),
     "packed": ("an archive that Python cannot open (7z, RAR, Zstandard)", _UNPACK),
     "lfs": ("a Git LFS or git-annex pointer, not the file itself", "fetch it with git lfs pull or git annex get"),
@@ -138,8 +139,6 @@ def kind_of(path: str | Path) -> str:
             kind = kind_of_file(file, path.name)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; check its permissions") from error
-    if path.name == "data.pkl" and (path.parent / "data").is_dir():
-        return "unpacked"
     return "openvino weights" if kind == "unknown" and path.with_suffix(".xml").is_file() else kind
 
 
@@ -153,21 +152,23 @@ def kind_of_file(file: BinaryIO, name: str) -> str:
         try:
             kind = _kind_of_zip(zipfile.ZipFile(file).namelist())
         except zipfile.BadZipFile:
-            kind = "torch"  # that it is cut short comes out when it is read
-        file.seek(0)
-    elif head.startswith(b"ustar", 257):
+            kind = "torch" if b"data.pkl" in head else "archive"  # cut short, which comes out when it is read
+    elif kind == "unknown" and tarfile.is_tarfile(file):
+        kind = "archive"
+    if kind == "archive" and head.startswith(b"ustar", 257):
         with contextlib.suppress(tarfile.TarError, EOFError):
             if {each.name for each in members(file, name)} >= {"pickle", "storages", "tensors"}:
                 kind = "old tar"
-        file.seek(0)
+    file.seek(0)
     return kind
 
 
 def refusal(path: str | Path, kind: str) -> CheckpointError:
     """The error for a file that is healthy, as far as it can be told, but none that is read."""
     if kind == "folder":
-        inside = sorted(each.name for each in Path(path).iterdir() if not each.name.startswith("."))
-        return CheckpointError(f"{path} is a folder; give the path of a checkpoint file in it ({few(inside)})")
+        files = sorted(each for each in Path(path).iterdir() if each.is_file())[:MOST_FILES]
+        useful = [each.name for each in files if kind_of(each) in (*READ, *GRAPHS)]
+        return CheckpointError(f"{path} is a folder; give the path of a checkpoint in it ({few(useful) or 'none'})")
     words, remedy = OTHERS[kind]
     return CheckpointError(f"{path} is {words}; {remedy}")
 
@@ -203,7 +204,7 @@ def inside(file: BinaryIO, path: str | Path, name: str) -> tuple[BinaryIO, str]:
                 content = member.read(LARGEST + 1)
             if len(content) <= LARGEST:
                 return io.BytesIO(content), held[0].name
-    except (RuntimeError, NotImplementedError) as error:  # a password, or a compression that Python does not know
+    except RuntimeError as error:  # a password, or a compression that Python does not know
         raise CheckpointError(f"{path} is an archive that Python cannot unpack ({error}); {_UNPACK}") from error
     names = few(each.name for each in held or seen)
     what = "several checkpoints" if len(held) > 1 else f"a checkpoint of more than {LARGEST >> 30} GiB"

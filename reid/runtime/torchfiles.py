@@ -6,6 +6,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,10 +14,10 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from reid.errors import CheckpointError
+from reid.errors import CheckpointError, few
 from reid.runtime import containers
 from reid.runtime.files import write_atomically
-from reid.runtime.pickles import Unpickler, build, storage_dtype
+from reid.runtime.pickles import StandIn, Unpickler, build, storage_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def read_torch(path: str | Path) -> Any:
     path = Path(path)
     kind = containers.kind_of(path)
     if kind == "unpacked":
-        return _guarded(path, kind, lambda: _read_folder(path if path.is_dir() else path.parent))
+        return _guarded(path, kind, lambda: _read_folder(path))
     if kind not in containers.READ:
         raise containers.refusal(path, kind)
     with open(path, "rb") as file:
@@ -63,10 +64,10 @@ def _read(file: BinaryIO, path: Path, name: str, kind: str, depth: int = 0) -> A
     if kind != "archive":
         return _guarded(path, kind, lambda: READERS[kind](file))
     inner, member = _guarded(path, kind, lambda: containers.inside(file, path, name))
-    logger.info("%s is an archive; %s in it is read", path, member)
+    logger.info("%s is an archive; %s in it is read", path, few([member]))
     inner_kind = containers.kind_of_file(inner, Path(member).name)
     if inner_kind not in containers.READ or depth == DEEPEST:
-        raise containers.refusal(f"{path}: {member}", inner_kind if depth < DEEPEST else "packed")
+        raise containers.refusal(f"{path}: {few([member])}", inner_kind if depth < DEEPEST else "packed")
     return _read(inner, path, member, inner_kind, depth + 1)
 
 
@@ -155,15 +156,26 @@ def _value(text: str) -> Any:
         return text
 
 
-def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_npz(file: BinaryIO) -> dict[str, Any]:
     with np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return {name: _array(partial(arrays.__getitem__, name)) for name in arrays.files}
+
+
+def _array(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        objects = StandIn()  # an array of objects, which are not made
+        objects.origin = "numpy.object_"
+        return objects
 
 
 READERS: dict[str, Callable[[BinaryIO], Any]] = {
     "torch": _read_zip,
     "pickle": _read_pickle,
     "safetensors": _read_safetensors,
-    "npy": lambda file: np.load(file, allow_pickle=False),
+    "npy": lambda file: _array(partial(np.load, file, allow_pickle=False)),
     "npz": _read_npz,
 }
