@@ -151,12 +151,12 @@ def kind_of_file(file: BinaryIO, name: str) -> str:
     if kind == "zip":
         try:
             kind = _kind_of_zip(zipfile.ZipFile(file).namelist())
-        except zipfile.BadZipFile:
+        except Exception:  # on damaged bytes it raises nearly anything
             kind = "torch" if b"data.pkl" in head else "archive"  # cut short, which comes out when it is read
     elif kind == "unknown" and tarfile.is_tarfile(file):
         kind = "archive"
     if kind == "archive" and head.startswith(b"ustar", 257):
-        with contextlib.suppress(tarfile.TarError, EOFError):
+        with contextlib.suppress(Exception):
             if {each.name for each in members(file, name)} >= {"pickle", "storages", "tensors"}:
                 kind = "old tar"
     file.seek(0)

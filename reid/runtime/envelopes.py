@@ -56,7 +56,7 @@ class _Candidate:
     def rank(self) -> int:
         names = [*self.path, *(prefix.rstrip(".") for prefix in self.prefixes)]
         rank = max((RANKS.get(name, OTHER) for name in names), default=0)
-        if self.path or self.module:
+        if names or self.module:
             return rank
         return max(rank, BARE if 2 * len(self.state) > len(self.holders[-1]) else FEW)
 

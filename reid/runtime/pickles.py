@@ -238,6 +238,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "builtins.set": lambda _, items=(): set(items),
     "builtins.frozenset": lambda _, items=(): frozenset(items),
     "builtins.complex": lambda _, real, imaginary=0.0: complex(real, imaginary),
+    "builtins.bytes": lambda _, data=b"", *encoding: _raw(data),
     "builtins.bytearray": lambda _, data=b"", *encoding: bytearray(_raw(data)),
     "_codecs.encode": lambda _, text, encoding="": _raw(text),
 }
