@@ -77,12 +77,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation import distances
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
     from reid.loading import Images
-    from reid.models.load import trained_size
+    from reid.models.checkpoint import Checkpoint
     from reid.runtime import device, distributed
     from reid.training.start import starting_model
 
-    start = args.resume_reid or args.resume
-    args.height, args.width = size = cli.image_size(args.height, args.width, trained_size(start))
+    start = Checkpoint.read(args.resume_reid or args.resume)
+    args.height, args.width = size = cli.image_size(args.height, args.width, start.trained_size)
     compute = device.set_up(device.resolve(args.device, args.precision, size))
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}

@@ -52,7 +52,14 @@ def write_atomically(path: str | Path, writer: Callable[[Path], object]) -> Path
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file. Raises ReidError when it cannot be read."""
+    """Hexadecimal SHA-256 of a file, or of the names and hashes of all files in a folder.
+
+    Raises ReidError when one cannot be read.
+    """
+    if os.path.isdir(path):
+        files = sorted(each for each in Path(path).rglob("*") if each.is_file())
+        lines = [f"{each.relative_to(path).as_posix()} {sha256(each)}\n" for each in files]
+        return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
