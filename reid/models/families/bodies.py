@@ -15,7 +15,10 @@ from reid.models.checkpoint import LoadReport, load_state
 if TYPE_CHECKING:
     from torchvision.models.resnet import ResNet
 
-GROUPED = {(128, 4): (32, 4), (256, 8): (32, 8)}  # shape of the first grouped convolution: groups, width of each
+GROUPED: dict[tuple[int, ...], tuple[int, int]] = {(128, 4): (32, 4), (256, 8): (32, 8)}  # groups, width of each
+    (128, 4): (32, 4),
+    (256, 8): (32, 8),
+}  # shape of the first grouped convolution: groups, width of each
 
 
 def load_whole(
@@ -38,9 +41,15 @@ def load_whole(
     return model, load_state(model, state, path, optional=())
 
 
-def named(**layers: nn.Module) -> nn.Sequential:
+class Named(nn.Sequential):
     """Layers in turn, each with a name for its keys."""
-    return nn.Sequential(OrderedDict(layers))
+
+    arch = ""
+
+
+def named(**layers: nn.Module) -> Named:
+    """The layers in turn, each under its name."""
+    return Named(OrderedDict(layers))
 
 
 def resnet_of(
@@ -54,7 +63,7 @@ def resnet_of(
 
     name = depth_of(state, path, prefix, stages)
     body, second = BODIES[name], state.get(f"{prefix}layer1.0.conv2.weight", torch.empty(0))
-    groups, width = GROUPED.get(tuple(second.shape[:2]), (1, 64)) if body.bottleneck else (1, 64)
+    groups, width = (body.bottleneck and GROUPED.get((*second.shape[:2],))) or (1, 64)
     model = ResNet(Bottleneck if body.bottleneck else BasicBlock, list(body.blocks), 1, False, groups, width)
     model.arch = name if groups == 1 else f"{name.replace('resnet', 'resnext')}_{groups}x{width}d"
     model.fc = nn.Identity()
@@ -75,9 +84,9 @@ class IBN(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.half)
+        self.first = channels // 2
+        self.IN = nn.InstanceNorm2d(self.first, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self.first)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.IN(x[:, : self.half]), self.BN(x[:, self.half :])], 1)
+        return torch.cat([self.IN(x[:, : self.first]), self.BN(x[:, self.first :])], 1)

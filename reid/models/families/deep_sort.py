@@ -1,6 +1,7 @@
 """The networks of deep_sort_pytorch: its own residual network, the one before it, and ResNets without a last stage."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch.nn.functional import normalize
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.bodies import load_whole, named, resnet_of
+from reid.models.families.bodies import Named, load_whole, named, resnet_of
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
 
@@ -48,20 +49,20 @@ class Unit(nn.Module):
         return normalize(x)
 
 
-def _current() -> nn.Sequential:
+def _current() -> Named:
     stem = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
-    stages = {f"layer{place + 1}": _stage(*widths) for place, widths in enumerate(((64, 64), (64, 128), (128, 256), (256, 512)))}
+    stages = _stages(64, 64, 128, 256, 512)
     model = named(conv=stem, **stages, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), unit=Unit())
     model.arch = "deep_sort_pytorch"
     return model
 
 
-def _original() -> nn.Sequential:
+def _original() -> Named:
     stem = nn.Sequential(
         *(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ELU()),
         *(nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ELU(), nn.MaxPool2d(3, 2, 1)),
     )
-    stages = {f"layer{place + 1}": _stage(*widths) for place, widths in enumerate(((32, 32), (32, 64), (64, 128)))}
+    stages = _stages(32, 32, 64, 128)
     dense = nn.Sequential(nn.Identity(), nn.Linear(128 * 16 * 8, 128))
     model = named(conv=stem, **stages, flat=nn.Flatten(), dense=dense, unit=Unit())
     model.arch = "deep_sort_pytorch-original"
@@ -72,6 +73,10 @@ def _resnet(state: Mapping[str, Tensor], path: str | Path) -> nn.Module:
     model = resnet_of(state, path, stages=3)
     model.fc, model.arch = Unit(), f"deep_sort_pytorch-{model.arch}"
     return model
+
+
+def _stages(*widths: int) -> dict[str, nn.Sequential]:
+    return {f"layer{place}": _stage(*sides) for place, sides in enumerate(pairwise(widths), 1)}
 
 
 def _stage(inside: int, outside: int) -> nn.Sequential:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
-from reid.models.families.bodies import load_whole, named
+from reid.models.families.bodies import Named, load_whole, named
 from reid.models.families.torchreid import HEADS, Torchreid
 
 STREAM = re.compile(r"conv[234]\.\d\.conv2([a-d]|\.\d\.layers)\.")
@@ -31,27 +32,25 @@ class OSNetFamily(Torchreid):
         return load_whole(lambda: osnet(state), state, path, HEADS)
 
 
-def osnet(state: Mapping[str, Tensor]) -> nn.Sequential:
+def osnet(state: Mapping[str, Tensor]) -> Named:
     """Normalised images (N, 3, H, W) to features (N, D)."""
     ain = any(".layers." in key for key in state)
     instance = "conv1.bn.running_mean" not in state
     width, embedding = len(state["conv1.conv.weight"]), len(state.get("fc.0.weight", range(512)))
-    layers: dict[str, nn.Module] = {
-        "conv1": convolution(3, width, 7, nn.InstanceNorm2d if instance else nn.BatchNorm2d),
-        "maxpool": nn.MaxPool2d(3, 2, 1),
-    }
-    for stage, (inside, outside) in {2: (width, 4 * width), 3: (4 * width, 6 * width), 4: (6 * width, 8 * width)}.items():
-        kinds = [f"conv{stage}.{place}.IN.weight" in state if ain else instance and stage == 2 for place in (0, 1)]
-        blocks = nn.Sequential(Block(inside, outside, ain, kinds[0]), Block(outside, outside, ain, kinds[1]))
-        layers[f"conv{stage}"] = blocks
+    stem = convolution(3, width, 7, nn.InstanceNorm2d if instance else nn.BatchNorm2d)
+    layers: dict[str, nn.Module] = {"conv1": stem, "maxpool": nn.MaxPool2d(3, 2, 1)}
+    for stage, (inside, outside) in enumerate(pairwise((width, 4 * width, 6 * width, 8 * width)), 2):
+        name = f"conv{stage}"
+        first, second = (f"{name}.{i}.IN.weight" in state if ain else instance and stage == 2 for i in (0, 1))
+        blocks = nn.Sequential(Block(inside, outside, ain, first), Block(outside, outside, ain, second))
+        layers[name] = blocks
         if stage < 4:
             halved = nn.Sequential(convolution(outside, outside), nn.AvgPool2d(2))
-            layers |= {f"pool{stage}": halved} if ain else {f"conv{stage}": blocks.append(halved)}
+            layers |= {f"pool{stage}": halved} if ain else {name: blocks.append(halved)}
     layers |= {"conv5": convolution(8 * width, 8 * width), "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}
     layers["fc"] = nn.Sequential(nn.Linear(8 * width, embedding), nn.BatchNorm1d(embedding), nn.ReLU())
     model = named(**layers)
-    kind = "_ain" if ain else "_ibn" * instance
-    model.arch = f"osnet{kind}_x{width / 64}".replace(".", "_")
+    model.arch = f"osnet{'_ain' if ain else '_ibn' * instance}_x{width / 64}".replace(".", "_")
     return model
 
 
@@ -76,6 +75,13 @@ def stream(width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*light)
 
 
+def gate(width: int) -> nn.Sequential:
+    """How much of each channel goes on, from its mean."""
+    narrow = width // 16
+    squeeze, widen = nn.Conv2d(width, narrow, 1), nn.Conv2d(narrow, width, 1)
+    return named(pool=nn.AdaptiveAvgPool2d(1), fc1=squeeze, relu=nn.ReLU(), fc2=widen, sigmoid=nn.Sigmoid())
+
+
 class Block(nn.Module):
     """Four streams of depths 1 to 4 under one gate; `instance` normalises the sum, in OSNet-AIN the residual alone."""
 
@@ -88,8 +94,7 @@ class Block(nn.Module):
         else:
             self.conv2a: nn.Module = stream(middle, 1)[0]
             self.conv2b, self.conv2c, self.conv2d = (stream(middle, depth) for depth in (2, 3, 4))
-        squeezed = nn.Conv2d(middle, middle // 16, 1), nn.Conv2d(middle // 16, middle, 1)
-        self.gate = named(pool=nn.AdaptiveAvgPool2d(1), fc1=squeezed[0], relu=nn.ReLU(), fc2=squeezed[1], gate=nn.Sigmoid())
+        self.gate = gate(middle)
         self.conv3, self.downsample = convolution(middle, outside)[:2], convolution(inside, outside)[:2]
         if ain and instance:
             del self.conv3.bn

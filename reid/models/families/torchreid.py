@@ -22,11 +22,11 @@ class Torchreid(Family):
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
         """256 x 128, or what boxmot's metadata says. Warns where boxmot trained on padded images."""
         size = content.get("img_size")
-        said = isinstance(size, list | tuple) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+        sides = [side for side in size if type(side) is int and side > 0] if isinstance(size, list | tuple) else []
         if content.get("preprocess") not in (None, "resize"):
             logger.warning(
                 "the model was trained on images prepared by %r, which kept their proportions; here they are stretched",
                 str(content["preprocess"])[:60],
             )
-        height, width = size if said else (256, 128)
+        height, width = sides if len(sides) == 2 else (256, 128)
         return InputSpec(height, width, mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 class TorchreidResNetFamily(Torchreid):
     """Depth, groups, IBN-a and embedding come from the keys, and so does the last stride: 1 with an embedding."""
 
-    feature = "pooled last stage (2048, or 512 of ResNet-18 and 34), or the embedding (fc512) after its ReLU, not scaled"
+    feature = "pooled last stage, or of fc512 the embedding after its ReLU, not scaled"
     told_by = "conv1.weight, layer1.0.conv1.weight, classifier.weight, fc.0.weight (fc512) and no fc.weight"
     traps = (
         "An ImageNet backbone has the same keys with fc.weight (1000 rows) for classifier.weight. boxmot leaves the "
@@ -24,7 +24,7 @@ class TorchreidResNetFamily(Torchreid):
     )
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
-        return {"conv1.weight", "bn1.weight"} <= state.keys() and "layer4.0.conv1.weight" in state and "fc.weight" not in state
+        return {"conv1.weight", "layer4.0.conv1.weight"} <= state.keys() and "fc.weight" not in state
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         if not any(key.startswith((*HEADS, "fc.")) for key in state):
