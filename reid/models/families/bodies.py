@@ -15,10 +15,7 @@ from reid.models.checkpoint import LoadReport, load_state
 if TYPE_CHECKING:
     from torchvision.models.resnet import ResNet
 
-GROUPED: dict[tuple[int, ...], tuple[int, int]] = {(128, 4): (32, 4), (256, 8): (32, 8)}  # groups, width of each
-    (128, 4): (32, 4),
-    (256, 8): (32, 8),
-}  # shape of the first grouped convolution: groups, width of each
+GROUPED: dict[tuple[int, ...], tuple[int, int]] = {(128, 4): (32, 4), (256, 8): (32, 8)}  # of ResNeXts
 
 
 def load_whole(
