@@ -60,5 +60,6 @@ FAMILIES: Registry[type[Family]] = Registry(
         "torchreid_resnet": ("reid.models.families.torchreid_resnet:TorchreidResNetFamily", "torchreid's ResNets"),
         "deep_sort": ("reid.models.families.deep_sort:DeepSortFamily", "the networks of deep_sort_pytorch"),
         "layumi": ("reid.models.families.layumi:LayumiFamily", "layumi's ResNet-50 with a linear block, and PCB"),
+        "refused": ("reid.models.families.refused:RefusedFamily", "networks that are known and refused by name"),
     },
 )
