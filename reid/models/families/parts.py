@@ -1,6 +1,7 @@
 """What families of ResNets share: a body told by its keys, its stems and extras, pooling, and strict loading."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,9 +14,9 @@ from reid.models.network import torchvision_resnet
 
 STAGES = ("layer1.", "layer2.", "layer3.", "layer4.")
 POOLS = {
-    "3/2/1": {"kernel_size": 3, "stride": 2, "padding": 1},
-    "3/2/ceil": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
-    "2/2/0": {"kernel_size": 2},
+    "3/2/1": partial(nn.MaxPool2d, 3, 2, 1),
+    "3/2/ceil": partial(nn.MaxPool2d, 3, 2, ceil_mode=True),
+    "2/2/0": partial(nn.MaxPool2d, 2),
 }
 NON_LOCAL = {"resnet50": {2: 2, 3: 3}, "resnet101": {2: 2, 3: 9}}  # blocks in each stage that has some
 
@@ -32,7 +33,7 @@ class Body(nn.Module):
         resnet = torchvision_resnet(arch)
         self.name = arch + "-ibn" * ibn + "-nl" * bool(inner)
         self.width: int = resnet.fc.in_features
-        self.conv1, self.bn1, self.maxpool = resnet.conv1, resnet.bn1, nn.MaxPool2d(**POOLS[pool])
+        self.conv1, self.bn1, self.maxpool = resnet.conv1, resnet.bn1, POOLS[pool]()
         self.relu = nn.ReLU(inplace=True) if relu else nn.Identity()
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
         self.feature: nn.Module = nn.Identity()  # a convolution after the last stage, where a family has one
@@ -41,15 +42,14 @@ class Body(nn.Module):
             convolution.stride = (1, 1)
         for block in (*self.layer1, *self.layer2, *self.layer3) if ibn else ():
             block.bn1 = InstanceBatchNorm(block.bn1.num_features)
-        self.non_local = NON_LOCAL.get(arch, {}) if inner else {}
-        for stage, count in self.non_local.items():
+        for stage, count in NON_LOCAL.get(arch, {}).items() if inner else ():
             blocks = (NonLocal(self.width * 2 ** (stage - 4), inner) for _ in range(count))
             self.add_module(f"NL_{stage}", nn.ModuleList(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for stage, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), 1):
-            extras = self.get_submodule(f"NL_{stage}") if stage in self.non_local else ()
+            extras = getattr(self, f"NL_{stage}", ())
             for index, block in enumerate(layer, len(extras) - len(layer)):
                 x = block(x)
                 x = extras[index](x) if index >= 0 else x
@@ -108,10 +108,9 @@ def pooling(name: str) -> nn.Module:
 def body_of(state: Mapping[str, Tensor], prefix: str, path: str | Path, *, relu: bool, pool: str) -> Body:
     """The body for the keys under `prefix`. Raises CheckpointError where their blocks are those of no ResNet."""
     arch = resnet_of(state, [prefix + stage for stage in STAGES], path)
-    ibn = any(key.startswith(prefix) and ".bn1.IN." in key for key in state)
-    non_local = next((value for key, value in state.items() if key.startswith(f"{prefix}NL_")), None)
-    g = state.get(f"{prefix}NL_2.0.g.weight", non_local)
-    return Body(arch, relu=relu, pool=pool, ibn=ibn, inner=0 if g is None else len(g))
+    own = {key: value for key, value in state.items() if key.startswith(prefix)}
+    inner = next((len(value) for key, value in own.items() if ".NL_" in key and key.endswith(".g.weight")), 0)
+    return Body(arch, relu=relu, pool=pool, ibn=any(".bn1.IN." in key for key in own), inner=inner)
 
 
 def load_strictly(
@@ -123,7 +122,7 @@ def load_strictly(
     for: with it the file is of another network, whose features would be others.
     """
     report = load_state(model, state, path, optional=())
-    others = [key for key in report.unexpected if not key.startswith((*ignored, "num_batches_tracked"))]
+    others = [key for key in report.unexpected if not key.startswith(tuple(ignored))]
     if others:
         problem = f"{len(others)} tensors that a {getattr(model, 'arch', 'network')} has no place for ({few(others)})"
         raise CheckpointError(f"{path} has {problem}, so it is another network; export that to ONNX and give the file")

@@ -62,9 +62,7 @@ class StrongBaseline(Family):
         elif "fcneck.weight" in state:
             stems = ["solider"]
         later = ("transreid", "solider")
-        return tuple(
-            f"{stem}-{neck}" for stem in stems for neck in ("after", "before")[:: -1 if stem in later else 1]
-        )
+        return tuple(f"{stem}-{neck}" for stem in stems for neck in ("after", "before")[:: -1 if stem in later else 1])
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         stem, neck = (variant or self.variants(state, {})[0]).split("-")
