@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,7 +51,12 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
     """
     if not any(key.startswith("base.") for key in state):
         raise CheckpointError(f"{path} is {_no_model(state)}")
-    arch = resnet_of(state, [f"base.layer{stage}." for stage in (1, 2, 3, 4)], path)
+    stages = [{key.split(".")[2] for key in state if key.startswith(f"base.layer{stage}.")} for stage in (1, 2, 3, 4)]
+    body = Body(any(".conv3." in key for key in state), tuple(map(len, stages)))
+    arch = next((name for name, known in BODIES.items() if known == body), None)
+    if arch is None:
+        words = "blocks in the four stages of its backbone, as no known ResNet; download or save it again"
+        raise CheckpointError(f"{path} has {[*body.blocks]} {words}")
     has_fc, has_meta_head = "base.fc.weight" in state, f"{RES_META_HEAD}.weight" in state
     if f"{HEAD}.weight" in state:
         return Layout(arch, _classes(state, HEAD, path))
@@ -63,18 +68,6 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
             f"{RES_META_HEAD} of resMeta, so its stem is not known; docs/checkpoints.md lists known layouts"
         )
     return Layout(RES_META, _classes(state, RES_META_HEAD, path))
-
-
-def resnet_of(state: Mapping[str, Tensor], stages: Sequence[str], path: str | Path) -> str:
-    """Which of BODIES has as many blocks as there are under each of the four prefixes `stages`, or CheckpointError."""
-    keys = [[key.removeprefix(stage) for key in state if key.startswith(stage)] for stage in stages]
-    blocks = tuple(len({key.partition(".")[0] for key in of_stage}) for of_stage in keys)
-    body = Body(any(".conv3." in key for key in keys[0]), blocks)
-    for name, known in BODIES.items():
-        if known == body:
-            return name
-    words = "blocks in the four stages of its backbone, as no known ResNet; download or save it again"
-    raise CheckpointError(f"{path} has {[*blocks]} {words}")
 
 
 def _classes(state: Mapping[str, Tensor], head: str, path: str | Path) -> int:

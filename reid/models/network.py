@@ -38,7 +38,7 @@ class ReidModel(nn.Module):
         self.recompute_activations = False
         self.input = INPUT
         self.normalise: nn.Module = INPUT.layer()
-        self.base = torchvision_resnet("resnet50" if res_meta else arch)
+        self.base = _resnet("resnet50" if res_meta else arch)
         self.feature_dim: int = self.base.fc.in_features
         if res_meta:
             del self.base.fc
@@ -109,8 +109,7 @@ def recomputed(block: nn.Module, x: Tensor) -> Tensor:
     return checkpoint(run, x, *weights.values(), use_reentrant=False, preserve_rng_state=False)
 
 
-def torchvision_resnet(name: str) -> "ResNet":
-    """The ResNet of `BODIES` with random weights."""
+def _resnet(name: str) -> "ResNet":
     from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # takes a second: when a network is made
 
     body = BODIES[name]

@@ -1,4 +1,4 @@
-"""ResNeSt bodies as fast-reid has them (BoT-SORT's `mot17_sbs_S50`), whose last stage is dilated: timm's `resnest50d` has the keys and gives other features."""
+"""ResNeSt bodies of fast-reid (BoT-SORT's `mot17_sbs_S50`). timm's have the same keys, but no dilated last stage."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ class SplitAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """A bottleneck around split attention; `average` and `down` are the strides of average pooling after it and on the way past it."""
+    """A bottleneck around split attention; `average` and `down` are strides of pooling after it and of the way past."""
 
     def __init__(self, entering: int, channels: int, *, average: int = 0, dilation: int = 1, down: int = 0) -> None:
         super().__init__()

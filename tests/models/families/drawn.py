@@ -18,7 +18,7 @@ def drawn_state(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     """A state dict for keys and shapes; each tensor depends on its key and shape alone.
 
     Weights keep the size of what goes through them; biases and running means are small, running variances and the
-    one-dimensional weights of normalisations near 1, counters 0.
+    one-dimensional weights of normalisations near 1, as exponents of pooling (`p`); counters 0.
     """
     return {key: _drawn(key, tuple(shape)) for key, shape in shapes.items()}
 
@@ -29,7 +29,7 @@ def _drawn(key: str, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape, dtype=torch.int64)
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
     values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    if name == "running_var" or (name == "weight" and len(shape) == 1):
+    if name == "running_var" or (name in ("weight", "p") and len(shape) == 1):
         return torch.from_numpy(np.asarray(1 + 0.2 * np.tanh(values), dtype=np.float32))
     fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 100
     return torch.from_numpy(np.asarray(values * np.float32((2 / max(fan_in, 1)) ** 0.5), dtype=np.float32))
