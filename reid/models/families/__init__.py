@@ -54,5 +54,11 @@ class Family:
 
 FAMILIES: Registry[type[Family]] = Registry(
     "model family",
-    {"resnet": ("reid.models.families.resnet:ResNetFamily", "the ResNets and resMeta of this project")},
+    {
+        "resnet": ("reid.models.families.resnet:ResNetFamily", "the ResNets and resMeta of this project"),
+        "osnet": ("reid.models.families.osnet:OSNetFamily", "torchreid's OSNet, OSNet-IBN and OSNet-AIN"),
+        "torchreid_resnet": ("reid.models.families.torchreid_resnet:TorchreidResNetFamily", "torchreid's ResNets"),
+        "deep_sort": ("reid.models.families.deep_sort:DeepSortFamily", "the networks of deep_sort_pytorch"),
+        "layumi": ("reid.models.families.layumi:LayumiFamily", "layumi's ResNet-50 with a linear block, and PCB"),
+    },
 )
