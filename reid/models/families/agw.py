@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.parts import body_of, load_strictly, pooling
+from reid.models.families.bodies import load_whole
+from reid.models.families.parts import Body
 from reid.models.families.strong_baseline import IGNORED, Baseline
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
@@ -32,11 +33,13 @@ class Agw(Family):
         return ("gem",) if "global_pool.p" in state else ("avg", "gem3")
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
-        variant = variant or self.variants(state, {})[0]
+        pooling = variant or self.variants(state, {})[0]
         ibn = any(".bn1.IN." in key for key in state)  # its IBN body, as everybody's, has the ReLU
-        body = body_of(state, "base.", path, relu=ibn, pool="3/2/1")
-        model = Baseline(body, pooling(variant), neck=len(state["bottleneck.weight"])).eval()
-        return model, load_strictly(model, state, path, IGNORED)
+
+        def make() -> nn.Module:
+            return Baseline(state, Body(state, path, "base.", relu=ibn, pool="3/2/1"), pool=pooling)
+
+        return load_whole(make, state, path, IGNORED)
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
         return InputSpec(256, 128, mean=IMAGENET_MEAN, std=IMAGENET_STD)

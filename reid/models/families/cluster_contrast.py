@@ -4,27 +4,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from reid.models.architectures import resnet_of
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.parts import Body, load_strictly, pooling
+from reid.models.families.bodies import load_whole
+from reid.models.families.parts import Body, pooling
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
 
 class ListedBaseline(nn.Module):
     """Images to features (N, D) of unit length: body, pooling, perhaps an embedding, batch norm."""
 
-    def __init__(self, body: Body, pool: nn.Module, *, relu: bool, embedding: int = 0) -> None:
+    def __init__(self, state: Mapping[str, Tensor], path: str | Path, pool: str) -> None:
         super().__init__()
+        relu = not any(key.startswith("base.3.") for key in state)
+        names = {f"base.{index + 2 + relu}.": f"base.layer{index}." for index in (1, 2, 3, 4)}
+        renamed = {names.get(key[:7], key[:7]) + key[7:]: value for key, value in state.items()}
+        body = Body(renamed, path, "base.", relu=relu, pool="3/2/1")
         stem = [body.conv1, body.bn1, *([body.relu] if relu else []), body.maxpool]
         self.base = nn.Sequential(*stem, body.layer1, body.layer2, body.layer3, body.layer4)
-        self.gap = pool
+        self.gap, self.arch = pooling(pool), body.arch
+        embedding = len(state.get("feat.weight", ()))
         self.feat = nn.Linear(body.width, embedding) if embedding else nn.Identity()
         self.feat_bn = nn.BatchNorm1d(embedding or body.width)
-        self.arch = body.name
 
     def forward(self, images: Tensor) -> Tensor:
         feature = self.feat_bn(self.feat(self.gap(self.base(images)).flatten(1)))
@@ -52,13 +55,8 @@ class ClusterContrast(Family):
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         state = {key.replace(".BN_T.", "."): value for key, value in state.items() if ".BN_S." not in key}
-        variant = variant or self.variants(state, {})[0]
-        relu = not any(key.startswith("base.3.") for key in state)
-        arch = resnet_of(state, [f"base.{index + 3 + relu}." for index in range(4)], path)
-        body = Body(arch, relu=relu, pool="3/2/1", ibn=any(".bn1.IN." in key for key in state))
-        feat = state.get("feat.weight", torch.empty(0))
-        model = ListedBaseline(body, pooling(variant), relu=relu, embedding=len(feat)).eval()
-        return model, load_strictly(model, state, path, ["classifier."])
+        pool = variant or self.variants(state, {})[0]
+        return load_whole(lambda: ListedBaseline(state, path, pool), state, path, ("classifier.",))
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
         return InputSpec(256, 128, resize="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)

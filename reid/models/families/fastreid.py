@@ -1,33 +1,48 @@
 """fast-reid: BoT, AGW and SBS with ResNet or ResNeSt bodies, in the layouts of all its releases."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.parts import Body, body_of, load_strictly, pooling
-from reid.models.families.resnest import ResNeSt, resnest_of
+from reid.models.families.bodies import load_whole, named
+from reid.models.families.parts import Body, pooling
+from reid.models.families.resnest import ResNeSt
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, Channels, InputSpec
 
 EXPONENT = "heads.pool_layer.p"
+RESNEST = "backbone.conv1.0.weight"
 IGNORED = ("heads.weight", "heads.classifier.", "pixel_mean", "pixel_std")
 
 
 class FastReid(nn.Module):
     """Images to features (N, D): body, pooling, perhaps a reduction, and the batch norm of the neck."""
 
-    def __init__(self, backbone: Body | ResNeSt, pool: nn.Module, neck: str, reduced: int) -> None:
+    def __init__(self, state: Mapping[str, Tensor], path: str | Path, pool: str, stem: str) -> None:
         super().__init__()
-        norm = nn.BatchNorm2d(reduced or backbone.width)
-        reduction = [nn.Conv2d(backbone.width, reduced, 1, bias=False)] if reduced else []
-        self.backbone = backbone
-        layers = {"pool_layer": pool, neck: norm if neck == "bnneck" else nn.Sequential(*reduction, norm)}
-        self.heads = nn.Sequential(OrderedDict(layers))
-        self.arch = backbone.name
+        self.backbone: Body | ResNeSt
+        if RESNEST in state:
+            self.backbone = ResNeSt(state, path, "backbone.")
+        else:
+            self.backbone = Body(state, path, "backbone.", relu=True, pool=stem)
+        self.arch, width = self.backbone.arch, self.backbone.width
+        heads: dict[str, nn.Module] = {"pool_layer": pooling(pool)}
+        neck: list[nn.Module] = []
+        first = state.get("heads.bottleneck.0.weight", torch.empty(0))
+        if first.ndim == 4:  # a reduction
+            neck, width = [nn.Conv2d(width, len(first), 1, bias=False)], len(first)
+        neck.append(nn.BatchNorm2d(width))
+        if any(key.startswith("heads.bnneck.") for key in state):
+            if first.ndim == 4:
+                heads["bottleneck"] = nn.Sequential(*neck, nn.LeakyReLU(0.1))
+            heads["bnneck"] = nn.BatchNorm2d(width)
+        else:
+            heads["bottleneck"] = nn.Sequential(*neck)
+        self.heads = named(**heads)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.heads(self.backbone(images)).flatten(1)
@@ -47,7 +62,7 @@ class FastReidFamily(Family):
     distance = "cosine"
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
-        stem = "backbone.conv1.weight" in state or "backbone.conv1.0.weight" in state
+        stem = "backbone.conv1.weight" in state or RESNEST in state
         heads = any(key.startswith(("heads.bottleneck.", "heads.bnneck.", "heads.weight")) for key in state)
         return stem and heads and any(key.startswith("backbone.layer1.") for key in state)
 
@@ -55,7 +70,7 @@ class FastReidFamily(Family):
         non_local = any(key.startswith("backbone.NL_") for key in state)
         pools = ["gem"] if EXPONENT in state else ["gem3", "avg"] if non_local else ["avg", "gem3"]
         stems = ["3/2/ceil", "3/2/1"]
-        if "backbone.conv1.0.weight" in state or "heads.bnneck.weight" in state:
+        if RESNEST in state or "heads.bnneck.weight" in state:
             stems = ["3/2/1"]
         elif "heads.weight" in state:
             stems = ["3/2/ceil"]
@@ -63,16 +78,7 @@ class FastReidFamily(Family):
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         pool, stem = (variant or self.variants(state, {})[0]).split("-")
-        backbone: Body | ResNeSt
-        if "backbone.conv1.0.weight" in state:
-            backbone = resnest_of(state, "backbone.", path)
-        else:
-            backbone = body_of(state, "backbone.", path, relu=True, pool=stem)
-        first = state.get("heads.bottleneck.0.weight")
-        reduced = len(first) if first is not None and first.ndim == 4 else 0
-        neck = "bnneck" if any(key.startswith("heads.bnneck.") for key in state) else "bottleneck"
-        model = FastReid(backbone, pooling(pool), neck, reduced).eval()
-        return model, load_strictly(model, state, path, IGNORED)
+        return load_whole(lambda: FastReid(state, path, pool, stem), state, path, IGNORED)
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
         height = 384 if EXPONENT in state else 256

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reid.models.architectures import BODIES, resnet_of
-from reid.models.families.parts import STAGES
+from reid.models.architectures import BODIES, depth_of
 
 
 class SplitAttention(nn.Module):
@@ -48,11 +47,15 @@ class Block(nn.Module):
 
 
 class ResNeSt(nn.Module):
-    """Images to maps (N, 2048, H / 16, W / 16). The last stage has stride 1 and (not its first block) dilation 2."""
+    """Images to maps (N, 2048, H / 16, W / 16). The last stage has stride 1 and (not its first block) dilation 2.
 
-    def __init__(self, arch: str, stem: int) -> None:
+    Its keys begin with `prefix`. Raises CheckpointError where a block is missing.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor], path: str | Path, prefix: str) -> None:
         super().__init__()
-        self.name, self.width = arch.replace("resnet", "resnest"), 2048
+        name, stem = depth_of(state, path, prefix), len(state[f"{prefix}conv1.0.weight"])
+        self.arch, self.width = name.replace("resnet", "resnest"), 2048
         layers: list[nn.Module] = []
         for entering, leaving, stride in ((3, stem, 2), (stem, stem, 1), (stem, 2 * stem, 1)):
             convolution = nn.Conv2d(entering, leaving, 3, stride, 1, bias=False)
@@ -60,7 +63,7 @@ class ResNeSt(nn.Module):
         self.conv1, self.bn1, self.relu = nn.Sequential(*layers[:-2]), layers[-2], layers[-1]
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         entering = 2 * stem
-        for stage, count in enumerate(BODIES[arch].blocks):
+        for stage, count in enumerate(BODIES[name].blocks):
             channels, stride = 64 * 2**stage, 2 if stage in (1, 2) else 1
             first = Block(entering, channels, average=stride if stage else 0, down=stride)
             entering, dilation = 4 * channels, 2 if stage == 3 else 1
@@ -71,9 +74,3 @@ class ResNeSt(nn.Module):
         for part in self.children():
             x = part(x)
         return x
-
-
-def resnest_of(state: Mapping[str, Tensor], prefix: str, path: str | Path) -> ResNeSt:
-    """The body for the keys under `prefix`. Raises CheckpointError where their blocks are those of none known."""
-    arch = resnet_of(state, [prefix + stage for stage in STAGES], path)
-    return ResNeSt(arch, stem=len(state[f"{prefix}conv1.0.weight"]))

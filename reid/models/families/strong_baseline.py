@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.parts import Body, body_of, load_strictly, pooling
+from reid.models.families.bodies import load_whole
+from reid.models.families.parts import Body, pooling
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
 STEMS = {  # ReLU or not, and max-pooling
@@ -23,12 +24,12 @@ IGNORED = ("classifier.", "base.fc.")
 class Baseline(nn.Module):
     """Images to features (N, D): body, pooling, perhaps a reduction, and the batch norm of the neck if `after`."""
 
-    def __init__(self, base: Body, pool: nn.Module, *, neck: int, reduced: bool = False, after: bool = True) -> None:
+    def __init__(self, state: Mapping[str, Tensor], base: Body, *, pool: str = "avg", after: bool = True) -> None:
         super().__init__()
-        self.base, self.global_pool, self.after = base, pool, after
-        self.fcneck = nn.Linear(base.width, neck, bias=False) if reduced else nn.Identity()
-        self.bottleneck = nn.BatchNorm1d(neck)
-        self.arch = base.name
+        width = len(state["bottleneck.weight"])
+        self.base, self.global_pool, self.arch, self.after = base, pooling(pool), base.arch, after
+        self.fcneck = nn.Linear(base.width, width, bias=False) if "fcneck.weight" in state else nn.Identity()
+        self.bottleneck = nn.BatchNorm1d(width)
 
     def forward(self, images: Tensor) -> Tensor:
         feature = self.fcneck(self.global_pool(self.base(images)).flatten(1))
@@ -67,15 +68,12 @@ class StrongBaseline(Family):
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         stem, neck = (variant or self.variants(state, {})[0]).split("-")
         relu, pool = STEMS[stem]
-        reduced = "fcneck.weight" in state
-        model = Baseline(
-            body_of(state, "base.", path, relu=relu, pool=pool),
-            pooling("avg"),
-            neck=len(state["bottleneck.weight"]),
-            reduced=reduced,
-            after=neck == "after",
-        ).eval()
-        return model, load_strictly(model, state, path, IGNORED)
+
+        def make() -> nn.Module:
+            body = Body(state, path, "base.", relu=relu, pool=pool)
+            return Baseline(state, body, after=neck == "after")
+
+        return load_whole(make, state, path, IGNORED)
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
         return InputSpec(256, 128, mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.parts import body_of, load_strictly, pooling
+from reid.models.families.bodies import load_whole
+from reid.models.families.parts import Body
 from reid.models.families.strong_baseline import Baseline
 from reid.models.inputs import IMAGENET_MEAN, InputSpec
 
@@ -32,12 +33,15 @@ class Tao(Family):
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         state = _without_prefix(state)
-        body = body_of(state, "base.", path, relu=False, pool="3/2/1")
-        width = len(state["bottleneck.weight"])
-        if width != body.width:
-            body.feature = nn.Conv2d(body.width, width, 1)
-        model = Baseline(body, pooling("avg"), neck=width).eval()
-        return model, load_strictly(model, state, path, IGNORED)
+
+        def make() -> nn.Module:
+            body = Body(state, path, "base.", relu=False, pool="3/2/1")
+            model = Baseline(state, body)
+            if body.width != model.bottleneck.num_features:
+                body.feature = nn.Conv2d(body.width, model.bottleneck.num_features, 1)
+            return model
+
+        return load_whole(make, state, path, IGNORED)
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
         return InputSpec(256, 128, mean=IMAGENET_MEAN, std=(0.226, 0.226, 0.226))

@@ -32,6 +32,8 @@ def _drawn(key: str, shape: tuple[int, ...]) -> Tensor:
     if name == "running_var" or (name in ("weight", "p") and len(shape) == 1):
         return torch.from_numpy(np.asarray(1 + 0.2 * np.tanh(values), dtype=np.float32))
     fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 100
+    if "NL_" in key:  # non-local blocks take the third power of what goes through them
+        values *= np.float32(0.01)
     return torch.from_numpy(np.asarray(values * np.float32((2 / max(fan_in, 1)) ** 0.5), dtype=np.float32))
 
 
