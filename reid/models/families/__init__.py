@@ -71,5 +71,6 @@ FAMILIES: Registry[type[Family]] = Registry(
         ),
         "fastreid": ("reid.models.families.fastreid:FastReidFamily", "fast-reid with ResNet and ResNeSt bodies"),
         "layumi": ("reid.models.families.layumi:LayumiFamily", "layumi's ResNet-50 with a linear block, and PCB"),
+        "refused": ("reid.models.families.refused:RefusedFamily", "networks that are known and refused by name"),
     },
 )

@@ -28,7 +28,12 @@ def load_whole(
     """
     with torch.device("meta"):  # takes neither time nor random numbers
         model = make()
-    others = sorted(key for key in state.keys() - model.state_dict().keys() if not key.startswith(ignored))
+    own = model.state_dict()
+    whole = [key for key in own if own[key].is_floating_point() and key in state and not state[key].is_floating_point()]
+    if whole:
+        remedy = "give the model from before it was quantised, or export it to ONNX"
+        raise CheckpointError(f"{path} holds whole numbers for {few(whole)}, as quantised models do; {remedy}")
+    others = sorted(key for key in state.keys() - own.keys() if not key.startswith(ignored))
     if others:
         problem = f"there are {len(others)} tensors that it does not have ({few(others)})"
         raise CheckpointError(f"{path} is no {model.arch}: {problem}; export the model to ONNX instead")

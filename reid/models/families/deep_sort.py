@@ -28,8 +28,9 @@ class DeepSortFamily(Family):
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
         own = "conv.0.weight" in state and "layer1.0.conv1.weight" in state
-        resnet = "conv1.weight" in state and "layer3.0.conv1.weight" in state and not any(map(_last, state))
-        return own or (resnet and state.get("fc.weight", state["conv1.weight"]).shape[1:] in ((256,), (1024,)))
+        stages = {key.partition(".")[0] for key in state}
+        resnet = {"conv1", "layer3", "fc"} <= stages and "layer4" not in stages and "fc.weight" in state
+        return own or (resnet and state["fc.weight"].shape[1:] in ((256,), (1024,)))
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         if "conv.0.weight" not in state:
@@ -85,7 +86,3 @@ def _stage(inside: int, outside: int) -> nn.Sequential:
     halved = nn.Sequential(nn.Conv2d(inside, outside, 1, 2, bias=False), nn.BatchNorm2d(outside))
     stride, shortcut = (1, None) if inside == outside else (2, halved)
     return nn.Sequential(BasicBlock(inside, outside, stride, shortcut), BasicBlock(outside, outside))
-
-
-def _last(key: str) -> bool:
-    return key.startswith("layer4.")

@@ -77,7 +77,7 @@ def stream(width: int, depth: int) -> nn.Sequential:
 
 def gate(width: int) -> nn.Sequential:
     """How much of each channel goes on, from its mean."""
-    narrow = width // 16
+    narrow = max(width // 16, 1)
     squeeze, widen = nn.Conv2d(width, narrow, 1), nn.Conv2d(narrow, width, 1)
     return named(pool=nn.AdaptiveAvgPool2d(1), fc1=squeeze, relu=nn.ReLU(), fc2=widen, sigmoid=nn.Sigmoid())
 

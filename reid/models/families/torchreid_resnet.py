@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families.bodies import load_whole, resnet_of
+from reid.models.families.refused import NAMES
 from reid.models.families.torchreid import HEADS, Torchreid
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ class TorchreidResNetFamily(Torchreid):
     )
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
-        return {"conv1.weight", "layer4.0.conv1.weight"} <= state.keys() and "fc.weight" not in state
+        resnet = "conv1.weight" in state and any(key.startswith("layer4.") for key in state)
+        return resnet and state.keys().isdisjoint({"fc.weight", *NAMES})
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         if not any(key.startswith((*HEADS, "fc.")) for key in state):
