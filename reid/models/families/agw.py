@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole
-from reid.models.families.parts import Body
+from reid.models.families.parts import Body, chosen
 from reid.models.families.strong_baseline import IGNORED, Baseline
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
@@ -33,11 +33,11 @@ class Agw(Family):
         return ("gem",) if "global_pool.p" in state else ("avg", "gem3")
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
-        pooling = variant or self.variants(state, {})[0]
+        pool = chosen(variant, self.variants(state, {}))
         ibn = any(".bn1.IN." in key for key in state)  # its IBN body, as everybody's, has the ReLU
 
         def make() -> nn.Module:
-            return Baseline(state, Body(state, path, "base.", relu=ibn, pool="3/2/1"), pool=pooling)
+            return Baseline(state, Body(state, path, "base.", relu=ibn, pool="3/2/1"), pool=pool)
 
         return load_whole(make, state, path, IGNORED)
 

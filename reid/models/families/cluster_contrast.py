@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole
-from reid.models.families.parts import Body, pooling
+from reid.models.families.parts import Body, chosen, pooling
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
 
@@ -55,7 +55,7 @@ class ClusterContrast(Family):
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
         state = {key.replace(".BN_T.", "."): value for key, value in state.items() if ".BN_S." not in key}
-        pool = variant or self.variants(state, {})[0]
+        pool = chosen(variant, self.variants(state, {}))
         return load_whole(lambda: ListedBaseline(state, path, pool), state, path, ("classifier.",))
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:

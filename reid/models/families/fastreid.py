@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reid.errors import CheckpointError, few
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole, named
-from reid.models.families.parts import Body, pooling
+from reid.models.families.parts import Body, chosen, pooling
 from reid.models.families.resnest import ResNeSt
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, Channels, InputSpec
 
@@ -62,22 +63,26 @@ class FastReidFamily(Family):
     distance = "cosine"
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
-        stem = "backbone.conv1.weight" in state or RESNEST in state
         heads = any(key.startswith(("heads.bottleneck.", "heads.bnneck.", "heads.weight")) for key in state)
-        return stem and heads and any(key.startswith("backbone.layer1.") for key in state)
+        return heads and any(key.startswith("backbone.") for key in state)
 
     def variants(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> tuple[str, ...]:
         non_local = any(key.startswith("backbone.NL_") for key in state)
         pools = ["gem"] if EXPONENT in state else ["gem3", "avg"] if non_local else ["avg", "gem3"]
         stems = ["3/2/ceil", "3/2/1"]
-        if RESNEST in state or "heads.bnneck.weight" in state:
+        grouped = len({*state.get("backbone.layer1.0.conv2.weight", torch.empty(0)).shape[:2]}) == 2
+        if RESNEST in state or grouped or "heads.bnneck.weight" in state:
             stems = ["3/2/1"]
         elif "heads.weight" in state:
             stems = ["3/2/ceil"]
         return tuple(f"{pool}-{stem}" for stem in stems for pool in pools)
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
-        pool, stem = (variant or self.variants(state, {})[0]).split("-")
+        pool, stem = chosen(variant, self.variants(state, {})).split("-")
+        body = [key for key in state if key.startswith("backbone.")]
+        if not any(key.startswith("backbone.layer1.") for key in body):
+            problem = f"whose body ({few(body)}) is no ResNet or ResNeSt; export it to ONNX and give that file"
+            raise CheckpointError(f"{path} is a fast-reid model {problem}")
         return load_whole(lambda: FastReid(state, path, pool, stem), state, path, IGNORED)
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:

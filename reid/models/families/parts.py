@@ -1,6 +1,6 @@
 """What families of re-ID ResNets share besides the bodies: their stems, non-local blocks, pooling and neck."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reid.models.families.bodies import resnet_of
+from reid.runtime.registry import unknown
 
 POOLS = {  # of the stem: kernel, stride and padding
     "3/2/1": partial(nn.MaxPool2d, 3, 2, 1),
@@ -71,6 +72,13 @@ class GeM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(min=1e-6).pow(self.p).mean(dim=(2, 3), keepdim=True).pow(1 / self.p)
+
+
+def chosen(variant: str, variants: Sequence[str]) -> str:
+    """`variant`, or the first of `variants` where it is empty. Raises UsageError for one that is not among them."""
+    if variant and variant not in variants:
+        raise unknown("variant", variant, variants)
+    return variant or variants[0]
 
 
 def pooling(name: str) -> nn.Module:

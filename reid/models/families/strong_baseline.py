@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole
-from reid.models.families.parts import Body, pooling
+from reid.models.families.parts import Body, chosen, pooling
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
 STEMS = {  # ReLU or not, and max-pooling
@@ -66,7 +66,7 @@ class StrongBaseline(Family):
         return tuple(f"{stem}-{neck}" for stem in stems for neck in ("after", "before")[:: -1 if stem in later else 1])
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
-        stem, neck = (variant or self.variants(state, {})[0]).split("-")
+        stem, neck = chosen(variant, self.variants(state, {})).split("-")
         relu, pool = STEMS[stem]
 
         def make() -> nn.Module:
