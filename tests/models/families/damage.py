@@ -1,5 +1,6 @@
 """Damages and confusions of the state dict of a file: each is loaded right, or refused."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 State = Mapping[str, Tensor]
 COUNTER = "num_batches_tracked"
+BLOCK = re.compile(r"((model|base|backbone)\.)*\w+\.\d+(?=\.)")
 PLACES = 9  # of the tensors, evenly spaced, that are damaged one by one
 
 
@@ -36,7 +38,7 @@ def harmful(state: State, needed: list[str]) -> dict[str, State]:
     """Weights that are lost, strange or of another network: name -> state. `needed` are the keys of our network."""
     places = [needed[index * (len(needed) - 1) // (PLACES - 1)] for index in range(PLACES)]
     stages = sorted({key.partition(".")[0] for key in needed})
-    blocks = sorted({".".join(key.split(".")[:2]) for key in needed if key.split(".")[1].isdigit()})[:6]
+    blocks = sorted({match.group() for match in map(BLOCK.match, needed) if match})[:6]
     last, first = needed[-1], next(key for key in needed if state[key].ndim == 4)
     swapped = {key: f"backbone.{key}" for key in state}
     return {
@@ -71,5 +73,5 @@ def _without(state: State, part: str) -> dict[str, Tensor]:
 
 def _again(state: State, part: str) -> dict[str, Tensor]:
     """The tensors of a block under a number that is one too high for its stage."""
-    stage = part.partition(".")[0]
+    stage = part.rpartition(".")[0]
     return {key.replace(part, f"{stage}.99", 1): value for key, value in state.items() if key.startswith(f"{part}.")}
