@@ -8,8 +8,7 @@ from torch import Tensor
 
 State = Mapping[str, Tensor]
 COUNTER = "num_batches_tracked"
-BLOCK = re.compile(r"((model|base|backbone)\.)*\w+\.\d+(?=\.)")
-PLACES = 9  # of the tensors, evenly spaced, that are damaged one by one
+PLACES = 7  # of the tensors, evenly spaced, that are damaged one by one
 
 
 def harmless(state: State, head: str) -> dict[str, State]:
@@ -38,13 +37,16 @@ def harmful(state: State, needed: list[str]) -> dict[str, State]:
     """Weights that are lost, strange or of another network: name -> state. `needed` are the keys of our network."""
     places = [needed[index * (len(needed) - 1) // (PLACES - 1)] for index in range(PLACES)]
     stages = sorted({key.partition(".")[0] for key in needed})
-    blocks = sorted({match.group() for match in map(BLOCK.match, needed) if match})[:6]
+    blocks = sorted({found[1] for key in needed if (found := re.match(r"(.*?\.\d+)\.", key))})[:6]
     last, first = needed[-1], next(key for key in needed if state[key].ndim == 4)
+    shaping = [first, *(key for key in needed if state[key].ndim == 2)]  # the network's shape may come from these
     swapped = {key: f"backbone.{key}" for key in state}
     return {
         **{f"without {key}": {k: value for k, value in state.items() if k != key} for key in places},
         **{f"{key} cut": {**state, key: state[key][:1] if len(state[key]) > 1 else state[key][:0]} for key in places},
         **{f"{key} of more dimensions": {**state, key: state[key][None]} for key in places},
+        **{f"{key} emptied": {**state, key: state[key][:0]} for key in shaping},
+        **{f"{key} a number": {**state, key: state[key].sum()} for key in shaping},
         **{f"{key} of whole numbers": {**state, key: state[key].to(torch.int8)} for key in places[::2]},
         **{f"{key} renamed": {f"{k}_old" if k == key else k: v for k, v in state.items()} for key in places[::2]},
         **{f"without {part}.*": _without(state, f"{part}.") for part in (*stages, *blocks)},
