@@ -5,7 +5,7 @@ import torch
 from drawn import drawn_images, drawn_state, read_golden
 from golden import assert_golden, family_of
 
-from reid import CheckpointError, UsageError
+from reid import CheckpointError, UsageError, models
 from reid.models.families.cluster_contrast import ClusterContrast
 
 FAMILY = ClusterContrast()
@@ -37,11 +37,11 @@ def test_the_first_block_tells_the_stem(mmt):
         f"base.{int(key[5]) + 1}{key[6:]}" if key.startswith("base.") and int(key[5]) > 1 else key: value
         for key, value in mmt.items()
     }
-    models = [FAMILY.build(state, "x.pth")[0] for state in (mmt, with_relu)]
-    assert [type(model.base[2]).__name__ for model in models] == ["MaxPool2d", "ReLU"]
+    networks = [FAMILY.build(state, "x.pth")[0] for state in (mmt, with_relu)]
+    assert [type(network.base[2]).__name__ for network in networks] == ["MaxPool2d", "ReLU"]
     images = drawn_images(64, 32)
     with torch.no_grad():
-        one, other = (model(images) for model in models)
+        one, other = (network(images) for network in networks)
     assert (one - other).abs().max() > 1e-3
     torch.testing.assert_close(one.norm(dim=1), torch.ones(3))
 
@@ -53,6 +53,17 @@ def test_a_file_without_its_exponent_leaves_the_pooling_open(mmt):
     assert family_of(mmt)[0] == family_of(gem)[0] == "cluster_contrast"
     with pytest.raises(UsageError, match="no variant is called 'median'"):
         FAMILY.build(mmt, "x.pth", "median")
+
+
+def test_a_file_as_its_authors_save_it(mmt, tmp_path):
+    content = {"state_dict": {f"module.{key}": value for key, value in mmt.items()}, "epoch": 40, "best_mAP": 0.8}
+    torch.save(content, tmp_path / "model_best.pth.tar")
+    victim = models.load_victim(tmp_path / "model_best.pth.tar")
+    assert (victim.arch, victim.feature_dim, victim.input.resize) == ("resnet50", 2048, "bicubic")
+    images = drawn_images(128, 64).requires_grad_()
+    (gradient,) = torch.autograd.grad(victim(images)[:, :9].sum(), images)
+    assert gradient.isfinite().all()
+    assert gradient.abs().flatten(1).sum(dim=1).min() > 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from drawn import drawn_state, read_golden
+from drawn import drawn_images, drawn_state, read_golden
 from golden import assert_golden
 
 from reid import CheckpointError, UsageError, models
@@ -113,6 +113,18 @@ def test_non_local_blocks_follow_the_last_blocks_of_the_second_and_third_stage()
     assert order[3:9] == ["layer2.0", "layer2.1", "layer2.2", "NL_2.0", "layer2.3", "NL_2.1"]
     assert order[9 + 13 : 9 + 17] == ["layer3.13", "layer3.14", "NL_3.0", "layer3.15"]
     assert order[-5:] == ["layer3.22", "NL_3.8", "layer4.0", "layer4.1", "layer4.2"]
+
+
+@pytest.mark.parametrize("name", ["v0-reduction", "sbs", "sbs-resnest"])
+def test_gradients_reach_each_image_and_images_do_not_see_each_other(name):
+    model, _ = FAMILY.build(drawn_state(read_golden(f"fastreid-{name}")["keys"]), "x.pth")
+    images = drawn_images(64, 32, count=2).requires_grad_()
+    features = model(images)
+    torch.testing.assert_close(features[:1], model(images[:1]), rtol=1e-4, atol=1e-5 * float(features.abs().max()))
+    for place, feature in enumerate(features):
+        (gradient,) = torch.autograd.grad(feature[:9].sum(), images, retain_graph=True)
+        assert gradient.isfinite().all()
+        assert [bool(image.any()) for image in gradient] == [place == 0, place == 1]
 
 
 @pytest.mark.parametrize(
