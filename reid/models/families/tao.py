@@ -23,8 +23,8 @@ class Tao(Family):
     feature = "after the batch norm of the neck (256 wide, unless trained otherwise), not normalised"
     told_by = "model.base.layer1.*, model.bottleneck.*, and model.base.feature.weight unless its feature is 2048 wide"
     traps = (
-        "deviation 0.226 in all channels; no ReLU in the stem; the flip feature of its options is not computed; without "
-        "base.feature it cannot be told from a strong baseline that Lightning saved"
+        "deviation 0.226 in all channels; no ReLU in the stem; the flip feature of its options is not computed; "
+        "without base.feature it cannot be told from a strong baseline that Lightning saved"
     )
     seen = "NVIDIA/tao_pytorch_backend @ 3a8a971"
     distance = "cosine"  # it ranks features of unit length by euclidean distance, which is the same order

@@ -120,7 +120,7 @@ def test_gradients_reach_each_image_and_images_do_not_see_each_other(name):
     model, _ = FAMILY.build(drawn_state(read_golden(f"fastreid-{name}")["keys"]), "x.pth")
     images = drawn_images(64, 32, count=2).requires_grad_()
     features = model(images)
-    torch.testing.assert_close(features[:1], model(images[:1]), rtol=1e-4, atol=1e-5 * float(features.abs().max()))
+    torch.testing.assert_close(features[:1], model(images[:1]), rtol=1e-4, atol=1e-5 * features.abs().max().item())
     for place, feature in enumerate(features):
         (gradient,) = torch.autograd.grad(feature[:9].sum(), images, retain_graph=True)
         assert gradient.isfinite().all()
