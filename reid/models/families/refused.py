@@ -12,6 +12,12 @@ from reid.models.families import Family
 NAMES = {
     "backone.0.conv.weight": "LightMBN, of boxmot and others",
     "head.bn_global.reduction.weight": "a network of boxmot's own (CSL-TinyViT and its relatives)",
+    "b1.0.0.conv1.weight": "fast-reid's MGN, whose feature joins eight branches",
+    "base.layer0.conv1.weight": "a strong baseline with an SE body",
+    "base.part_token1": "PASS, a transformer with tokens for parts",
+    "image_encoder.avg_proj.weight": "PLIP with its ResNet",
+    "image_encoder.backbone.conv1.weight": "PLIP with its ViT",
+    "model.base.patch_embed.projection.weight": "NVIDIA TAO's ReIdentificationNet with a Swin",
     "head.fc_out.weight": "a re-ID model of mmtracking",
     "conv5.layers.0.weight": "torchreid's PCB",
     "fc_fusion.0.weight": "torchreid's resnet50mid",
@@ -32,7 +38,11 @@ class RefusedFamily(Family):
     feature = "none"
     told_by = ", ".join(NAMES)
     traps = "They are refused by name; a model that is exported to ONNX is read, whatever its network."
-    seen = "KaiyangZhou/deep-person-reid @ f8cd150, mikel-brostrom/boxmot @ 37ed35f, open-mmlab/mmtracking @ e79491e"
+    seen = (
+        "KaiyangZhou/deep-person-reid @ f8cd150, mikel-brostrom/boxmot @ 37ed35f, open-mmlab/mmtracking @ e79491e, "
+        "JDAI-CV/fast-reid @ c9bc3ce, michuanhaohao/reid-strong-baseline @ 3da7e6f, CASIA-IVA-Lab/PASS-reID @ 5b84b42, "
+        "Zplusdragon/PLIP @ 0ad9077, NVIDIA/tao_pytorch_backend @ 3a8a971"
+    )
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
         return not NAMES.keys().isdisjoint(state)

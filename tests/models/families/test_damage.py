@@ -15,6 +15,12 @@ HEADS = {  # a small file of each family, and what begins the keys of its head
     "deep_sort-original": "classifier.",
     "deep_sort-resnet18": "fc.weight",
     "layumi-stride2": "classifier.classifier.",
+    "strong_baseline-18": "classifier.",
+    "agw-nl-avg": "classifier.",
+    "fastreid-bot-ibn18": "heads.weight",
+    "fastreid-v0-reduction": "heads.classifier.",
+    "cluster_contrast-mmt": "classifier.",
+    "tao-256": "model.classifier.",
 }
 
 
@@ -23,7 +29,8 @@ def file(request):
     """Name, state, the keys of our network for it and its features."""
     state = drawn_state(read_golden(request.param)["keys"])
     model = loaded(state)
-    needed = [key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
+    prefix = "model." if request.param.startswith("tao") else ""
+    needed = [prefix + key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
     return request.param, state, needed, features(model)
 
 
