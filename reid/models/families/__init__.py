@@ -54,5 +54,10 @@ class Family:
 
 FAMILIES: Registry[type[Family]] = Registry(
     "model family",
-    {"resnet": ("reid.models.families.resnet:ResNetFamily", "the ResNets and resMeta of this project")},
+    {
+        "resnet": ("reid.models.families.resnet:ResNetFamily", "the ResNets and resMeta of this project"),
+        "transreid": ("reid.models.families.transreid:TransReIDFamily", "TransReID, TransReID-SSL and PersonViT"),
+        "clip_reid": ("reid.models.families.clip_reid:ClipReidFamily", "CLIP-ReID, the image side of its ViT"),
+        "solider": ("reid.models.families.solider:SoliderFamily", "SOLIDER, Swin-T, S and B"),
+    },
 )
