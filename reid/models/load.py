@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reid.errors import CheckpointError
+from reid.errors import CheckpointError, few
 from reid.models.checkpoint import read_content
 from reid.models.families import FAMILIES
 from reid.models.victim import Victim
@@ -27,6 +27,9 @@ def load_victim(
     families = [FAMILIES[name]() for name in reversed([*FAMILIES])]
     family = next((each for each in families if each.matches(state)), FAMILIES["resnet"]())  # says what is wrong
     module, _ = family.build(state, spec)
+    taken, *others = family.variants(state, content)
+    if others:
+        logger.warning("%s does not say which network it is; taken: %s; or: %s", spec, taken, few(others))
     input = family.input(state, content)
     trained = _trained_size(content)
     usual = trained or input.size

@@ -12,7 +12,17 @@ from torch.nn.functional import linear
 from reid.errors import CheckpointError
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.transformers import PATCH, Reading, attention, chosen, load_whole, readings
+from reid.models.families.transformers import (
+    PATCH,
+    STRIDES,
+    Reading,
+    attention,
+    chosen,
+    has,
+    load_whole,
+    readings,
+    rows,
+)
 from reid.models.inputs import InputSpec
 
 DEPTH = 12
@@ -32,20 +42,14 @@ class ClipReidFamily(Family):
     distance = "cosine"
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
-        needed = {"image_encoder.class_embedding": 1, "image_encoder.positional_embedding": 2}
-        vit = all(key in state and state[key].ndim == dimensions for key, dimensions in needed.items())
-        return vit or _cnn(state)
+        needed = {"class_embedding": 1, "positional_embedding": 2, "conv1.weight": 4, "proj": 2}
+        return _cnn(state) or has(state, {f"image_encoder.{key}": count for key, count in needed.items()})
 
     def variants(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(_readings(state))
 
     def build(self, state: Mapping[str, Tensor], path: str | Path, variant: str = "") -> tuple[nn.Module, LoadReport]:
-        if _cnn(state):
-            problem = "a ResNet with attention pooling, which is not read here"
-            raise CheckpointError(
-                f"{path} is the CNN of CLIP-ReID, {problem}; export it to ONNX, or use CLIP-ReID's ViT"
-            )
-        reading = chosen(_readings(state), variant, path)
+        reading = chosen(_readings(state, path), variant, path)
         return load_whole(lambda: ClipReid(state, reading), state, path, IGNORED)
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
@@ -59,8 +63,8 @@ class ClipReid(nn.Module):
         super().__init__()
         self.arch, self.reading = f"clip-reid-vit-b16-stride{reading.stride}", reading
         self.image_encoder = ImageEncoder(state, reading)
-        codes = state.get("cv_embed")
-        self.cv_embed = None if codes is None else nn.Parameter(torch.empty(len(codes), self.image_encoder.width))
+        codes = rows(state, "cv_embed")
+        self.cv_embed = nn.Parameter(torch.empty(codes, self.image_encoder.width)) if codes else None
 
     def forward(self, images: Tensor) -> Tensor:
         code = 0.0 if self.cv_embed is None else self.reading.of_codes(self.cv_embed)
@@ -119,4 +123,5 @@ def _readings(state: Mapping[str, Tensor], path: str | Path = "the file") -> dic
     if _cnn(state):
         problem = "a ResNet with attention pooling, which is not read here"
         raise CheckpointError(f"{path} is the CNN of CLIP-ReID, {problem}; export it to ONNX, or take CLIP-ReID's ViT")
-    return readings(len(state["image_encoder.positional_embedding"]) - 1, len(state.get("cv_embed", ())))
+    strides = STRIDES if state["image_encoder.conv1.weight"].shape[3] == PATCH else ()
+    return readings(len(state["image_encoder.positional_embedding"]) - 1, rows(state, "cv_embed"), strides)

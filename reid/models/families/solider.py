@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.swin import DEPTHS, Swin
-from reid.models.families.transformers import HALF, chosen, load_whole
+from reid.models.families.transformers import HALF, chosen, has, load_whole, rows
 from reid.models.inputs import InputSpec
 
 WEIGHTS = {"semantic weight 0.2": 0.2, "semantic weight 1": 1.0}  # the authors' for re-ID; their default
@@ -30,8 +30,7 @@ class SoliderFamily(Family):
     distance = "cosine"
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
-        needed = {TABLE: 2, "base.patch_embed.projection.weight": 4}
-        return all(key in state and state[key].ndim == dimensions for key, dimensions in needed.items())
+        return has(state, {TABLE: 2, "base.patch_embed.projection.weight": 4})
 
     def variants(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(WEIGHTS)
@@ -56,8 +55,8 @@ class Solider(nn.Module):
         depths = (2, 2, 18, 2) if deep else DEPTHS
         self.arch = f"solider-swin-{width}x{sum(depths)}"
         self.base = Swin(width, heads, semantic_weight, depths)
-        reduced = state.get("fcneck.weight")
-        self.fcneck = nn.Identity() if reduced is None else nn.Linear(8 * width, len(reduced), bias=False)
+        reduced = rows(state, "fcneck.weight")
+        self.fcneck = nn.Linear(8 * width, reduced, bias=False) if reduced else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.fcneck(self.base(images))

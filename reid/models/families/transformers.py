@@ -38,7 +38,7 @@ class Reading:
         return codes.mean(0) if self.code is None else codes[self.code]
 
 
-def readings(positions: int, codes: int, strides: Sequence[int] = STRIDES) -> dict[str, Reading]:
+def readings(positions: int, codes: int, strides: Sequence[int]) -> dict[str, Reading]:
     """Readings by name: sizes and strides that give so many `positions`, each with every choice of a camera code."""
     choices = {", camera codes averaged": None, **{f", camera code {code}": code for code in range(codes)}}
     return {
@@ -50,12 +50,22 @@ def readings(positions: int, codes: int, strides: Sequence[int] = STRIDES) -> di
     }
 
 
+def has(state: Mapping[str, Tensor], dimensions: Mapping[str, int]) -> bool:
+    """Whether the tensors of all these keys are there, of so many dimensions."""
+    return all(key in state and state[key].ndim == count for key, count in dimensions.items())
+
+
+def rows(state: Mapping[str, Tensor], key: str) -> int:
+    """The length of a tensor, 0 where there is none."""
+    return state[key].shape[:1].numel() if key in state else 0
+
+
 def chosen(variants: Mapping[str, T], variant: str, path: str | Path) -> T:
     """The variant of this name, or the first one. Raises CheckpointError where there is none, and UsageError for a
     name of none."""
     if not variants:
         sizes = ", ".join(f"{height}x{width}" for height, width in SIZES)
-        problem = f"its position embedding is for no image of {sizes} in patches of {PATCH} at stride 16, 12 or 11"
+        problem = f"its positions are of no image of {sizes} in patches of {PATCH} pixels at stride 16, 12 or 11"
         raise CheckpointError(f"{path} is for another size: {problem}; export the model to ONNX, which keeps its size")
     if variant not in ("", *variants):
         raise unknown("variant", variant, list(variants))

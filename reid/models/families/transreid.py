@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.transformers import PATCH, STRIDES, Reading, chosen, load_whole, readings
+from reid.models.families.transformers import PATCH, STRIDES, Reading, chosen, has, load_whole, readings, rows
 from reid.models.families.vit import Block, Tokens, convolutional, layer_norm
 from reid.models.inputs import InputSpec
 
@@ -32,8 +32,7 @@ class TransReIDFamily(Family):
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
         needed = {"base.cls_token": 3, "base.pos_embed": 3, "base.patch_embed.proj.weight": 4}
-        whole = all(key in state and state[key].ndim == dimensions for key, dimensions in needed.items())
-        return whole and "base.part_token1" not in state  # those are of PASS
+        return has(state, needed) and "base.part_token1" not in state  # which PASS has
 
     def variants(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(_readings(state))
@@ -59,8 +58,8 @@ class TransReID(nn.Module):
         blocks = [Block(width, _biased(state)) for _ in range(depth + jigsaw)]
         self.base = Tokens(state, reading, blocks[: depth - jigsaw], nn.Identity() if jigsaw else layer_norm(width))
         self.b1, self.b2 = (nn.Sequential(block, layer_norm(width)) if jigsaw else None for block in blocks[-2:])
-        reduced = state.get("fcneck.weight")
-        self.fcneck = nn.Identity() if reduced is None else nn.Linear(width, len(reduced), bias=False)
+        reduced = rows(state, "fcneck.weight")
+        self.fcneck = nn.Linear(width, reduced, bias=False) if reduced else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.base(images)
@@ -81,8 +80,10 @@ def _shuffled(patches: Tensor, shift: int) -> Tensor:
 
 
 def _readings(state: Mapping[str, Tensor]) -> dict[str, Reading]:
-    strides = (PATCH,) if convolutional(state) else STRIDES
-    return readings(state["base.pos_embed"].shape[1] - 1, len(state.get("base.sie_embed", ())), strides)
+    patch, strides = (PATCH // 2, (PATCH,)) if convolutional(state) else (PATCH, STRIDES)
+    if state["base.patch_embed.proj.weight"].shape[3] != patch:
+        return {}
+    return readings(state["base.pos_embed"].shape[1] - 1, rows(state, "base.sie_embed"), strides)
 
 
 def _jigsaw(state: Mapping[str, Tensor]) -> bool:
@@ -90,7 +91,7 @@ def _jigsaw(state: Mapping[str, Tensor]) -> bool:
 
 
 def _biased(state: Mapping[str, Tensor]) -> bool:
-    return "base.blocks.0.attn.qkv.bias" in state
+    return any(key.endswith(".attn.qkv.bias") for key in state)
 
 
 def _depth(state: Mapping[str, Tensor]) -> int:

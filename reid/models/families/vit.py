@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from reid.models.families.transformers import PATCH, Reading, attention
+from reid.models.families.transformers import PATCH, Reading, attention, rows
 
 CODE_SCALE = 3.0  # of the camera codes
 STEM = 64  # channels between a convolutional stem and the patches
@@ -29,8 +29,8 @@ class Tokens(nn.Module):
         self.patch_embed = nn.Sequential(OrderedDict(stem, proj=patches))
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, state["base.pos_embed"].shape[1], width))
-        codes = state.get("base.sie_embed")
-        self.sie_embed = None if codes is None else nn.Parameter(torch.empty(len(codes), 1, width))
+        codes = rows(state, "base.sie_embed")
+        self.sie_embed = nn.Parameter(torch.empty(codes, 1, width)) if codes else None
         self.blocks, self.norm = nn.ModuleList(blocks), norm
 
     def forward(self, images: Tensor) -> Tensor:
