@@ -12,17 +12,7 @@ from torch.nn.functional import linear
 from reid.errors import CheckpointError
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.transformers import (
-    PATCH,
-    STRIDES,
-    Reading,
-    attention,
-    chosen,
-    has,
-    load_whole,
-    readings,
-    rows,
-)
+from reid.models.families.transformers import PATCH, Reading, attention, chosen, has, load_whole, readings, rows
 from reid.models.inputs import InputSpec
 
 DEPTH = 12
@@ -123,5 +113,5 @@ def _readings(state: Mapping[str, Tensor], path: str | Path = "the file") -> dic
     if _cnn(state):
         problem = "a ResNet with attention pooling, which is not read here"
         raise CheckpointError(f"{path} is the CNN of CLIP-ReID, {problem}; export it to ONNX, or take CLIP-ReID's ViT")
-    strides = STRIDES if state["image_encoder.conv1.weight"].shape[3] == PATCH else ()
-    return readings(len(state["image_encoder.positional_embedding"]) - 1, rows(state, "cv_embed"), strides)
+    patches, positions = (state[f"image_encoder.{key}"].shape for key in ("conv1.weight", "positional_embedding"))
+    return readings(positions[0] - 1, rows(state, "cv_embed"), patches[3])

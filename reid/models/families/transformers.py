@@ -38,14 +38,14 @@ class Reading:
         return codes.mean(0) if self.code is None else codes[self.code]
 
 
-def readings(positions: int, codes: int, strides: Sequence[int]) -> dict[str, Reading]:
+def readings(positions: int, codes: int, patch: int, strides: Sequence[int] = STRIDES) -> dict[str, Reading]:
     """Readings by name: sizes and strides that give so many `positions`, each with every choice of a camera code."""
     choices = {", camera codes averaged": None, **{f", camera code {code}": code for code in range(codes)}}
     return {
         f"{height}x{width}, stride {stride}{text}": Reading(height, width, stride, code)
         for height, width in SIZES
         for stride in strides
-        if ((height - PATCH) // stride + 1) * ((width - PATCH) // stride + 1) == positions
+        if ((height - PATCH) // stride + 1) * ((width - PATCH) // stride + 1) == positions and patch == PATCH
         for text, code in (choices if codes else {"": None}).items()
     }
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.transformers import PATCH, STRIDES, Reading, chosen, has, load_whole, readings, rows
+from reid.models.families.transformers import PATCH, Reading, chosen, has, load_whole, readings, rows
 from reid.models.families.vit import Block, Tokens, convolutional, layer_norm
 from reid.models.inputs import InputSpec
 
@@ -80,10 +80,10 @@ def _shuffled(patches: Tensor, shift: int) -> Tensor:
 
 
 def _readings(state: Mapping[str, Tensor]) -> dict[str, Reading]:
-    patch, strides = (PATCH // 2, (PATCH,)) if convolutional(state) else (PATCH, STRIDES)
-    if state["base.patch_embed.proj.weight"].shape[3] != patch:
-        return {}
-    return readings(state["base.pos_embed"].shape[1] - 1, rows(state, "base.sie_embed"), strides)
+    positions, patch = state["base.pos_embed"].shape[1], state["base.patch_embed.proj.weight"].shape[3]
+    if convolutional(state):  # which halve the image, so that patches cannot overlap
+        return readings(positions - 1, rows(state, "base.sie_embed"), 2 * patch, strides=(PATCH,))
+    return readings(positions - 1, rows(state, "base.sie_embed"), patch)
 
 
 def _jigsaw(state: Mapping[str, Tensor]) -> bool:
