@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import torch
-from transformer_files import check_behaviour, check_golden, family_of, features, renamed, state_of, without
+import transformer_files as files
+from transformer_files import family_of, features, renamed, state_of, without
 
 from reid import CheckpointError, models
 from reid.models.families import FAMILIES
@@ -24,16 +25,20 @@ def plain():
 
 @pytest.mark.parametrize("name", ["small", "base"])
 def test_features_are_those_of_the_public_code(name):
-    check_golden(f"clip_reid-{name}")
+    files.check_golden(f"clip_reid-{name}")
 
 
 @pytest.mark.slow
 def test_features_of_clips_vit_b_are_those_of_the_public_code():
-    check_golden("clip_reid-vit-b")
+    files.check_golden("clip_reid-vit-b")
+
+
+def test_no_damage_is_silent():
+    files.check_damages("clip_reid-small")
 
 
 def test_batches_and_gradients():
-    check_behaviour("clip_reid-small")
+    files.check_behaviour("clip_reid-small")
 
 
 def test_camera_codes_are_averaged_unless_one_is_named(whole):

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import torch
-from transformer_files import check_behaviour, check_golden, family_of, features, renamed, state_of, without
+import transformer_files as files
+from transformer_files import family_of, features, renamed, state_of, without
 
 from reid import CheckpointError, UsageError, models
 from reid.models.families import FAMILIES
@@ -17,17 +18,21 @@ def whole():
 
 @pytest.mark.parametrize("name", ["small", "small-weight-1", "small-odd", "swin-t"])
 def test_features_are_those_of_the_public_code(name):
-    check_golden(f"solider-{name}")
+    files.check_golden(f"solider-{name}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["swin-s", "swin-b"])
 def test_features_of_large_ones_are_those_of_the_public_code(name):
-    check_golden(f"solider-{name}")
+    files.check_golden(f"solider-{name}")
+
+
+def test_no_damage_is_silent():
+    files.check_damages("solider-small")
 
 
 def test_batches_and_gradients():
-    check_behaviour("solider-small")
+    files.check_behaviour("solider-small")
 
 
 def test_the_semantic_weight_is_a_variant(whole):

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import torch
-from transformer_files import check_behaviour, check_golden, family_of, features, renamed, state_of, without
+import transformer_files as files
+from transformer_files import family_of, features, renamed, state_of, without
 
 from reid import CheckpointError, UsageError, models
 from reid.models.families import FAMILIES
@@ -24,18 +25,23 @@ def plain():
 
 @pytest.mark.parametrize("name", ["vit-s", "ics", "jpm-sie", "vehicle", "old-small"])
 def test_features_are_those_of_the_public_code(name):
-    check_golden(f"transreid-{name}")
+    files.check_golden(f"transreid-{name}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["old-vit-s", "vit-b"])
 def test_features_of_large_ones_are_those_of_the_public_code(name):
-    check_golden(f"transreid-{name}")
+    files.check_golden(f"transreid-{name}")
+
+
+@pytest.mark.parametrize("name", ["jpm-sie", "ics"])
+def test_no_damage_is_silent(name):
+    files.check_damages(f"transreid-{name}")
 
 
 @pytest.mark.parametrize("name", ["ics", "jpm-sie"])
 def test_batches_and_gradients(name):
-    check_behaviour(f"transreid-{name}")
+    files.check_behaviour(f"transreid-{name}")
 
 
 def test_camera_codes_are_averaged_unless_one_is_named(whole):
