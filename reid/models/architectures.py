@@ -51,12 +51,7 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
     """
     if not any(key.startswith("base.") for key in state):
         raise CheckpointError(f"{path} is {_no_model(state)}")
-    stages = [{key.split(".")[2] for key in state if key.startswith(f"base.layer{stage}.")} for stage in (1, 2, 3, 4)]
-    body = Body(any(".conv3." in key for key in state), tuple(map(len, stages)))
-    arch = next((name for name, known in BODIES.items() if known == body), None)
-    if arch is None:
-        words = "blocks in the four stages of its backbone, as no known ResNet; download or save it again"
-        raise CheckpointError(f"{path} has {[*body.blocks]} {words}")
+    arch = depth_of(state, path, "base.")
     has_fc, has_meta_head = "base.fc.weight" in state, f"{RES_META_HEAD}.weight" in state
     if f"{HEAD}.weight" in state:
         return Layout(arch, _classes(state, HEAD, path))
@@ -68,6 +63,21 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
             f"{RES_META_HEAD} of resMeta, so its stem is not known; docs/checkpoints.md lists known layouts"
         )
     return Layout(RES_META, _classes(state, RES_META_HEAD, path))
+
+
+def depth_of(state: Mapping[str, Tensor], path: str | Path, prefix: str = "", stages: int = 4) -> str:
+    """The name in BODIES of a ResNet with this many stages whose keys begin with `prefix`, told by its blocks.
+
+    Raises CheckpointError when there is none, as when a block is missing.
+    """
+    keys = [key.removeprefix(prefix) for key in state if key.startswith(f"{prefix}layer")]
+    blocks = [len({key.split(".")[1] for key in keys if key.startswith(f"layer{stage + 1}.")}) for stage in range(4)]
+    found = Body(any(".conv3." in key for key in keys), (*blocks,))
+    for name, body in BODIES.items():
+        if found == Body(body.bottleneck, body.blocks[:stages] + (0,) * (4 - stages)):
+            return name
+    words = "blocks in the four stages of its backbone, as no known ResNet; download or save it again"
+    raise CheckpointError(f"{path} has {blocks} {words}")
 
 
 def _classes(state: Mapping[str, Tensor], head: str, path: str | Path) -> int:

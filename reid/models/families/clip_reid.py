@@ -1,6 +1,5 @@
 """CLIP-ReID: the image side of CLIP's ViT-B/16, two class tokens side by side, camera codes; no text is needed."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from torch.nn.functional import linear
 from reid.errors import CheckpointError
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.transformers import PATCH, Reading, attention, chosen, has, load_whole, readings, rows
+from reid.models.families.bodies import load_whole, named
+from reid.models.families.transformers import PATCH, Reading, attention, chosen, has, readings, rows
 from reid.models.inputs import InputSpec
 
 DEPTH = 12
@@ -72,8 +72,7 @@ class ImageEncoder(nn.Module):
         self.class_embedding = nn.Parameter(torch.empty(self.width))
         self.positional_embedding = nn.Parameter(torch.empty(positions[0], self.width))
         self.ln_pre, self.ln_post = nn.LayerNorm(self.width), nn.LayerNorm(self.width)
-        blocks = nn.Sequential(*(Block(self.width) for _ in range(DEPTH)))
-        self.transformer = nn.Sequential(OrderedDict(resblocks=blocks))
+        self.transformer = named(resblocks=nn.Sequential(*(Block(self.width) for _ in range(DEPTH))))
         self.proj = nn.Parameter(torch.empty(self.width, space[-1]))
 
     def forward(self, images: Tensor, code: Tensor | float) -> Tensor:
@@ -91,8 +90,7 @@ class Block(nn.Module):
         super().__init__()
         self.attn = nn.MultiheadAttention(width, max(width // 64, 1))  # its weights; see `attention`
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": QuickGELU(), "c_proj": nn.Linear(4 * width, width)}
-        self.mlp = nn.Sequential(OrderedDict(layers))
+        self.mlp = named(c_fc=nn.Linear(width, 4 * width), gelu=QuickGELU(), c_proj=nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         qkv = linear(self.ln_1(tokens), self.attn.in_proj_weight, self.attn.in_proj_bias)

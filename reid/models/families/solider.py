@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
+from reid.models.families.bodies import load_whole
 from reid.models.families.swin import DEPTHS, Swin
-from reid.models.families.transformers import HALF, chosen, has, load_whole, rows
+from reid.models.families.transformers import HALF, chosen, has, rows
 from reid.models.inputs import InputSpec
 
 WEIGHTS = {"semantic weight 0.2": 0.2, "semantic weight 1": 1.0}  # the authors' for re-ID; their default

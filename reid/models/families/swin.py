@@ -1,11 +1,10 @@
 """The Swin transformer of SOLIDER, under its key names; maps are (N, H, W, width)."""
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_unshuffle, softplus
 
+from reid.models.families.bodies import named
 from reid.models.families.transformers import attention
 
 PATCH, WINDOW = 4, 7
@@ -72,7 +71,7 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = nn.ModuleDict({"w_msa": WindowAttention(width, heads)})
         first = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU())
-        self.ffn = nn.Sequential(OrderedDict(layers=nn.Sequential(first, nn.Linear(4 * width, width))))
+        self.ffn = named(layers=nn.Sequential(first, nn.Linear(4 * width, width)))
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]

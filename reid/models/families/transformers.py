@@ -1,15 +1,13 @@
-"""What the transformers share: readings of files whose keys leave questions open, strict loading, attention."""
+"""What the transformers share: readings of files whose keys leave questions open, and attention."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reid.errors import CheckpointError, few
-from reid.models.checkpoint import LoadReport, load_state
+from reid.errors import CheckpointError
 from reid.models.inputs import InputSpec
 from reid.runtime.registry import unknown
 
@@ -70,34 +68,6 @@ def chosen(variants: Mapping[str, T], variant: str, path: str | Path) -> T:
     if variant not in ("", *variants):
         raise unknown("variant", variant, list(variants))
     return variants[variant or next(iter(variants))]
-
-
-def load_whole(
-    make: Callable[[], nn.Module], state: Mapping[str, Tensor], path: str | Path, ignored: tuple[str, ...]
-) -> tuple[nn.Module, LoadReport]:
-    """The network of `make`, which has no head, with the weights of a file, and what became of each key.
-
-    Raises CheckpointError for a file that is not whole, whose weights are no numbers or quantised, or that has keys of
-    another network: all that do not begin with one of `ignored`.
-    """
-    with torch.device("meta"):  # takes neither time nor random numbers
-        model = make()
-    wanted = [key for key, own in model.state_dict().items() if key in state and own.is_floating_point()]
-    if strange := [key for key in wanted if not _usable(state[key])]:
-        problem = f"{len(strange)} tensors hold NaN or infinity, or the whole numbers of a quantised model"
-        raise CheckpointError(f"{path} cannot be used: {problem} ({few(strange)}); save it again as floats")
-    others = sorted(key for key in state.keys() - model.state_dict().keys() if not key.startswith(ignored))
-    if others:
-        problem = f"{len(others)} tensors that it does not have ({few(others)})"
-        raise CheckpointError(f"{path} is no {model.arch}: there are {problem}; export the model to ONNX instead")
-    model = model.to_empty(device="cpu").eval()
-    for buffer in model.buffers():
-        buffer.zero_()  # counts of batches, which files may leave out
-    return model, load_state(model, state, path, optional=())
-
-
-def _usable(weights: Tensor) -> bool:
-    return weights.is_floating_point() and bool(weights.float().isfinite().all())
 
 
 def attention(qkv: Tensor, heads: int, scale: float | None = None, bias: Tensor | float = 0.0) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.transformers import PATCH, Reading, chosen, has, load_whole, readings, rows
+from reid.models.families.bodies import load_whole
+from reid.models.families.transformers import PATCH, Reading, chosen, has, readings, rows
 from reid.models.families.vit import Block, Tokens, convolutional, layer_norm
 from reid.models.inputs import InputSpec
 

@@ -1,12 +1,12 @@
 """The vision transformer of TransReID and its relatives, under their key names."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from reid.models.families.bodies import IBN, named
 from reid.models.families.transformers import PATCH, Reading, attention, rows
 
 CODE_SCALE = 3.0  # of the camera codes
@@ -26,7 +26,7 @@ class Tokens(nn.Module):
         if convolutional(state):
             patches = nn.Conv2d(STEM, width, PATCH // 2, PATCH // 2)
         stem = {"conv": convolutions(STEM)} if convolutional(state) else {}
-        self.patch_embed = nn.Sequential(OrderedDict(stem, proj=patches))
+        self.patch_embed = named(**stem, proj=patches)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, state["base.pos_embed"].shape[1], width))
         codes = rows(state, "base.sie_embed")
@@ -50,8 +50,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = layer_norm(width), layer_norm(width)
         self.attn, hidden = Attention(width, biased), (4 if biased else 3) * width
-        layers = {"fc1": nn.Linear(width, hidden), "act": nn.GELU(), "fc2": nn.Linear(hidden, width)}
-        self.mlp = nn.Sequential(OrderedDict(layers))
+        self.mlp = named(fc1=nn.Linear(width, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attn(self.norm1(tokens))
@@ -72,19 +71,6 @@ class Attention(nn.Module):
         return self.proj(attention(self.qkv(tokens), self.heads, self.scale))
 
 
-class HalfInstanceNorm(nn.Module):
-    """Instance normalisation of the first half of the channels, batch normalisation of the second."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.IN = nn.InstanceNorm2d(channels // 2, affine=True)
-        self.BN = nn.BatchNorm2d(channels // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, second = x.chunk(2, dim=1)
-        return torch.cat([self.IN(first), self.BN(second)], dim=1)
-
-
 def convolutional(state: Mapping[str, Tensor]) -> bool:
     """Whether convolutions come before the patches."""
     return state["base.patch_embed.proj.weight"].shape[1] != 3
@@ -92,7 +78,7 @@ def convolutional(state: Mapping[str, Tensor]) -> bool:
 
 def convolutions(channels: int) -> nn.Sequential:
     """Three of them, of which the first halves the image."""
-    layers: list[nn.Module] = [nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False), HalfInstanceNorm(channels)]
-    for norm in (HalfInstanceNorm, nn.BatchNorm2d):
+    layers: list[nn.Module] = [nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False), IBN(channels)]
+    for norm in (IBN, nn.BatchNorm2d):
         layers += [nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm(channels)]
     return nn.Sequential(*layers, nn.ReLU())
