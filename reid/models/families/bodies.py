@@ -45,6 +45,11 @@ def load_whole(
     return model, load_state(model, state, path, optional=())
 
 
+def rows(state: Mapping[str, Tensor], key: str, otherwise: int = 512) -> int:
+    """How many rows a tensor has, or `otherwise` where it is missing or has none."""
+    return (*state[key].shape, 0)[0] or otherwise if key in state else otherwise
+
+
 class Named(nn.Sequential):
     """Layers in turn, each with a name for its keys."""
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.bodies import load_whole
+from reid.models.families.bodies import load_whole, rows
 from reid.models.families.parts import Body, chosen, pooling
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
@@ -25,7 +25,7 @@ class ListedBaseline(nn.Module):
         stem = [body.conv1, body.bn1, *([body.relu] if relu else []), body.maxpool]
         self.base = nn.Sequential(*stem, body.layer1, body.layer2, body.layer3, body.layer4)
         self.gap, self.arch = pooling(pool), body.arch
-        embedding = len(state.get("feat.weight", ()))
+        embedding = rows(state, "feat.weight", 0)
         self.feat = nn.Linear(body.width, embedding) if embedding else nn.Identity()
         self.feat_bn = nn.BatchNorm1d(embedding or body.width)
 

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from reid.errors import CheckpointError, few
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.bodies import load_whole, named
+from reid.models.families.bodies import load_whole, named, rows
 from reid.models.families.parts import Body, chosen, pooling
 from reid.models.families.resnest import ResNeSt
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, Channels, InputSpec
 
 EXPONENT = "heads.pool_layer.p"
+REDUCTION = "heads.bottleneck.0.weight"
 RESNEST = "backbone.conv1.0.weight"
 IGNORED = ("heads.weight", "heads.classifier.", "pixel_mean", "pixel_std")
 
@@ -33,12 +34,13 @@ class FastReid(nn.Module):
         self.arch, width = self.backbone.arch, self.backbone.width
         heads: dict[str, nn.Module] = {"pool_layer": pooling(pool)}
         neck: list[nn.Module] = []
-        first = state.get("heads.bottleneck.0.weight", torch.empty(0))
-        if first.ndim == 4:  # a reduction
-            neck, width = [nn.Conv2d(width, len(first), 1, bias=False)], len(first)
+        reduced = state.get(REDUCTION, torch.empty(0)).ndim == 4
+        if reduced:
+            neck.append(nn.Conv2d(width, rows(state, REDUCTION), 1, bias=False))
+            width = rows(state, REDUCTION)
         neck.append(nn.BatchNorm2d(width))
         if any(key.startswith("heads.bnneck.") for key in state):
-            if first.ndim == 4:
+            if reduced:
                 heads["bottleneck"] = nn.Sequential(*neck, nn.LeakyReLU(0.1))
             heads["bnneck"] = nn.BatchNorm2d(width)
         else:

@@ -12,13 +12,14 @@ from torch.nn.functional import normalize
 from reid.errors import CheckpointError, few
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.bodies import load_whole, named, resnet_of
+from reid.models.families.bodies import load_whole, named, resnet_of, rows
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from reid.runtime.registry import unknown
 
 logger = logging.getLogger(__name__)
 
 SAID, ONE, TWO = "stride that opts.yaml says, or 2", "stride 1", "stride 2"
+FIRST = "classifier.add_block.0.weight"  # of the linear layer, or of the normalisation where there is none
 PARTS = 6
 
 
@@ -35,7 +36,7 @@ class LayumiFamily(Family):
     distance = "cosine"
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
-        block = "classifier.add_block.0.weight" in state or _pcb(state)
+        block = FIRST in state or _pcb(state)
         return block and any(key.startswith("model.") for key in state)
 
     def variants(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> tuple[str, ...]:
@@ -62,12 +63,12 @@ class Layumi(nn.Module):
         super().__init__()
         self.model = resnet_of(state, path, "model.", last_stride=stride)
         self.arch, self.parts = f"layumi-{self.model.arch}-stride{stride}", 1
-        first = state.get("classifier.add_block.0.weight")
-        if first is None:
+        if _pcb(state):
             self.model.avgpool, self.parts, self.arch = nn.AdaptiveAvgPool2d((PARTS, 1)), PARTS, "layumi-pcb"
             return
-        linear = [nn.Linear(first.shape[1], first.shape[0])] if first.ndim == 2 else []
-        self.classifier = named(add_block=nn.Sequential(*linear, nn.BatchNorm1d(first.shape[0])))
+        width, bare = rows(state, FIRST), state[FIRST].ndim == 1
+        linear = [] if bare else [nn.Linear(2048, width)]
+        self.classifier = named(add_block=nn.Sequential(*linear, nn.BatchNorm1d(width)))
 
     def forward(self, images: Tensor) -> Tensor:
         pooled = (self.model(view) for view in (images, images.flip(3)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
-from reid.models.families.bodies import Named, load_whole, named
+from reid.models.families.bodies import Named, load_whole, named, rows
 from reid.models.families.torchreid import HEADS, Torchreid
 
 STREAM = re.compile(r"conv[234]\.\d\.conv2([a-d]|\.\d\.layers)\.")
@@ -36,7 +36,7 @@ def osnet(state: Mapping[str, Tensor]) -> Named:
     """Normalised images (N, 3, H, W) to features (N, D)."""
     ain = any(".layers." in key for key in state)
     instance = "conv1.bn.running_mean" not in state
-    width, embedding = len(state["conv1.conv.weight"]), len(state.get("fc.0.weight", range(512)))
+    width, embedding = (rows(state, key) for key in ("conv1.conv.weight", "fc.0.weight"))
     stem = convolution(3, width, 7, nn.InstanceNorm2d if instance else nn.BatchNorm2d)
     layers: dict[str, nn.Module] = {"conv1": stem, "maxpool": nn.MaxPool2d(3, 2, 1)}
     for stage, (inside, outside) in enumerate(pairwise((width, 4 * width, 6 * width, 8 * width)), 2):

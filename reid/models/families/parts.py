@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reid.models.families.bodies import resnet_of
+from reid.models.families.bodies import resnet_of, rows
 from reid.runtime.registry import unknown
 
 POOLS = {  # of the stem: kernel, stride and padding
@@ -34,7 +34,7 @@ class Body(nn.Module):
         self.relu = resnet.relu if relu else nn.Identity()
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
         self.feature: nn.Module = nn.Identity()  # a convolution after the last stage, where a family has one
-        inner = {len(state[key]) for key in state if key.startswith(f"{prefix}NL_") and key.endswith(".g.weight")}
+        inner = {rows(state, key) for key in state if key.startswith(f"{prefix}NL_") and key.endswith(".g.weight")}
         for stage, count in NON_LOCAL.get(self.arch.removesuffix("_ibn_a"), {}).items() if inner else ():
             blocks = (NonLocal(self.width >> 4 - stage, min(inner)) for _ in range(count))
             self.add_module(f"NL_{stage}", nn.ModuleList(blocks))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from reid.models.architectures import BODIES, depth_of
+from reid.models.families.bodies import rows
 
 
 class SplitAttention(nn.Module):
@@ -54,7 +55,7 @@ class ResNeSt(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor], path: str | Path, prefix: str) -> None:
         super().__init__()
-        name, stem = depth_of(state, path, prefix), len(state[f"{prefix}conv1.0.weight"])
+        name, stem = depth_of(state, path, prefix), rows(state, f"{prefix}conv1.0.weight")
         self.arch, self.width = name.replace("resnet", "resnest"), 2048
         layers: list[nn.Module] = []
         for entering, leaving, stride in ((3, stem, 2), (stem, stem, 1), (stem, 2 * stem, 1)):

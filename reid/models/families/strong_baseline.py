@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.bodies import load_whole
+from reid.models.families.bodies import load_whole, rows
 from reid.models.families.parts import Body, chosen, pooling
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
@@ -26,7 +26,7 @@ class Baseline(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor], base: Body, *, pool: str = "avg", after: bool = True) -> None:
         super().__init__()
-        width = len(state["bottleneck.weight"])
+        width = rows(state, "bottleneck.weight")
         self.base, self.global_pool, self.arch, self.after = base, pooling(pool), base.arch, after
         self.fcneck = nn.Linear(base.width, width, bias=False) if "fcneck.weight" in state else nn.Identity()
         self.bottleneck = nn.BatchNorm1d(width)

@@ -1,5 +1,6 @@
 """Damages and confusions of the state dict of a file: each is loaded right, or refused."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 State = Mapping[str, Tensor]
 COUNTER = "num_batches_tracked"
-PLACES = 9  # of the tensors, evenly spaced, that are damaged one by one
+PLACES = 7  # of the tensors, evenly spaced, that are damaged one by one
 
 
 def harmless(state: State, head: str) -> dict[str, State]:
@@ -36,13 +37,16 @@ def harmful(state: State, needed: list[str]) -> dict[str, State]:
     """Weights that are lost, strange or of another network: name -> state. `needed` are the keys of our network."""
     places = [needed[index * (len(needed) - 1) // (PLACES - 1)] for index in range(PLACES)]
     stages = sorted({key.partition(".")[0] for key in needed})
-    blocks = sorted({".".join(key.split(".")[:2]) for key in needed if key.split(".")[1].isdigit()})[:6]
+    blocks = sorted({found[1] for key in needed if (found := re.match(r"(.*?\.\d+)\.", key))})[:6]
     last, first = needed[-1], next(key for key in needed if state[key].ndim == 4)
+    shaping = [first, *(key for key in needed if state[key].ndim == 2)]  # the network's shape may come from these
     swapped = {key: f"backbone.{key}" for key in state}
     return {
         **{f"without {key}": {k: value for k, value in state.items() if k != key} for key in places},
         **{f"{key} cut": {**state, key: state[key][:1] if len(state[key]) > 1 else state[key][:0]} for key in places},
         **{f"{key} of more dimensions": {**state, key: state[key][None]} for key in places},
+        **{f"{key} emptied": {**state, key: state[key][:0]} for key in shaping},
+        **{f"{key} a number": {**state, key: state[key].sum()} for key in shaping},
         **{f"{key} of whole numbers": {**state, key: state[key].to(torch.int8)} for key in places[::2]},
         **{f"{key} renamed": {f"{k}_old" if k == key else k: v for k, v in state.items()} for key in places[::2]},
         **{f"without {part}.*": _without(state, f"{part}.") for part in (*stages, *blocks)},
@@ -71,5 +75,5 @@ def _without(state: State, part: str) -> dict[str, Tensor]:
 
 def _again(state: State, part: str) -> dict[str, Tensor]:
     """The tensors of a block under a number that is one too high for its stage."""
-    stage = part.partition(".")[0]
+    stage = part.rpartition(".")[0]
     return {key.replace(part, f"{stage}.99", 1): value for key, value in state.items() if key.startswith(f"{part}.")}

@@ -66,14 +66,16 @@ def test_what_does_no_harm_loads_to_the_same_network(file):
 
 
 def test_what_does_harm_is_refused_in_one_line(file):
-    _, state, needed, _ = file
+    name, state, needed, _ = file
     damages = harmful(state, needed)
-    assert len(damages) >= 48  # 60 with those that do no harm
+    cases = len(damages) + len(harmless(state, HEADS[name]))
+    assert cases >= 60
     for kind, changed in damages.items():
         line = refusal(changed)
         assert line.startswith("x.pth "), kind
         assert len(line) <= 512, kind
         assert "\n" not in line, kind
+    print(f"{name}: {cases} cases, 0 silent")
 
 
 @pytest.mark.parametrize("name", ["osnet-osnet_x0_25", "deep_sort-original"])
