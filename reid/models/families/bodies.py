@@ -39,10 +39,15 @@ def load_whole(
     if others:
         problem = f"there are {len(others)} tensors that it does not have ({few(others)})"
         raise CheckpointError(f"{path} is no {model.arch}: {problem}; export the model to ONNX instead")
-    model = model.to_empty(device="cpu").eval()
+    if sum(_floats(own)) <= sum(_floats(state)):  # else it cannot be whole, nor perhaps be held in memory
+        model = model.to_empty(device="cpu").eval()
     for buffer in model.buffers():
         buffer.zero_()  # files may lack the counters of batches
     return model, load_state(model, state, path, optional=())
+
+
+def _floats(state: Mapping[str, Tensor]) -> list[int]:
+    return [value.numel() for value in state.values() if value.is_floating_point()]
 
 
 def rows(state: Mapping[str, Tensor], key: str, otherwise: int = 512) -> int:

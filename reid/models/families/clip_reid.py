@@ -11,8 +11,8 @@ from torch.nn.functional import linear
 from reid.errors import CheckpointError
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.bodies import load_whole, named
-from reid.models.families.transformers import PATCH, Reading, attention, chosen, has, readings, rows
+from reid.models.families.bodies import load_whole, named, rows
+from reid.models.families.transformers import PATCH, Reading, attention, chosen, has, readings
 from reid.models.inputs import InputSpec
 
 DEPTH = 12
@@ -53,7 +53,7 @@ class ClipReid(nn.Module):
         super().__init__()
         self.arch, self.reading = f"clip-reid-vit-b16-stride{reading.stride}", reading
         self.image_encoder = ImageEncoder(state, reading)
-        codes = rows(state, "cv_embed")
+        codes = rows(state, "cv_embed", 0)
         self.cv_embed = nn.Parameter(torch.empty(codes, self.image_encoder.width)) if codes else None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -112,4 +112,4 @@ def _readings(state: Mapping[str, Tensor], path: str | Path = "the file") -> dic
         problem = "a ResNet with attention pooling, which is not read here"
         raise CheckpointError(f"{path} is the CNN of CLIP-ReID, {problem}; export it to ONNX, or take CLIP-ReID's ViT")
     patches, positions = (state[f"image_encoder.{key}"].shape for key in ("conv1.weight", "positional_embedding"))
-    return readings(positions[0] - 1, rows(state, "cv_embed"), patches[3])
+    return readings(positions[0] - 1, rows(state, "cv_embed", 0), patches[3])

@@ -10,7 +10,7 @@ from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole
 from reid.models.families.swin import DEPTHS, Swin
-from reid.models.families.transformers import HALF, chosen, has, rows
+from reid.models.families.transformers import HALF, chosen, has, reduction
 from reid.models.inputs import InputSpec
 
 WEIGHTS = {"semantic weight 0.2": 0.2, "semantic weight 1": 1.0}  # the authors' for re-ID; their default
@@ -56,8 +56,7 @@ class Solider(nn.Module):
         depths = (2, 2, 18, 2) if deep else DEPTHS
         self.arch = f"solider-swin-{width}x{sum(depths)}"
         self.base = Swin(width, heads, semantic_weight, depths)
-        reduced = rows(state, "fcneck.weight")
-        self.fcneck = nn.Linear(8 * width, reduced, bias=False) if reduced else nn.Identity()
+        self.fcneck = reduction(state, 8 * width)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.fcneck(self.base(images))

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from reid.errors import CheckpointError
+from reid.models.families.bodies import rows
 from reid.models.inputs import InputSpec
 from reid.runtime.registry import unknown
 
@@ -49,13 +50,15 @@ def readings(positions: int, codes: int, patch: int, strides: Sequence[int] = ST
 
 
 def has(state: Mapping[str, Tensor], dimensions: Mapping[str, int]) -> bool:
-    """Whether the tensors of all these keys are there, of so many dimensions."""
-    return all(key in state and state[key].ndim == count for key, count in dimensions.items())
+    """Whether the tensors of all these keys are there, of so many dimensions and not empty."""
+    return all(key in state and state[key].ndim == count and state[key].numel() for key, count in dimensions.items())
 
 
-def rows(state: Mapping[str, Tensor], key: str) -> int:
-    """The length of a tensor, 0 where there is none."""
-    return state[key].shape[:1].numel() if key in state else 0
+def reduction(state: Mapping[str, Tensor], width: int) -> nn.Module:
+    """What narrows a feature of this width: a layer where the file has one, or has a neck of another width."""
+    narrow = rows(state, "bottleneck.weight", rows(state, "fcneck.weight", width))
+    reduced = "fcneck.weight" in state or narrow != width
+    return nn.Linear(width, narrow, bias=False) if reduced else nn.Identity()
 
 
 def chosen(variants: Mapping[str, T], variant: str, path: str | Path) -> T:

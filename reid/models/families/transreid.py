@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
-from reid.models.families.bodies import load_whole
-from reid.models.families.transformers import PATCH, Reading, chosen, has, readings, rows
+from reid.models.families.bodies import load_whole, rows
+from reid.models.families.transformers import PATCH, Reading, chosen, has, readings, reduction
 from reid.models.families.vit import Block, Tokens, convolutional, layer_norm
 from reid.models.inputs import InputSpec
 
@@ -59,8 +59,7 @@ class TransReID(nn.Module):
         blocks = [Block(width, _biased(state)) for _ in range(depth + jigsaw)]
         self.base = Tokens(state, reading, blocks[: depth - jigsaw], nn.Identity() if jigsaw else layer_norm(width))
         self.b1, self.b2 = (nn.Sequential(block, layer_norm(width)) if jigsaw else None for block in blocks[-2:])
-        reduced = rows(state, "fcneck.weight")
-        self.fcneck = nn.Linear(width, reduced, bias=False) if reduced else nn.Identity()
+        self.fcneck = reduction(state, width)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.base(images)
@@ -83,8 +82,8 @@ def _shuffled(patches: Tensor, shift: int) -> Tensor:
 def _readings(state: Mapping[str, Tensor]) -> dict[str, Reading]:
     positions, patch = state["base.pos_embed"].shape[1], state["base.patch_embed.proj.weight"].shape[3]
     if convolutional(state):  # which halve the image, so that patches cannot overlap
-        return readings(positions - 1, rows(state, "base.sie_embed"), 2 * patch, strides=(PATCH,))
-    return readings(positions - 1, rows(state, "base.sie_embed"), patch)
+        return readings(positions - 1, rows(state, "base.sie_embed", 0), 2 * patch, strides=(PATCH,))
+    return readings(positions - 1, rows(state, "base.sie_embed", 0), patch)
 
 
 def _jigsaw(state: Mapping[str, Tensor]) -> bool:

@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from reid.models.families.bodies import IBN, named
-from reid.models.families.transformers import PATCH, Reading, attention, rows
+from reid.models.families.bodies import IBN, named, rows
+from reid.models.families.transformers import PATCH, Reading, attention
 
 CODE_SCALE = 3.0  # of the camera codes
 STEM = 64  # channels between a convolutional stem and the patches
@@ -29,7 +29,7 @@ class Tokens(nn.Module):
         self.patch_embed = named(**stem, proj=patches)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, state["base.pos_embed"].shape[1], width))
-        codes = rows(state, "base.sie_embed")
+        codes = rows(state, "base.sie_embed", 0)
         self.sie_embed = nn.Parameter(torch.empty(codes, 1, width)) if codes else None
         self.blocks, self.norm = nn.ModuleList(blocks), norm
 

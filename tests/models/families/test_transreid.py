@@ -123,6 +123,7 @@ def test_the_report_names_what_is_not_used(whole):
         (lambda state: state | {"base.sie_embed": torch.tensor(1.0)}, "base.sie_embed"),
         (lambda state: state | {"base.blocks.3.mlp.fc1.weight": torch.zeros(4, 4)}, "base.blocks.3.mlp.fc1.weight"),
         (lambda state: state | {"base.cls_token": torch.zeros(1, 1, 192)}, "have another shape"),
+        (lambda state: state | {"base.cls_token": torch.zeros(1, 1, 640_000)}, "have another shape"),
         (lambda state: state | {"base.pos_embed": torch.zeros(1, 501, 128)}, "for another size: .*256x128"),
         (lambda state: state | {"base.patch_embed.proj.weight": torch.zeros(128, 3, 14, 14)}, "for another size"),
         (

@@ -60,7 +60,10 @@ def check_damages(name, head):
     network, _ = family_of(whole)[1].build(whole, "file.pth")
     needed = [key for key in network.state_dict() if not key.endswith("num_batches_tracked")]
     lost = {f"{key} lost": whole | {key: torch.full(whole[key].shape, torch.nan)} for key in needed[::40]}
-    damages = harmless(whole, head) | harmful(whole, needed) | lost
+    many = [kind for kind in harmful(whole, needed) if kind.endswith(("emptied", "a number"))]
+    spared = {kind for place, kind in enumerate(many) if place % 10}
+    harm = {kind: state for kind, state in harmful(whole, needed).items() if kind not in spared}
+    damages = harmless(whole, head) | harm | lost
     outcomes = {kind: _outcome(whole, network.state_dict(), state) for kind, state in damages.items()}
     assert len(outcomes) >= 60
     silent = [kind for kind, outcome in outcomes.items() if outcome == "silent"]
