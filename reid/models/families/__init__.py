@@ -71,6 +71,9 @@ FAMILIES: Registry[type[Family]] = Registry(
         ),
         "fastreid": ("reid.models.families.fastreid:FastReidFamily", "fast-reid with ResNet and ResNeSt bodies"),
         "layumi": ("reid.models.families.layumi:LayumiFamily", "layumi's ResNet-50 with a linear block, and PCB"),
+        "transreid": ("reid.models.families.transreid:TransReIDFamily", "TransReID, TransReID-SSL and PersonViT"),
+        "clip_reid": ("reid.models.families.clip_reid:ClipReidFamily", "CLIP-ReID, the image side of its ViT"),
+        "solider": ("reid.models.families.solider:SoliderFamily", "SOLIDER, Swin-T, S and B"),
         "refused": ("reid.models.families.refused:RefusedFamily", "networks that are known and refused by name"),
     },
 )

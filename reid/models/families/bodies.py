@@ -23,8 +23,8 @@ def load_whole(
 ) -> tuple[nn.Module, LoadReport]:
     """The network of `make`, which has no head, with the weights of a file, and what became of each key.
 
-    Raises CheckpointError for a file that is not whole, or has keys of another network: all that do not begin with one
-    of `ignored`.
+    Raises CheckpointError for a file that is not whole, whose weights are no finite numbers or were quantised, or that
+    has keys of another network: all that do not begin with one of `ignored`.
     """
     with torch.device("meta"):  # takes neither time nor random numbers
         model = make()
@@ -33,14 +33,21 @@ def load_whole(
     if whole:
         remedy = "give the model from before it was quantised, or export it to ONNX"
         raise CheckpointError(f"{path} holds whole numbers for {few(whole)}, as quantised models do; {remedy}")
+    if lost := [key for key in own if key in state and not state[key].float().isfinite().all()]:
+        raise CheckpointError(f"{path} holds NaN or infinity in {few(lost)}; take the file of an earlier epoch")
     others = sorted(key for key in state.keys() - own.keys() if not key.startswith(ignored))
     if others:
         problem = f"there are {len(others)} tensors that it does not have ({few(others)})"
         raise CheckpointError(f"{path} is no {model.arch}: {problem}; export the model to ONNX instead")
-    model = model.to_empty(device="cpu").eval()
+    if sum(_floats(own)) <= sum(_floats(state)):  # else it cannot be whole, nor perhaps be held in memory
+        model = model.to_empty(device="cpu").eval()
     for buffer in model.buffers():
         buffer.zero_()  # files may lack the counters of batches
     return model, load_state(model, state, path, optional=())
+
+
+def _floats(state: Mapping[str, Tensor]) -> list[int]:
+    return [value.numel() for value in state.values() if value.is_floating_point()]
 
 
 def rows(state: Mapping[str, Tensor], key: str, otherwise: int = 512) -> int:
