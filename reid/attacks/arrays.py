@@ -73,7 +73,7 @@ def _channels_first(array: Tensor, what: str) -> tuple[Tensor, bool]:
         array = array[0]
     if array.ndim > 3 and array.numel():
         raise CheckpointError(f"{what} is {shape}, several different images; save the one that is wanted, (3, H, W)")
-    first, last = array.shape[0] == 3, array.shape[-1] == 3
+    first, last = array.shape[:1] == (3,), array.shape[2:] == (3,)
     if array.ndim != 3 or first == last or not array.numel():
         raise CheckpointError(f"{what} is {shape}, not (3, H, W) or (H, W, 3); save it in that order, RGB")
     return (array if first else array.permute(2, 0, 1)), last

@@ -69,7 +69,7 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     noise.load_state_dict(state)
     if isinstance(content.get("provenance"), dict):
         noise.provenance = content["provenance"]
-    if image is not None and (largest := image.abs().max().item()) > threat.eps_delta + 1e-6:
+    if image is not None and (largest := image.abs().max().item()) > threat.eps_delta + 1e-4:
         eps = format_budget(threat.eps_delta)
         logger.warning("%s changes images by up to %s; it is cut to %s", path, format_budget(largest), eps)
     return noise.project_()
