@@ -10,6 +10,7 @@ the worst of which counts, and attacks on each image. Without it the robustness 
 Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 import shlex
@@ -74,9 +75,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--pgd-steps", type=cli.positive_int, default=15, help="steps of pgd, unless --image-attack sets its steps"
     )
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder for the JSON files"
-    )
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the results")
     parser.add_argument("--reuse", action="store_true", help="do not measure again what --results already holds")
     cli.add_data_options(parser)
     cli.add_seed_option(parser)

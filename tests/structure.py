@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 LEVELS = {  # of what lies directly in the package: imports go to a lower level, or stay in their own folder
     "errors": -1,
+    "guard": -1,
     "": 0,  # the package's own __init__, which every import runs
     "runtime": 1,
     "datasets": 2,

@@ -52,6 +52,7 @@ OTHERS = {  # what it is, and the remedy
     "foreign": ("a model of another framework (Caffe, Darknet, MXNet, Flax, GGUF, Torch 7)", _ASK),
     "matlab": ("a MATLAB file", "save its arrays as a dict of tensors with torch.save, or as .npz"),
     "old tar": ("a checkpoint of PyTorch before 0.2", "save it again with a later PyTorch, where you trust it"),
+    "objects": ("an array of Python objects, not of numbers", "save the numbers alone"),
     "apart": ("the data.pkl of an unpacked checkpoint, whose tensors are next to it", "give the folder of both"),
     "big endian": ("a checkpoint of a big-endian machine", "save it as safetensors there"),
     "packed": ("an archive that Python cannot open (7z, RAR, Zstandard)", _UNPACK),

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import hashlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,6 +37,11 @@ def temporary_sibling(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def plain_name(text: str) -> str:
+    """`text` as the name of one file or folder on every system: runs of what some of them reserve become `_`."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", text).strip(" .") or "_"
 
 
 def write_atomically(path: str | Path, writer: Callable[[Path], object]) -> Path:

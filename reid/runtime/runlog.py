@@ -29,7 +29,7 @@ class RunLog:
         kept = self._metrics.read_text().splitlines(keepends=True)[:first_epoch] if self._metrics.exists() else []
         write_atomically(self._metrics, lambda path: path.write_text("".join(kept)))
         self._board = SummaryWriter(str(folder), purge_step=first_epoch)
-        self._file = logging.FileHandler(folder / "log.txt")
+        self._file = logging.FileHandler(folder / "log.txt", encoding="utf-8", errors="backslashreplace")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.getLogger().addHandler(self._file)
 

@@ -198,7 +198,7 @@ OTHERS = {
     "deep.zip": (lambda: nested(6), "unpack it"),
     "locked.zip": (lambda: locked(), "cannot unpack"),
     "unknown.zip": (lambda: compressed_otherwise(), "cannot unpack"),
-    "array.npy": (lambda: saved_array(), "holds no state dict"),
+    "array.npy": (lambda: saved_array(), "an array of Python objects"),
 }  # fmt: skip
 
 
