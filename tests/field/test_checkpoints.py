@@ -341,6 +341,7 @@ def test_what_was_taken_is_said(name, words, outcome, tmp_path):
         (named("model.") | named("net."), "several sets of weights (without 'model.', without 'net.')"),
         ({"a": {"x.weight": torch.ones(1)}, "b": {"y.weight": torch.ones(1)}}, "several sets"),
         ({"optimizer": optimizer()}, "holds no state dict"),
+        ({"epoch": 1, "settings": {}, "best": 0.5, "network": named("model.")}, "give the model_best.pth next to it"),
         ({"state_dict": {}}, "holds no state dict"),
         ([torch.ones(2)], "holds no state dict"),
         ({1: torch.ones(2)}, "holds no state dict"),
