@@ -1,8 +1,6 @@
 """Universal perturbations of other projects: one plain array, whose order and unit are taken where they are certain."""
 
-import contextlib
 import logging
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,33 +12,8 @@ from torch import Tensor
 from reid.errors import CheckpointError
 
 NAMES = ("delta", "perturbation", "noise", "uap", "v", "arr_0")  # arr_0 is numpy's, where nobody gave one
-MAGIC = b"\x93NUMPY"
 
 logger = logging.getLogger(__name__)
-
-
-def is_numpy(path: Path) -> bool:
-    """Whether a file that can be read is a `.npy` or `.npz`, whatever its name."""
-    with contextlib.suppress(OSError, zipfile.BadZipFile):
-        with open(path, "rb") as file:
-            if file.read(len(MAGIC)) == MAGIC:
-                return True
-        with zipfile.ZipFile(path) as archive:
-            return all(name.endswith(".npy") for name in archive.namelist())
-    return False
-
-
-def read_numpy(path: Path) -> Any:
-    """The array in a `.npy`, or the arrays in a `.npz` by name; objects in it are never run. Raises CheckpointError."""
-    try:
-        content = np.load(path, allow_pickle=False)
-        return content if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
-    except Exception as error:  # on damaged bytes the reader raises nearly anything
-        if "allow_pickle" in str(error):
-            raise CheckpointError(
-                f"{path} holds Python objects, not an array of numbers; save the array alone"
-            ) from error
-        raise CheckpointError(f"{path} is truncated or damaged; download or save it again") from error
 
 
 def additive_image(content: Any, path: Path) -> Tensor | None:
@@ -73,7 +46,7 @@ def _channels_first(array: Tensor, what: str) -> tuple[Tensor, bool]:
         array = array[0]
     if array.ndim > 3 and array.numel():
         raise CheckpointError(f"{what} is {shape}, several different images; save the one that is wanted, (3, H, W)")
-    first, last = array.shape[0] == 3, array.shape[-1] == 3
+    first, last = array.shape[:1] == (3,), array.shape[2:] == (3,)
     if array.ndim != 3 or first == last or not array.numel():
         raise CheckpointError(f"{what} is {shape}, not (3, H, W) or (H, W, 3); save it in that order, RGB")
     return (array if first else array.permute(2, 0, 1)), last

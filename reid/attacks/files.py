@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from reid.attacks.arrays import additive_image, is_numpy, read_numpy
+from reid.attacks.arrays import additive_image
 from reid.attacks.threat import Threat, format_budget, parse_budget
 from reid.attacks.universal.perturbations import Perturbation, create
-from reid.errors import CheckpointError, UsageError
-from reid.models.architectures import few
+from reid.errors import CheckpointError, UsageError, few
+from reid.runtime.envelopes import find_weights
 from reid.runtime.torchfiles import read_torch, write_torch
 
 logger = logging.getLogger(__name__)
@@ -50,26 +50,29 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     path = Path(path)
     if not path.exists():
         raise CheckpointError(f"no such perturbation file: {path}; check the path (relative to the current folder)")
-    content = read_numpy(path) if path.is_file() and is_numpy(path) else read_torch(path)
-    if (image := additive_image(content, path)) is not None:
-        content = {"delta": image}
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    keys = frozenset(state) if isinstance(state, Mapping) else frozenset()
+    content = read_torch(path)
+    weights = find_weights(content, path, lambda state: frozenset(state) in NOISE_TYPES)
+    state, others = (weights.state, weights.others) if weights else ({}, {})
+    image = None if "threat" in others else additive_image(state or content, path)
+    if image is not None:
+        state = {"delta": image}
+    keys = frozenset(state)
     if keys not in NOISE_TYPES:
-        contents = few(state) if keys else f"no entries ({type(state).__name__})"
+        held = state or (content if isinstance(content, Mapping) else {})
+        contents = few(held) if held else f"no entries ({type(content).__name__})"
         raise CheckpointError(
             f"{path} is not a perturbation file: it holds {contents}, not what noise type 0, 1 or 2 has; "
             "give a file that metaAttack.py or the released code wrote"
         )
-    threat = _threat(content, eps, path)
+    threat = _threat(others, eps, path)
     delta = state.get("delta", state.get("layer_01.delta"))
     height, width = delta.shape[2:] if isinstance(delta, Tensor) and delta.ndim == 4 else (256, 128)
     noise = create(NOISE_TYPES[keys], threat.eps_color, threat.eps_delta, height, width, threat.side)
     _check_values(state, noise.state_dict(), path)
     noise.load_state_dict(state)
-    if isinstance(content.get("provenance"), dict):
-        noise.provenance = content["provenance"]
-    if image is not None and (largest := image.abs().max().item()) > threat.eps_delta + 1e-6:
+    if isinstance(others.get("provenance"), dict):
+        noise.provenance = others["provenance"]
+    if image is not None and (largest := image.abs().max().item()) > threat.eps_delta + 1e-4:
         eps = format_budget(threat.eps_delta)
         logger.warning("%s changes images by up to %s; it is cut to %s", path, format_budget(largest), eps)
     return noise.project_()

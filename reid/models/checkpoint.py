@@ -19,6 +19,7 @@ from reid.runtime.torchfiles import read_torch, write_torch
 logger = logging.getLogger(__name__)
 
 START_OF_RES_META = ("resnet50", RES_META)  # the one (file, model) that differ and still load, with a warning
+RUN_STATE = {"epoch", "settings", "network", "best"}
 HEADS = (f"{HEAD}.", f"{RES_META_HEAD}.", "base.fc.")  # the last is that of ImageNet, unused
 
 
@@ -59,6 +60,8 @@ class Checkpoint:
         Raises CheckpointError when it is missing, damaged, of another kind, or holds no state dict, or several.
         """
         content = read_torch(path)
+        if isinstance(content, Mapping) and content.keys() >= RUN_STATE:
+            raise CheckpointError(f"{path} is the state of a training run; give the model_best.pth next to it")
         weights = find_weights(content, path, lambda state: family_of(state) is not None)
         if weights is None:
             what = few(content) if isinstance(content, Mapping) and content else type(content).__name__

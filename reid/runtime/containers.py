@@ -52,6 +52,7 @@ OTHERS = {  # what it is, and the remedy
     "foreign": ("a model of another framework (Caffe, Darknet, MXNet, Flax, GGUF, Torch 7)", _ASK),
     "matlab": ("a MATLAB file", "save its arrays as a dict of tensors with torch.save, or as .npz"),
     "old tar": ("a checkpoint of PyTorch before 0.2", "save it again with a later PyTorch, where you trust it"),
+    "objects": ("an array of Python objects, not of numbers", "save the numbers alone"),
     "apart": ("the data.pkl of an unpacked checkpoint, whose tensors are next to it", "give the folder of both"),
     "big endian": ("a checkpoint of a big-endian machine", "save it as safetensors there"),
     "packed": ("an archive that Python cannot open (7z, RAR, Zstandard)", _UNPACK),
@@ -153,7 +154,7 @@ def kind_of_file(file: BinaryIO, name: str) -> str:
             kind = _kind_of_zip(zipfile.ZipFile(file).namelist())
         except Exception:  # on damaged bytes it raises nearly anything
             kind = "torch" if b"data.pkl" in head else "archive"  # cut short, which comes out when it is read
-    elif kind == "unknown" and tarfile.is_tarfile(file):
+    elif kind == "unknown" and head.strip(b"\0") and tarfile.is_tarfile(file):
         kind = "archive"
     if kind == "archive" and head.startswith(b"ustar", 257):
         with contextlib.suppress(Exception):
@@ -218,7 +219,9 @@ def _kind_of_head(head: bytes, size: int, name: str) -> str:
     for offset, start, kind in _STARTS:
         if head.startswith(start, offset):
             return "matlab" if kind == "keras" and name.endswith(".mat") else kind
-    if re.match(rb"\x80[\x01-\x05]|\([dl]p\d|c(copy_?reg|collections|__builtin__|builtins|numpy|torch)[\w.]*\n", head):
+    if re.match(
+        rb"\x80[\x01-\x05]|[}\]]q\0|\([dl]p\d|c(copy_?reg|collections|__builtin__|builtins|numpy|torch)[\w.]*\n", head
+    ):
         return "pickle"
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and (length < size or name.endswith(".safetensors")):
@@ -235,7 +238,7 @@ def _kind_of_text(head: bytes, name: str) -> str:
         return "page"
     if start.startswith((b"<?xml", b"<net ")):
         return "openvino" if b"<net " in start else "xml"
-    text = head.decode("utf-8", "replace").rstrip("\ufffd")  # the last letter may be cut in two
+    text = head.decode("utf-8", "replace")[: -3 if len(head) == HEAD else None]  # the last letter may be cut in two
     if "\ufffd" in text or not all(letter.isprintable() or letter.isspace() for letter in text):
         return ""
     if re.match(rb'[\[{]\s*["\[{\d\]}]', start):

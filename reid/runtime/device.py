@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICE_TYPES = ("cpu", "cuda", "mps")
-# Height and width of images from which bf16 is trusted with gradients of weights on the CPU. Where the map before a
-# 3 x 3 convolution with stride 2 is one place wide, as for images 16 wide, the gradient of its weights is another each
-# time with AVX512-BF16 (torch 2.14), and now and then infinite: it has values in it that nobody wrote.
-BF16_FROM = (64, 32)
+# Images that are no higher or no wider are not trained on in bf16 on the CPU. A ResNet's last 3 x 3 convolution with
+# stride 2 gets maps of a sixteenth of their size. With AVX512-BF16 (torch 2.14) the gradient of its weights is another
+# each time where those are one place wide, and now and then infinite: it has values in it that nobody wrote.
+TOO_SMALL_FOR_BF16 = 16
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
@@ -45,11 +45,11 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=tensor.device.type == "cpu" and device.type != "mps")
 
 
-def resolve(device: str = "auto", precision: str = "auto", trained_on: tuple[int, int] = BF16_FROM) -> Compute:
+def resolve(device: str = "auto", precision: str = "auto", trained_on: tuple[int, int] | None = None) -> Compute:
     """Turn `--device` and `--precision` into a Compute; of several processes each takes the GPU of its number.
 
-    `trained_on` is the height and width of the images where weights are trained: "auto" is fp32 on the CPU for such as
-    are smaller than BF16_FROM. Raises UsageError for a device that cannot be used.
+    `trained_on` is the height and width of images where weights are trained: "auto" is fp32 for what is
+    TOO_SMALL_FOR_BF16. Raises UsageError for a device that cannot be used.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
@@ -69,8 +69,7 @@ def resolve(device: str = "auto", precision: str = "auto", trained_on: tuple[int
         raise UsageError(f"--device {device} cannot be used on this machine; try --device cpu") from error
     if precision == "auto":
         precision = "bf16" if _has_fast_bf16(resolved) else "fp32"
-        small = trained_on[0] < BF16_FROM[0] or trained_on[1] < BF16_FROM[1]
-        if precision == "bf16" and resolved.type == "cpu" and small:
+        if precision == "bf16" and resolved.type == "cpu" and trained_on and min(trained_on) <= TOO_SMALL_FOR_BF16:
             precision = "fp32"
             logger.info("training in fp32: bf16 gradients of %d x %d images cannot be repeated on the CPU", *trained_on)
     return Compute(resolved, precision)

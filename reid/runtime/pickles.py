@@ -37,6 +37,13 @@ class StandIn(dict):
     __eq__ = object.__eq__
     __ne__ = object.__ne__
 
+    @staticmethod
+    def of(origin: str, *args: Any) -> "StandIn":
+        """A stand-in for what the pickle does not name."""
+        made = StandIn(*args)
+        made.origin = origin
+        return made
+
     def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
         made = super().__new__(cls)
         made.args = args
@@ -76,8 +83,7 @@ class Unpickler(pickle.Unpickler):
         kind, *rest = pid
         if kind == "module":  # a class, with its source as text
             return rest[0]
-        storage = StandIn(*rest)
-        storage.origin = STORAGE
+        storage = StandIn.of(STORAGE, *rest)
         self.storages.setdefault(rest[1], storage)
         return storage
 

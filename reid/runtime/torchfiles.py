@@ -6,7 +6,6 @@ import json
 import logging
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -156,26 +155,28 @@ def _value(text: str) -> Any:
         return text
 
 
-def _read_npz(file: BinaryIO) -> dict[str, Any]:
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: _array(partial(arrays.__getitem__, name)) for name in arrays.files}
-
-
-def _array(read: Callable[[], Any]) -> Any:
+def _read_npy(file: BinaryIO) -> np.ndarray:
     try:
-        return read()
+        return np.load(file, allow_pickle=False)
     except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        objects = StandIn()  # an array of objects, which are not made
-        objects.origin = "numpy.object_"
-        return objects
+        raise _OtherKindError("objects") if "allow_pickle" in str(error) else error from None
+
+
+def _read_npz(file: BinaryIO) -> dict[str, Any]:
+    """Arrays of objects are left out, with a stand-in in their place."""
+    content: dict[str, Any] = {}
+    with zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member, contextlib.suppress(_OtherKindError):
+                content[name.removesuffix(".npy")] = StandIn.of("numpy.object_")
+                content[name.removesuffix(".npy")] = _read_npy(io.BytesIO(member.read()))
+    return content
 
 
 READERS: dict[str, Callable[[BinaryIO], Any]] = {
     "torch": _read_zip,
     "pickle": _read_pickle,
     "safetensors": _read_safetensors,
-    "npy": lambda file: _array(partial(np.load, file, allow_pickle=False)),
+    "npy": _read_npy,
     "npz": _read_npz,
 }

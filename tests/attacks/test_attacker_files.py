@@ -167,7 +167,7 @@ def wrong_files():
         "flat delta": ({"delta": torch.zeros(24)}, r"delta is \[24\]"),
         "no pixels": ({"delta": torch.zeros(1, 3, 0, 2)}, r"delta is \[1, 3, 0, 2\]"),
         "wrong table": ({"xform.xform_params": table[:, :5]}, r"xform_params is \[1, 5, 25, 25, 3\]"),
-        "no tensor": ({"delta": "zeros"}, "delta is str"),
+        "no tensor": ({"delta": "zeros"}, "holds delta, not"),
         "nan": ({"delta": delta / 0}, "no finite numbers"),
         "infinite": ({"delta": delta + float("inf")}, "no finite numbers"),
         "integers": ({"delta": delta.long()}, r"int64 in \[0, 0\], of which the unit is not certain"),

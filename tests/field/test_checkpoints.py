@@ -17,6 +17,7 @@ import sys
 import time
 import types
 import uuid
+import zipfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,7 +26,8 @@ import pytest
 import torch
 from torch import nn
 
-from reid import models
+from reid import attacks, models
+from reid.attacks import Threat
 from reid.models.checkpoint import Checkpoint
 from reid.runtime.pickles import StandIn
 from reid.runtime.registry import load_plugin
@@ -339,6 +341,7 @@ def test_what_was_taken_is_said(name, words, outcome, tmp_path):
         (named("model.") | named("net."), "several sets of weights (without 'model.', without 'net.')"),
         ({"a": {"x.weight": torch.ones(1)}, "b": {"y.weight": torch.ones(1)}}, "several sets"),
         ({"optimizer": optimizer()}, "holds no state dict"),
+        ({"epoch": 1, "settings": {}, "best": 0.5, "network": named("model.")}, "give the model_best.pth next to it"),
         ({"state_dict": {}}, "holds no state dict"),
         ([torch.ones(2)], "holds no state dict"),
         ({1: torch.ones(2)}, "holds no state dict"),
@@ -379,6 +382,36 @@ def test_resnets_of_other_projects_are_neither_damaged_nor_of_imagenet(state, ou
     refusal = outcome(lambda: models.load_model(tmp_path / "c.pth")).refusal
     assert refusal
     assert not any(word in refusal for word in ("damaged", "not whole", "again", "ImageNet backbone"))
+
+
+# Attacker files, by the same way
+
+DELTA = torch.full((1, 3, 8, 4), 4 / 255)
+BOTH = {"layer_00.xform.xform_params": torch.zeros(1, 25, 25, 25, 3), "layer_01.delta": DELTA}
+ATTACKERS = {
+    "bare with numbers": {"delta": DELTA, "epoch": np.int64(3), "args": argparse.Namespace(eps=8)},
+    "parallel": {"state_dict": {"module.delta": DELTA}},
+    "under model": {"model": {"delta": DELTA}, "optimizer": optimizer()},
+    "nested": {"net": {"state_dict": {"model.module.delta": DELTA}}},
+    "half": {"delta": DELTA.half()},
+    "a parameter": {"delta": nn.Parameter(DELTA)},
+    "both kinds": {"attacker": named("net.", BOTH), "threat": Threat(1 / 255, 4 / 255, "gallery").to_dict()},
+    "an array": {"state_dict": {"delta": DELTA.numpy()}},
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ATTACKERS)
+def test_attackers_are_found_in_any_envelope(name, packed, tmp_path):
+    path = tmp_path / "noise.pth"
+    torch.save(ATTACKERS[name], path)
+    if packed:
+        with zipfile.ZipFile(tmp_path / "noise.zip", "w") as archive:
+            archive.write(path, "x/noise.pth")
+    noise = attacks.load(tmp_path / "noise.zip" if packed else path)
+    (delta,) = [value for key, value in noise.state_dict().items() if key.endswith("delta")]
+    torch.testing.assert_close(delta, DELTA, rtol=0, atol=1e-4 if name == "half" else 1e-7)
+    assert noise.threat.side == ("gallery" if name == "both kinds" else "query")
 
 
 # Files that would run code
