@@ -23,8 +23,11 @@ def end_at_once() -> None:
     """From here on Ctrl-C ends this process; `cli.run` answers it otherwise, before anything is written."""
 
     def end(number: int, _: object) -> None:
-        if os.environ.get("RANK", "0") == "0":  # of torchrun
-            os.write(2, f"interrupted; {HINT}\n".encode())
-        os._exit(128 + number)
+        try:
+            if os.environ.get("RANK", "0") == "0":  # of torchrun
+                os.write(2, f"interrupted; {HINT}\n".encode())
+        finally:
+            os._exit(128 + number)
 
-    signal.signal(signal.SIGINT, end)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell's script
+        signal.signal(signal.SIGINT, end)

@@ -51,11 +51,12 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Python hands signals to its main thread alone, and lets no other say how."""
+    """Signals that were ignored stay so. Python hands the others to its main thread, and lets no other say how."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in WORDS}
+    heard = [number for number in WORDS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:

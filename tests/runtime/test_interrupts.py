@@ -20,10 +20,11 @@ SCRIPTS = [path for path in (*ROOT.glob("*.py"), *ROOT.glob("studies/*.py")) if 
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Those of every test are those before it."""
-    before = [signal.getsignal(number) for number in interrupts.WORDS]
+    """Each test starts from Python's own, however the tests were started, and leaves them as they are."""
+    own = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
     yield
-    assert [signal.getsignal(number) for number in interrupts.WORDS] == before
+    assert {number: signal.signal(number, before[number]) for number in own} == own
 
 
 def left_with(main, capsys):
@@ -58,6 +59,11 @@ class TestWork:
                 raise ImportError("initialisation failed") from error
 
         assert left_with(main, capsys) == (130, LINE)
+
+    def test_goes_on_where_signals_are_ignored_as_in_the_background(self, capsys):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert left_with(lambda argv: signal.raise_signal(signal.SIGINT), capsys) == (0, "")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def test_that_was_not_interrupted_knows_nothing_of_the_last_one(self, capsys):
         left_with(lambda argv: signal.raise_signal(signal.SIGINT), capsys)
