@@ -17,7 +17,7 @@ from pathlib import Path
 
 from reid.datasets.archive import Archive, is_archive
 from reid.datasets.picture import is_picture
-from reid.errors import DatasetError, few
+from reid.errors import DatasetError, few, printable
 
 _DEEPEST = 9
 
@@ -34,7 +34,7 @@ class Source(ABC):
 
     def describe(self, name: str) -> str:
         """The name as a user finds it: a path, which may lead into an archive."""
-        return str(self.where / name)
+        return printable(str(self.where / name))
 
     def images(self, folder: str) -> list[str]:
         """Names of the images directly in a folder, which may be spelt in another case."""
