@@ -67,8 +67,9 @@ class Source(ABC):
             elif base.startswith("-"):
                 reasons["junk images (negative identity)"] += 1
             else:
-                folders[folder] += 1
-        for reason, counts in (("other images", folders), ("files that are no images", suffixes)):
+                folders["/".join(folder.split("/")[-2:]) or "top"] += 1
+        unasked = "images that no folder, list or draw asks for"
+        for reason, counts in ((unasked, folders), ("files that are no images", suffixes)):
             if counts:
                 reasons[f"{reason} ({few(f'{n:,} {key}' for key, n in counts.most_common())})"] = counts.total()
         shown = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
