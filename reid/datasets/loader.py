@@ -2,7 +2,7 @@
 
 import logging
 import posixpath
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -113,6 +113,9 @@ class Loader:
         records = list(self.records(source, prefix, releases[0]))
         _check(self, source, prefix, records)
         release = _fitting(self, source, releases, records)
+        images = Counter(record.split for record in records)
+        if isinstance(source, Together) and any(images[key] < count.images for key, count in release.expected.items()):
+            source.refuse_lone_part()
         cameras = release.cameras or sorted({record.camera for record in records})
         converted.write(home, self.name, release.name, cameras, source, records)
 
