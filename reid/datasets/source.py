@@ -57,19 +57,25 @@ class Source(ABC):
     def left_out(self, used: Iterable[str]) -> str:
         """How many files are neither in `used` nor lists that were read, and why; empty if there are none."""
         known = self._lists.union(used)
-        folders, suffixes, reasons = Counter[str](), Counter[str](), self._odd.copy()
+        archives, folders, suffixes, reasons = Counter[str](), Counter[str](), Counter[str](), self._odd.copy()
         for name in chain(self.names, self._unread):
             if name in known:
                 continue
             folder, _, base = name.rpartition("/")
-            if not is_picture(base):
+            if is_archive(base):
+                archives[base] += 1
+            elif not is_picture(base):
                 suffixes[posixpath.splitext(base)[1].lower() or "no suffix"] += 1
             elif base.startswith("-"):
                 reasons["junk images (negative identity)"] += 1
             else:
                 folders["/".join(folder.split("/")[-2:]) or "top"] += 1
-        unasked = "images that no folder, list or draw asks for"
-        for reason, counts in ((unasked, folders), ("files that are no images", suffixes)):
+        several = {
+            "images that no folder, list or draw asks for": folders,
+            "files that are no images": suffixes,
+            "archives that are not read": archives,
+        }
+        for reason, counts in several.items():
             if counts:
                 reasons[f"{reason} ({few(f'{n:,} {key}' for key, n in counts.most_common())})"] = counts.total()
         shown = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
@@ -127,7 +133,7 @@ class Archives(Source):
         super().__init__(where, (name for name in members if not any(map(_hidden, name.split("/")))))
         self._around = around
         if around:
-            self._unread = [name for name in around.names if not is_archive(name)]
+            self._unread = [name for name in around.names if f"{name}/" not in self._archives]
             self._odd = around._odd
 
     def fingerprints(self) -> list[str]:

@@ -251,7 +251,7 @@ LEFT_OUT = {
     ),
     "1 .mp4": put("query/film.mp4"),
     "1 images that no folder, list or draw asks for (1 top)": put("1_c1.jpg"),
-    "1 .zip": put("query.zip"),
+    "1 archives that are not read (1 query.zip)": put("query.zip"),
 }
 
 
