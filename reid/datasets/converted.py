@@ -27,7 +27,7 @@ from reid.runtime.files import write_atomically
 PARTS = ("images", "meta.json", "splits.json")
 CACHE = "cache"  # folder next to them, of decoded images
 _STAGING = ".converting"
-_LONGEST_LIST = 1_000_000  # pids; the released code reads no objects
+_LONGEST_LIST = 100_000  # pids; the released code reads no objects
 _REMEDY = f"delete {', '.join(PARTS)} there and convert the raw dataset again"
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import posixpath
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -36,6 +36,7 @@ class Loader:
     releases: tuple[Release, ...]
     train_only = False
     note = ""
+    makes: tuple[str, ...] = ()  # files of this project in its folder
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -116,6 +117,9 @@ class Loader:
         records = list(self.records(source, prefix, releases[0]))
         _check(self, source, prefix, records)
         release = _fitting(self, source, releases, records)
+        images = Counter(record.split for record in records)
+        if isinstance(source, Together) and any(images[key] < count.images for key, count in release.expected.items()):
+            source.refuse_lone_part()
         cameras = release.cameras or sorted({record.camera for record in records})
         converted.write(home, self.name, release.name, cameras, source, records)
         warn_of_left_out(self.name, source, records)
@@ -138,7 +142,8 @@ class Loader:
 
     def _raw(self, root: Path, homes: Sequence[str]) -> Folder:
         """All that lies in the folders of the dataset, but for what is made there."""
-        return Folder(root, homes, skip=(f"{home}/{made}" for home in homes for made in (*converted.PARTS, CACHE)))
+        made_there = *converted.PARTS, CACHE, *self.makes
+        return Folder(root, homes, skip=(f"{home}/{made}" for home in homes for made in made_there))
 
     def _compare(self, home: Path, known: Converted, raw: Folder) -> None:
         """Warn of raw names that are not those of the conversion, if there are any, and of images in no split."""
@@ -149,7 +154,7 @@ class Loader:
             where = home / "images"
             logger.warning("%s: %d files in %s are not used: no split lists them", self.name, known.unlisted, where)
 
-    def _inside(self, folder: Folder, archives: Sequence[str]) -> tuple[Source, dict[str, list[Release]]]:
+    def _inside(self, folder: Folder, archives: list[str]) -> tuple[Source, dict[str, list[Release]]]:
         """What archives hold, and the raw folders in it. Those that cannot be read matter only if nothing is found."""
         images_lie_anywhere = not self.releases[0].folders
         refuse_missing(folder.where, archives)
@@ -163,10 +168,6 @@ class Loader:
         if inner and (images_lie_anywhere or not candidates):
             nested = source.describe(inner[0])
             raise DatasetError(f"{self.name}: {nested} is an archive in an archive; unpack the outer one")
-        if unread := sorted(set(archives).difference(chosen)):
-            logger.warning(
-                "%s: %d archives that Python does not read are left out: %s", self.name, len(unread), few(unread)
-            )
         return source, candidates
 
     def _refuse_half_unpacked(self, folder: Folder, archives: Iterable[str]) -> None:

@@ -92,6 +92,7 @@ class Synth(MarketStyle):
     """
 
     releases = (Release("synthperson", MARKET_FOLDERS),)
+    makes = ("raw/settings.json",)
 
     def remedy(self, home: Path) -> str:
         return f"make it with: python -m reid.synthperson {self.name} --root {home.parent}"

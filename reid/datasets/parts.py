@@ -80,6 +80,15 @@ class Together(Source):
     def fingerprints(self) -> list[str]:
         return self._source.fingerprints()
 
+    def refuse_lone_part(self) -> None:
+        """Raise DatasetError, with the name of the next one, when all files are in one part of something."""
+        match = _NUMBER.search(next(iter(self._wrappers))) if len(self._wrappers) == 1 else None
+        if match:
+            part, following = match.string, f"{int(match[1]) + 1:0{len(match[1])}}"
+            other = posixpath.basename(part[: match.start(1)] + following + part[match.end(1) :])
+            problem = f"{self._source.describe(part)} is called like a part, and has not all images of the set"
+            raise DatasetError(f"{problem}; put the other parts there, such as {other}, or rename it if there are none")
+
     def read(self, name: str) -> bytes:
         return self._source.read(self._real[name])
 

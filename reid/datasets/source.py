@@ -17,7 +17,7 @@ from pathlib import Path
 
 from reid.datasets.archive import Archive, is_archive
 from reid.datasets.picture import is_picture
-from reid.errors import DatasetError, few
+from reid.errors import DatasetError, few, printable
 
 _DEEPEST = 9
 
@@ -34,7 +34,7 @@ class Source(ABC):
 
     def describe(self, name: str) -> str:
         """The name as a user finds it: a path, which may lead into an archive."""
-        return str(self.where / name)
+        return printable(str(self.where / name))
 
     def images(self, folder: str) -> list[str]:
         """Names of the images directly in a folder, which may be spelt in another case."""
@@ -57,18 +57,25 @@ class Source(ABC):
     def left_out(self, used: Iterable[str]) -> str:
         """How many files are neither in `used` nor lists that were read, and why; empty if there are none."""
         known = self._lists.union(used)
-        folders, suffixes, reasons = Counter[str](), Counter[str](), self._odd.copy()
+        archives, folders, suffixes, reasons = Counter[str](), Counter[str](), Counter[str](), self._odd.copy()
         for name in chain(self.names, self._unread):
             if name in known:
                 continue
             folder, _, base = name.rpartition("/")
-            if not is_picture(base):
+            if is_archive(base):
+                archives[base] += 1
+            elif not is_picture(base):
                 suffixes[posixpath.splitext(base)[1].lower() or "no suffix"] += 1
             elif base.startswith("-"):
                 reasons["junk images (negative identity)"] += 1
             else:
-                folders[folder] += 1
-        for reason, counts in (("other images", folders), ("files that are no images", suffixes)):
+                folders["/".join(folder.split("/")[-2:]) or "top"] += 1
+        several = {
+            "images that no folder, list or draw asks for": folders,
+            "files that are no images": suffixes,
+            "archives that are not read": archives,
+        }
+        for reason, counts in several.items():
             if counts:
                 reasons[f"{reason} ({few(f'{n:,} {key}' for key, n in counts.most_common())})"] = counts.total()
         shown = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
@@ -126,7 +133,7 @@ class Archives(Source):
         super().__init__(where, (name for name in members if not any(map(_hidden, name.split("/")))))
         self._around = around
         if around:
-            self._unread = [name for name in around.names if not is_archive(name)]
+            self._unread = [name for name in around.names if f"{name}/" not in self._archives]
             self._odd = around._odd
 
     def fingerprints(self) -> list[str]:

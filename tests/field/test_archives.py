@@ -102,7 +102,6 @@ WHOLE = {  # all images are taken, whatever the form
     "twelve parts of a drive": lambda raw: pack_parts(raw, *(f"{DRIVE}-{n:03d}.zip" for n in range(1, 13))),
     "parts with a number of the download": lambda raw: pack_parts(raw, f"{DRIVE}-1-001.zip", f"{DRIVE}-1-002.zip"),
     "parts of several downloads": lambda raw: pack_parts(raw, f"{DRIVE}-001.zip", f"{DRIVE[:-3]}59Z-001.zip"),
-    "the only part of a drive": lambda raw: pack_parts(raw, f"{DRIVE}-001.zip"),
     "parts in words": lambda raw: pack_parts(raw, "market.part1.zip", "market.part2.zip", "market.part3.zip"),
     "parts from 0": lambda raw: pack_parts(raw, "market-000.zip", "market-001.zip"),
     "parts whose names say nothing": lambda raw: pack_parts(raw, "a.zip", "b.zip"),
@@ -178,6 +177,9 @@ REFUSED = {  # what the message says
         lambda raw: pack_parts(raw, f"{DRIVE}-001.zip", f"{DRIVE}-010.zip"),
         f"not {DRIVE}-002.zip, {DRIVE}-003.zip, {DRIVE}-004.zip and 5 more",
     ),
+    "a lone 001": (lambda raw: pack_parts(raw, f"{DRIVE}-001.zip"), "called like a part", f"such as {DRIVE}-002.zip"),
+    "a lone part1": (lambda raw: pack_parts(raw, "m.part1.zip"), "called like a part", "such as m.part2.zip"),
+    "a lone folder 001": (lambda raw: unpack(raw / f"{DRIVE}-001", MARKET), f"such as {DRIVE}-002, or rename it"),
     "no part 1": (lambda raw: pack_parts(raw, "m.part2.zip"), "but not m.part1.zip"),
     "no folder 001": (lambda raw: unpack(raw / f"{DRIVE}-002", MARKET), f"but not {DRIVE}-001; put"),
     "volumes without the second": (several("m.z01", "m.z03", "m.zip"), "but not m.z02; put"),
@@ -228,7 +230,14 @@ def test_an_archive_that_is_not_read_is_counted_where_another_has_the_set(tmp_pa
     written("distractors.rar", b"Rar!")(raw)
     became = outcome(lambda: datasets.create("market1501", tmp_path))
     assert len(became.value.trainval) == len(TRAIN)
-    assert "1 archives there are not read: market1501/raw/distractors.rar" in became.counted
+    assert "1 files are not used: 1 archives that are not read (1 distractors.rar)" in became.counted
+
+
+def test_a_lone_part_with_the_whole_set_is_taken(tmp_path, outcome):
+    pack(
+        made(tmp_path / "synth-a/raw") / f"{DRIVE}-001.zip", MARKET
+    )  # of synth-a, any number of images is the whole set
+    assert len(outcome(lambda: datasets.create("synth-a", tmp_path)).value.trainval) == len(TRAIN)
 
 
 PEOPLE = [f"unreal_v1.1/images/{person}_c001_{n}.jpg" for person in (1, 2) for n in (0, 1)]

@@ -246,9 +246,12 @@ LEFT_OUT = {
     "1 folders below 9 others": deep,
     "2 files are not used: 2 files that are no images (2 .heic)": put("query/3_c1.heic", "gallery/3_c2.HEIC"),
     "3 files that are no images (1 no suffix, 1 .db, 1 .txt)": put("readme.txt", "query/Thumbs.db", "gallery/3_c1"),
-    "3 other images (2 gallery/cam1, 1 val)": put("gallery/cam1/3_c1.jpg", "gallery/cam1/4_c1.jpg", "val/5_c1.jpg"),
+    "3 images that no folder, list or draw asks for (2 gallery/cam1, 1 val)": put(
+        "gallery/cam1/3_c1.jpg", "gallery/cam1/4_c1.jpg", "val/5_c1.jpg"
+    ),
     "1 .mp4": put("query/film.mp4"),
-    "1 .zip": put("query.zip"),
+    "1 images that no folder, list or draw asks for (1 top)": put("1_c1.jpg"),
+    "1 archives that are not read (1 query.zip)": put("query.zip"),
 }
 
 
