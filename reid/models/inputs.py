@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from reid.errors import UsageError
+from reid.runtime.registry import unknown
 
 Channels = tuple[float, float, float]
 
@@ -73,3 +74,30 @@ class InputLayer(nn.Module):
         if spec.scale != 1:
             images = images * spec.scale
         return (images - self.mean.to(images)) / self.std.to(images)
+
+
+NONE: Channels = (0.0, 0.0, 0.0)
+ONE: Channels = (1.0, 1.0, 1.0)
+HALF: Channels = (0.5, 0.5, 0.5)
+PREPROCESSINGS: dict[str, tuple[str, float, Channels, Channels]] = {  # channels, scale, mean and std
+    "imagenet": ("rgb", 1.0, IMAGENET_MEAN, IMAGENET_STD),
+    "imagenet-bgr": ("bgr", 1.0, IMAGENET_MEAN[::-1], IMAGENET_STD[::-1]),
+    "half": ("rgb", 1.0, HALF, HALF),
+    "half-bgr": ("bgr", 1.0, HALF, HALF),
+    "unit": ("rgb", 1.0, NONE, ONE),
+    "unit-bgr": ("bgr", 1.0, NONE, ONE),
+    "255": ("rgb", 255.0, NONE, ONE),
+    "255-bgr": ("bgr", 255.0, NONE, ONE),
+    "caffe": ("bgr", 255.0, (103.939, 116.779, 123.68), ONE),
+}
+
+
+def preprocessing(name: str, height: int, width: int, resize: str | None = "bilinear") -> InputSpec:
+    """The InputSpec of a preprocessing that is common in the field. Raises UsageError for an unknown name.
+
+    imagenet: mean and deviation of ImageNet; half: 0.5 and 0.5; unit: [0, 1] as it is; 255: grey levels as they are;
+    caffe: grey levels less ImageNet's mean. With -bgr the channels are in OpenCV's order.
+    """
+    if name not in PREPROCESSINGS:
+        raise unknown("preprocessing", name, list(PREPROCESSINGS))
+    return InputSpec(height, width, resize, *PREPROCESSINGS[name])

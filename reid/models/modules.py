@@ -58,7 +58,9 @@ def load_function(spec: str) -> tuple[nn.Module | Callable, InputSpec | None]:
     try:
         model = getattr(importlib.import_module(module), name)()
     except Exception as error:  # whatever a user's code raises
-        raise UsageError(f"{spec} failed: {type(error).__name__}: {error}; see --debug, and mend the function") from error
+        raise UsageError(
+            f"{spec} failed: {type(error).__name__}: {error}; see --debug, and mend the function"
+        ) from error
     if not callable(model):
         raise UsageError(f"{spec} returns {type(model).__name__}; let it return a network, images to features")
     own = getattr(model, "input", None)

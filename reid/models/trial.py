@@ -18,7 +18,9 @@ def drawn_images(height: int, width: int) -> Tensor:
     y = torch.linspace(0, 1, height, dtype=torch.float64)[:, None]
     x = torch.linspace(0, 1, width, dtype=torch.float64)[None]
     image, channel = torch.meshgrid(torch.arange(COUNT), torch.arange(3), indexing="ij")
-    waves = [5 * (i + 1) * x + (7 - 2 * i) * (c + 1) * y + i - c for i, c in zip(image.ravel(), channel.ravel(), strict=True)]
+    waves = [
+        5 * (i + 1) * x + (7 - 2 * i) * (c + 1) * y + i - c for i, c in zip(image.ravel(), channel.ravel(), strict=True)
+    ]
     return ((1 + torch.sin(torch.stack(waves))) / 2).view(COUNT, 3, height, width).float()
 
 
@@ -40,7 +42,9 @@ def findings(victim: Victim) -> list[str]:
     before = images.clone()
     together = _features(victim, images)
     if not together.isfinite().all():
-        raise UsageError(f"{victim.name or victim.arch} gives features that are not finite; check the file and its input")
+        raise UsageError(
+            f"{victim.name or victim.arch} gives features that are not finite; check the file and its input"
+        )
     lines = []
     if not torch.equal(images, before):
         raise AssertionError("the input layer protects the images of the caller")

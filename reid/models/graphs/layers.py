@@ -145,7 +145,7 @@ def _average_pool(inputs: list[Tensor], settings: Settings) -> Tensor:
 
 
 def _normalised(inputs: list[Tensor], settings: Settings) -> Tensor:
-    """MVN: less its mean, by its deviation, over the axes of the second input, or over all but the batch and channel."""
+    """MVN: less its mean, by its deviation, over the axes of the second input, or all but batch and channel."""
     images = inputs[0]
     first = 1 if settings.get("across_channels") == "true" else 2
     axes = inputs[1].tolist() if len(inputs) > 1 else list(range(first, images.ndim))

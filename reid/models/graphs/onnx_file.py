@@ -14,7 +14,12 @@ from reid.runtime.extras import extra
 
 logger = logging.getLogger(__name__)
 
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(uint8)": "uint8"}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+}
 
 
 def load_onnx(path: str | Path) -> Graph:
