@@ -124,8 +124,8 @@ def _sample(sides: tuple[Sequence[Sample], Sequence[Sample]], most: int) -> tupl
     pids = sorted(pid for pid, (query, gallery) in groups.items() if pid > 0 and query and gallery)
     chosen: tuple[list[Sample], list[Sample]] = ([], [])
     for pid in np.random.default_rng(0).permutation(pids).tolist():
-        for side, samples in zip(chosen, groups[pid], strict=True):
-            side += samples
+        for part, samples in zip(chosen, groups[pid], strict=True):
+            part.extend(samples)
         if sum(map(len, chosen)) >= most:
             break
     return chosen

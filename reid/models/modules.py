@@ -1,7 +1,7 @@
 """Networks that come as code: timm's, a user's function, TorchScript files and exported programs.
 
-An exported program can run Python code of its own while torch loads it (torch.export.load unpickles), so users name such
-a file as `exported:FILE`, which says that they trust it.
+An exported program can run Python code of its own while torch loads it (torch.export.load unpickles), so users name
+such a file as `exported:FILE`, which says that they trust it.
 """
 
 import importlib

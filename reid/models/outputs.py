@@ -1,4 +1,4 @@
-"""Which of the outputs of a network is its feature: networks return a tensor, a tuple in either order, a list, a dict."""
+"""Which output of a network is its feature: networks return a tensor, a tuple in either order, a list, a dict."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -100,7 +100,7 @@ def _constant(settings: Settings, weights: bytes) -> Tensor:
     if settings["element_type"] not in _DTYPES:
         raise UnknownLayerError(f"constants of type {settings['element_type']} are not known here")
     start, size = int(settings["offset"]), int(settings["size"])
-    array = np.frombuffer(weights[start : start + size], _DTYPES[settings["element_type"]])
+    array: np.ndarray = np.frombuffer(weights[start : start + size], _DTYPES[settings["element_type"]])
     shape = _numbers(settings.get("shape", ""))
     if len(array) != int(np.prod(shape)):
         raise UnknownLayerError("the .bin is shorter than the .xml says")

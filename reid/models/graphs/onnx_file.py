@@ -14,16 +14,11 @@ from reid.runtime.extras import extra
 
 logger = logging.getLogger(__name__)
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(uint8)": "uint8",
-}
+_DTYPES = {"float": "float32", "float16": "float16", "double": "float64", "uint8": "uint8"}
 
 
 def load_onnx(path: str | Path) -> Graph:
-    """The model in an ONNX file. Raises CheckpointError for one that does not run, or takes no images (see Contract)."""
+    """The model in an ONNX file. Raises CheckpointError for one that does not run, or takes no images."""
     onnx, runtime = extra("onnx", "an ONNX model"), extra("onnxruntime", "an ONNX model")
     runtime.set_default_logger_severity(3)
     try:
@@ -45,14 +40,17 @@ def load_onnx(path: str | Path) -> Graph:
 def _contract(session: Any, path: str | Path) -> Contract:
     inputs = session.get_inputs()
     shape = inputs[0].shape
-    dtype = _DTYPES.get(inputs[0].type)
+    dtype = _DTYPES.get(inputs[0].type.removeprefix("tensor(").removesuffix(")"))
     if len(inputs) > 1 or len(shape) != 4 or 3 not in (shape[1], shape[3]) or dtype is None:
         listed = ", ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
         raise CheckpointError(f"{path} takes {listed}, not images (N, 3, H, W); export the part that gives features")
     channels_last = shape[1] != 3
     batch, height, width = (shape[0], *(shape[1:3] if channels_last else shape[2:]))
-    fixed = [each if isinstance(each, int) and each > 0 else None for each in (batch, height, width)]
-    return Contract(*fixed, channels_last, dtype)
+
+    def fixed(number: object) -> int | None:
+        return number if isinstance(number, int) and number > 0 else None
+
+    return Contract(fixed(batch), fixed(height), fixed(width), channels_last, dtype)
 
 
 def _converted(model: Any, contract: Contract) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""OpenVINO's intermediate representation, .xml and .bin: its layers in torch; openvino is the proof, and runs the rest."""
+"""OpenVINO's .xml and .bin: their layers in torch; openvino is the proof, and runs what cannot be turned."""
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -49,5 +49,5 @@ def _contract(model: Any, path: str | Path) -> Contract:
         raise CheckpointError(f"{path} takes {listed}, not images (N, 3, H, W); convert the part that gives features")
     batch, *size = [each.get_length() if each.is_static else None for each in shapes[0]]
     channels_last = size[0] != 3
-    height, width = size[:2] if channels_last else size[1:]
+    height, width = (size[0], size[1]) if channels_last else (size[1], size[2])
     return Contract(batch, height, width, channels_last)
