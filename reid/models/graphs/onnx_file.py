@@ -45,12 +45,12 @@ def _contract(session: Any, path: str | Path) -> Contract:
         listed = ", ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
         raise CheckpointError(f"{path} takes {listed}, not images (N, 3, H, W); export the part that gives features")
     channels_last = shape[1] != 3
-    batch, height, width = (shape[0], *(shape[1:3] if channels_last else shape[2:]))
+    height, width = shape[1:3] if channels_last else shape[2:]
 
     def fixed(number: object) -> int | None:
         return number if isinstance(number, int) and number > 0 else None
 
-    return Contract(fixed(batch), fixed(height), fixed(width), channels_last, dtype)
+    return Contract(fixed(shape[0]), fixed(height), fixed(width), channels_last, dtype)
 
 
 def _converted(model: Any, contract: Contract) -> list[nn.Module]:
