@@ -1,6 +1,9 @@
 """What a network wants to be given: size, channel order, range and normalisation, as the first layer of a victim."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +54,20 @@ class InputSpec:
     def layer(self) -> "InputLayer":
         """The layer that does it, without weights."""
         return InputLayer(self)
+
+    def to_json(self) -> str:
+        """One line of JSON, as exported models carry it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, where: str | Path) -> Self:
+        """From such a line, found `where`. Raises UsageError for anything else."""
+        try:
+            values = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
+            return cls(**values)
+        except (ValueError, TypeError, AttributeError) as error:
+            wanted = ", ".join(each.name for each in fields(cls))
+            raise UsageError(f"{where} describes no input ({error}); give {wanted} as JSON") from error
 
 
 class InputLayer(nn.Module):
