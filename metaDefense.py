@@ -75,13 +75,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation import distances
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
     from reid.loading import Images
-    from reid.models.load import trained_size
+    from reid.models.checkpoint import Checkpoint
     from reid.runtime import device, distributed
     from reid.training.start import starting_model
 
-    start = args.resume_reid or args.resume
+    start = Checkpoint.read(args.resume_reid or args.resume)
     compute = device.set_up(device.resolve(args.device, args.precision))
-    args.height, args.width = size = cli.image_size(args.height, args.width, trained_size(start))
+    args.height, args.width = size = cli.image_size(args.height, args.width, start.trained_size)
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
     names = [args.source, args.mte] if defense.needs_virtual and not args.evaluate else [args.source]

@@ -36,6 +36,8 @@ BODIES = {
 }
 RES_META = "resMeta"
 HEAD, RES_META_HEAD = "classifier_x2", "classifier"
+BODY = ("base.conv1.", "base.layer1.")
+OWN = ("feat.", "feat_bn.", "base.fc.", f"{HEAD}.")  # at least one is in any file of this project
 EMBEDDING = 2048  # width between the pooled features and the head, the same for every depth
 
 
@@ -49,7 +51,7 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path) -> Layout:
 
     Raises CheckpointError, saying what the file at `path` is instead, when it is no re-ID model or cannot be told.
     """
-    if not any(key.startswith("base.") for key in state):
+    if not all(any(key.startswith(start) for key in state) for start in (BODY, OWN)):
         raise CheckpointError(f"{path} is {_no_model(state)}")
     stages = [{key.split(".")[2] for key in state if key.startswith(f"base.layer{stage}.")} for stage in (1, 2, 3, 4)]
     body = Body(any(".conv3." in key for key in state), tuple(map(len, stages)))
@@ -81,6 +83,11 @@ def _no_model(state: Mapping[str, Tensor]) -> str:
     """What a file is instead of a re-ID model, in words."""
     if any(key.endswith(("xform_params", "delta")) for key in state):
         return f"an attacker (keys {few(state)}), not a re-ID model; give a model, or read it with attacks.load"
-    if "conv1.weight" in state and "layer1.0.conv1.weight" in state:
-        return "an ImageNet backbone, not a re-ID model; give one that trainReid.py made of it with --pretrained"
-    return f"no re-ID model of a known layout (keys {few(state)}); docs/checkpoints.md lists the known layouts"
+    told = f"keys {few(state)}"
+    if {"conv1.weight", "layer1.0.conv1.weight"} <= state.keys():
+        if len(state.get("fc.weight", ())) == 1000:
+            return "an ImageNet backbone, not a re-ID model; give one that trainReid.py made of it with --pretrained"
+        told = "torchvision's names of a ResNet, and no head of ImageNet"
+    elif any(key.startswith("base.") for key in state) and any("bottleneck." in key for key in state):
+        told = "base.* and bottleneck.*, as in reid-strong-baseline"
+    return f"no re-ID model of a known layout ({told}); register a family (docs/checkpoints.md), or export it to ONNX"
