@@ -73,7 +73,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     defense = options.build(DEFENSES[args.defense], vars(args))
     chosen = options.build(AdversaryOptions, vars(args)).used(defense.needs_adversary, args.evaluate)
-
     from reid.evaluation import distances
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
     from reid.loading import Images

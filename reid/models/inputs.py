@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,9 @@ class InputSpec:
     def from_json(cls, text: str, where: str | Path) -> Self:
         """From such a line, found `where`. Raises UsageError for anything else."""
         try:
-            values = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
+            values: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()
+            }
             return cls(**values)
         except (ValueError, TypeError, AttributeError) as error:
             wanted = ", ".join(each.name for each in fields(cls))

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from reid.errors import CheckpointError
+from reid.errors import CheckpointError, few
 from reid.models.checkpoint import Checkpoint, family_of
 from reid.models.families import FAMILIES
 from reid.models.victim import Victim
@@ -23,8 +23,11 @@ def load_victim(
     """
     checkpoint = Checkpoint.read(spec)
     family = FAMILIES[family_of(checkpoint.state) or "resnet"]()  # which says what is wrong with any other
-    module, _ = family.build(checkpoint.state, spec)
-    input = family.input(checkpoint.state, checkpoint.content)
+    taken, *others = family.variants(checkpoint.state, checkpoint.content)
+    if others:
+        logger.warning("%s does not say which network it is; taken: %s; or: %s", spec, taken, few(others))
+    module, _ = family.build(checkpoint.state, spec, taken)
+    input = family.input(checkpoint.state, checkpoint.content, taken)
     trained = checkpoint.trained_size
     usual = trained or input.size
     used = height, width = size[0] or usual[0], size[1] or usual[1]

@@ -47,8 +47,8 @@ class Family:
         """
         raise NotImplementedError
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
-        """What the network takes."""
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
+        """What the network of this variant takes."""
         raise NotImplementedError
 
 

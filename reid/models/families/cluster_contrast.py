@@ -58,5 +58,5 @@ class ClusterContrast(Family):
         pool = chosen(variant, self.variants(state, {}))
         return load_whole(lambda: ListedBaseline(state, path, pool), state, path, ("classifier.",))
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
         return InputSpec(256, 128, resize="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -39,7 +39,7 @@ class DeepSortFamily(Family):
         ignored = ("classifier.", *(("dense.2.", "batch_norm.") if original else ()))
         return load_whole(_original if original else _current, state, path, ignored)
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
         return InputSpec(128, 64, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 

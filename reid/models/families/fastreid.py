@@ -87,7 +87,7 @@ class FastReidFamily(Family):
             raise CheckpointError(f"{path} is a fast-reid model {problem}")
         return load_whole(lambda: FastReid(state, path, pool, stem), state, path, IGNORED)
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
         height = 384 if EXPONENT in state else 256
         mean = _channels(state.get("pixel_mean"), IMAGENET_MEAN)
         std = _channels(state.get("pixel_std"), IMAGENET_STD)

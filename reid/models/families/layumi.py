@@ -51,7 +51,7 @@ class LayumiFamily(Family):
         stride = 1 if _pcb(state) else last_stride(path, variant)
         return load_whole(lambda: Layumi(state, path, stride), state, path, ignored)
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
         height, width = (384, 192) if _pcb(state) else (256, 128)
         return InputSpec(height, width, resize="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 

@@ -75,5 +75,5 @@ class StrongBaseline(Family):
 
         return load_whole(make, state, path, IGNORED)
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
         return InputSpec(256, 128, mean=IMAGENET_MEAN, std=IMAGENET_STD)

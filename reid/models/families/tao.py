@@ -46,7 +46,7 @@ class Tao(Family):
 
         return load_whole(make, state, path, IGNORED)
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
         return InputSpec(256, 128, mean=IMAGENET_MEAN, std=(0.226, 0.226, 0.226))
 
 

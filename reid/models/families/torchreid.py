@@ -19,7 +19,7 @@ class Torchreid(Family):
 
     seen = "KaiyangZhou/deep-person-reid @ f8cd150; mikel-brostrom/boxmot @ a6361e0 for its envelope"
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
         """256 x 128, or what boxmot's metadata says. Warns where boxmot trained on padded images."""
         size = content.get("img_size")
         sides = [side for side in size if type(side) is int and side > 0] if isinstance(size, list | tuple) else []
