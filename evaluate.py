@@ -59,8 +59,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--pgd-steps", type=cli.positive_int, default=15, help="steps of pgd, unless --image-attack sets its steps"
     )
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
-    results = "folder for the JSON files"
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help=results)
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the results")
     parser.add_argument("--reuse", action="store_true", help="do not measure again what --results already holds")
     listed = "write the gallery files that come first for each query, unlabelled ones too, into this JSON file"
     parser.add_argument("--rank-list", type=Path, metavar="FILE", help=listed)

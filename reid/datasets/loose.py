@@ -32,7 +32,7 @@ def samples(folder: str | Path, workers: int = 2) -> dict[str, Sample]:
     if left_out:
         logger.warning("not used of %s: %s", folder, left_out)
     found = {name: Sample(str(folder / name), -1, 0) for name in names}
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(max(1, workers)) as pool:
         problems = progress(pool.map(_problem, found.values()), len(names), "checking images")
         broken = {name: error for name, error in zip(names, problems, strict=True) if error}
     if len(broken) > 1:
