@@ -67,7 +67,10 @@ def write_perturbed(
     """
     own, largest = distributed.share(list(samples)), 0
     out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".", suffix=".part", dir=out) as staging, ThreadPoolExecutor(workers) as pool:
+    with (
+        TemporaryDirectory(prefix=".", suffix=".part", dir=out) as staging,
+        ThreadPoolExecutor(max(1, workers)) as pool,
+    ):
         batches, total = _batches([samples[name] for name in own], size, workers)
         for places, pixels in progress(batches, total, "perturbing"):
             attacked = perturbed(noise, pixels, device)

@@ -1,7 +1,6 @@
 """The pictures of any folder, whose names need not say who is on them."""
 
 import logging
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,28 +27,25 @@ def samples(folder: str | Path, workers: int = 2) -> dict[str, Sample]:
     names = source.all_images()
     left_out = source.left_out(names)
     if not names:
-        found = f" (found there: {left_out})" if left_out else ""
-        raise DatasetError(f"no images in {folder}{found}; give the folder that holds them, as JPEG or PNG")
+        others = f" (found there: {left_out})" if left_out else ""
+        raise DatasetError(f"no images in {folder}{others}; give the folder that holds them, as JPEG or PNG")
     if left_out:
         logger.warning("not used of %s: %s", folder, left_out)
-    paths = [str(folder / name) for name in names]
-    _check(paths, workers)
-    return {name: Sample(path, -1, 0) for name, path in zip(names, paths, strict=True)}
+    found = {name: Sample(str(folder / name), -1, 0) for name in names}
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        problems = progress(pool.map(_problem, found.values()), len(names), "checking images")
+        broken = {name: error for name, error in zip(names, problems, strict=True) if error}
+    if len(broken) > 1:
+        problem = f"{len(broken)} of {len(names)} images in {folder} cannot be read: {few(broken)}"
+        raise DatasetError(f"{problem}; restore or remove them")
+    for error in broken.values():
+        raise error
+    return found
 
 
-def _check(paths: Sequence[str], workers: int) -> None:
-    with ThreadPoolExecutor(workers) as pool:
-        broken = list(filter(None, progress(pool.map(_problem, paths), len(paths), "checking images")))
-    if len(broken) == 1:
-        raise broken[0][1]
-    if broken:
-        shown = few(path for path, _ in broken)
-        raise DatasetError(f"{len(broken)} of {len(paths)} images cannot be read: {shown}; restore or remove them")
-
-
-def _problem(path: str) -> tuple[str, DatasetError] | None:
+def _problem(sample: Sample) -> DatasetError | None:
     try:
-        picture.check(path, path)
+        picture.check(sample.path, sample.path)
     except DatasetError as error:
-        return path, error
+        return error
     return None

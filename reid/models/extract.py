@@ -37,13 +37,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     check_format(args.out)
     if args.eps is not None and not args.attack:
         raise UsageError("--eps is the budget of a perturbation; give one as --attack, or leave --eps out")
-    if args.out.exists() and not (args.overwrite and args.out.is_file()):
-        raise UsageError(f"{args.out} is there already; give another --out, or --overwrite to replace a file")
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
+    if args.out.is_dir() or (not args.overwrite and args.out.exists()):
+        raise UsageError(f"{args.out} is there already; give another --out, or --overwrite to replace a file")
     from reid import attacks
     from reid.datasets import loose
     from reid.evaluation.distances import as_features

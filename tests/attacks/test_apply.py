@@ -128,6 +128,10 @@ def test_a_table_of_colours_has_no_size_of_its_own(folder, tmp_path):
     assert {pixels.shape for pixels in read(tmp_path / "asked").values()} == {(12, 6, 3)}
 
 
+def test_images_are_checked_without_threads_of_their_own_too(folder):
+    assert loose.samples(folder, workers=0) == loose.samples(folder, workers=2)
+
+
 def test_names_are_kept_apart():
     assert png_names(["b/x.jpg", "a.PNG", "a.b.jpeg"]) == {
         "b/x.jpg": "b/x.png",

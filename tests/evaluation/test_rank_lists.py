@@ -106,24 +106,24 @@ def mean_colours(images):
 @pytest.fixture
 def run(tmp_path):
     """`run(dataset, rows)`: the results, and the file of rank lists, which is left out where `path` is None."""
+    return partial(measure, folder=tmp_path / "results", path=tmp_path / "lists.json")
 
-    def measure(dataset, rows, side="query", path=tmp_path / "lists.json", folder=tmp_path / "results", reuse=False):
-        retrieval = Retrieval(Victim(mean_colours), IMAGES.stores(listed_samples(dataset)), CPU, batch_size=3)
-        unknown = IMAGES.store(dataset.unknown)
-        experiment = Experiment(
-            retrieval,
-            dataset,
-            victim={"path": "model.pth", "arch": "mean", "sha256": "ab" * 32},
-            settings=protocol_settings(IMAGES, CPU, side, "euclidean", rerank=False, cuhk03_repeats=None),
-            side=side,
-            seed=0,
-            command="evaluate.py",
-            folder=folder,
-            lists=path and RankLists(path, 3, dataset, retrieval, unknown, folder),
-        )
-        return list(experiment.run(rows, reuse)), path and json.loads(path.read_text())
 
-    return measure
+def measure(dataset, rows, side="query", *, folder, path, reuse=False):
+    retrieval = Retrieval(Victim(mean_colours), IMAGES.stores(listed_samples(dataset)), CPU, batch_size=3)
+    unknown = IMAGES.store(dataset.unknown)
+    experiment = Experiment(
+        retrieval,
+        dataset,
+        victim={"path": "model.pth", "arch": "mean", "sha256": "ab" * 32},
+        settings=protocol_settings(IMAGES, CPU, side, "euclidean", rerank=False, cuhk03_repeats=None),
+        side=side,
+        seed=0,
+        command="evaluate.py",
+        folder=folder,
+        lists=path and RankLists(path, 3, dataset, retrieval, unknown, folder),
+    )
+    return list(experiment.run(rows, reuse)), path and json.loads(path.read_text())
 
 
 def attacked(sha256, eps=64, seed=1):
@@ -236,3 +236,11 @@ def test_names_that_are_not_utf_8_survive(dataset, run):
 def test_the_folder_of_results_can_still_be_read(dataset, run, tmp_path):
     run(dataset, [CLEAN_ROW])
     assert len(read_results(tmp_path / "results")) == 1
+
+
+def test_several_processes_write_the_file_of_one(dataset, tmp_path):
+    rows = [CLEAN_ROW, attacked("cd" * 32)]
+    _, alone = measure(dataset, rows, "both", folder=tmp_path / "alone", path=tmp_path / "alone.json")
+    several = partial(measure, dataset, rows, "both", folder=tmp_path / "both", path=tmp_path / "both.json")
+    for ((_, content),) in together(2, [several], tmp_path):
+        assert content == alone
