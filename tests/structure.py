@@ -5,7 +5,7 @@ A breach is one line, `file:line: what is wrong`; where a rule holds, its check 
 
 import ast
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -84,9 +84,10 @@ class Tree:
             return error.args[1]
         return []
 
-    def lines(self, without: Container[str] = ()) -> int:
-        """The number of lines of all files but those in the folders `without`."""
-        kept = [path for name, (path, _) in self.modules.items() if _folder(name) not in without]
+    def lines(self, without: Sequence[str] = ()) -> int:
+        """The number of lines of all files but those in the folders `without`, dotted below the package."""
+        below = tuple(f".{folder}." for folder in without)
+        kept = [path for name, (path, _) in self.modules.items() if not f".{name.partition('.')[2]}.".startswith(below)]
         return sum(len(path.read_text().splitlines()) for path in kept)
 
     def names_namespace(self, allowed: Container[str] = ()) -> list[str]:

@@ -39,7 +39,8 @@ def test_the_last_stride_is_1_with_an_embedding_alone():
 
 
 def test_a_backbone_of_imagenet_is_named(state, tmp_path):
-    renamed = {key.replace("classifier.", "fc."): value for key, value in state.items()}
+    renamed = {key: value for key, value in state.items() if not key.startswith("classifier.")}
+    renamed |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
     torch.save(renamed, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="is an ImageNet backbone, not a re-ID model"):
         models.load_victim(tmp_path / "x.pth")
