@@ -176,7 +176,7 @@ def _tensor(_: StandIn, numbers: Any, offset: int, size: Any, stride: Any, *rest
         return None
     if dtype := TORCH_DTYPES.get(getattr(rest[2], "origin", "")) if len(rest) > 2 else None:
         numbers = numbers.view(dtype)
-    return numbers.as_strided(tuple(size), tuple(stride), offset)
+    return numbers.as_strided(tuple(size), tuple(stride), numbers.storage_offset() + offset)
 
 
 def _first(_: StandIn, data: Any = None, *rest: Any) -> Any:
@@ -199,7 +199,7 @@ def _dtype(description: StandIn, code: Any, *rest: Any) -> np.dtype | None:
     return np.dtype(code).newbyteorder(order if order in ("<", ">") else "=")
 
 
-def _raw(data: Any) -> bytes:
+def raw(data: Any) -> bytes:
     """Bytes, which Python 2 pickled as text."""
     if not isinstance(data, str | bytes | bytearray):
         raise TypeError(f"{type(data).__name__} in place of bytes")
@@ -207,7 +207,7 @@ def _raw(data: Any) -> bytes:
 
 
 def _scalar(_: StandIn, dtype: Any, data: Any) -> Any:
-    return np.ndarray((), dtype, _raw(data)).item() if isinstance(dtype, np.dtype) else None
+    return np.ndarray((), dtype, raw(data)).item() if isinstance(dtype, np.dtype) else None
 
 
 def _array(array: StandIn, kind: Any, *rest: Any) -> np.ndarray | None:
@@ -219,7 +219,7 @@ def _array(array: StandIn, kind: Any, *rest: Any) -> np.ndarray | None:
 
 def _of_buffer(_: StandIn, data: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray | None:
     """A copy, which may be written to."""
-    return np.ndarray(tuple(shape), dtype, _raw(data), order=order).copy(order) if isinstance(dtype, np.dtype) else None
+    return np.ndarray(tuple(shape), dtype, raw(data), order=order).copy(order) if isinstance(dtype, np.dtype) else None
 
 
 MAKERS: dict[str, Callable[..., Any]] = {
@@ -244,7 +244,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "builtins.set": lambda _, items=(): set(items),
     "builtins.frozenset": lambda _, items=(): frozenset(items),
     "builtins.complex": lambda _, real, imaginary=0.0: complex(real, imaginary),
-    "builtins.bytes": lambda _, data=b"", *encoding: _raw(data),
-    "builtins.bytearray": lambda _, data=b"", *encoding: bytearray(_raw(data)),
-    "_codecs.encode": lambda _, text, encoding="": _raw(text),
+    "builtins.bytes": lambda _, data=b"", *encoding: raw(data),
+    "builtins.bytearray": lambda _, data=b"", *encoding: bytearray(raw(data)),
+    "_codecs.encode": lambda _, text, encoding="": raw(text),
 }

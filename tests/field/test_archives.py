@@ -3,6 +3,7 @@
 import bz2
 import io
 import lzma
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -102,6 +103,7 @@ WHOLE = {  # all images are taken, whatever the form
     "twelve parts of a drive": lambda raw: pack_parts(raw, *(f"{DRIVE}-{n:03d}.zip" for n in range(1, 13))),
     "parts with a number of the download": lambda raw: pack_parts(raw, f"{DRIVE}-1-001.zip", f"{DRIVE}-1-002.zip"),
     "parts of several downloads": lambda raw: pack_parts(raw, f"{DRIVE}-001.zip", f"{DRIVE[:-3]}59Z-001.zip"),
+    "a part that was downloaded again": lambda raw: pack_parts(raw, f"{DRIVE}-001.zip", f"{DRIVE}-002 (1).zip"),
     "parts in words": lambda raw: pack_parts(raw, "market.part1.zip", "market.part2.zip", "market.part3.zip"),
     "parts from 0": lambda raw: pack_parts(raw, "market-000.zip", "market-001.zip"),
     "parts whose names say nothing": lambda raw: pack_parts(raw, "a.zip", "b.zip"),
@@ -193,6 +195,14 @@ REFUSED = {  # what the message says
         lambda raw: pack_parts(raw, f"{DRIVE}-001.zip") or pack_parts(raw, f"{DRIVE}-001 (1).zip"),
         "is there twice, as",
         f"{DRIVE}-001 (1).zip/{TOP}",
+    ),
+    "a later part that came twice": (
+        lambda raw: [
+            pack_parts(raw, f"{DRIVE}-001.zip", f"{DRIVE}-002.zip"),
+            shutil.copy(raw / f"{DRIVE}-002.zip", raw / f"{DRIVE}-002 (1).zip"),
+        ],
+        "is there twice, as",
+        f"{DRIVE}-002 (1).zip/{TOP}",
     ),
     "one part unpacked": (
         lambda raw: unpack(raw, dict(list(MARKET.items())[::2])) or pack_parts(raw, f"{DRIVE}-001.zip"),
