@@ -72,11 +72,11 @@ def write(
 
     Raises DatasetError naming an image that cannot be read, and OSError when the disk is full; nothing remains then.
     """
-    staging = home / _STAGING
+    staging, images = home / _STAGING, home / _STAGING / "images"
     try:
-        (staging / "images").mkdir(parents=True)
+        images.mkdir(parents=True)
         files = _number(records, {camera: camid for camid, camera in enumerate(cameras)})
-        targets = {record.name: staging / "images" / file for file, record in files.items()}
+        targets = {record.name: images / file for file, record in files.items()}
         fetched = source.fetch(targets)
         for image in tqdm(fetched, total=len(targets), desc=f"converting {name}", unit="image", disable=None):
             picture.check(targets[image], source.describe(image))
