@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reid.datasets.base import SPLITS, Dataset, Release, Sample
 from reid.datasets.converted import CACHE, Record
-from reid.datasets.loader import Loader, expect_folder, refuse_overlap, warn_of_left_out
+from reid.datasets.loader import Loader, expect_folder, check_pids, warn_of_left_out
 from reid.datasets.market_style import MARKET_FOLDERS, market_records
 from reid.datasets.source import Folder
 from reid.errors import DatasetError, UsageError
@@ -48,7 +48,7 @@ class OwnFolder(Loader):
         if left_out := len(records) - len(identified):
             words = "%s: %d images have no identity (-1) and are not scored, %d of them queries"
             logger.warning(words, name, left_out, len(unknown))
-        refuse_overlap(name, source, identified)
+        check_pids(name, source, identified)
         warn_of_left_out(name, source, records)
         images = root.absolute()
         kept = identified + unknown
