@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reid.datasets.base import SPLITS, Dataset, Release, Sample
 from reid.datasets.converted import CACHE, Record
-from reid.datasets.loader import Loader, expect_folder, check_pids, warn_of_left_out
+from reid.datasets.loader import Loader, check_pids, expect_folder, warn_of_left_out
 from reid.datasets.market_style import MARKET_FOLDERS, market_records
 from reid.datasets.source import Folder
 from reid.errors import DatasetError, UsageError
