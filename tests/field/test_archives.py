@@ -272,7 +272,8 @@ def test_the_images_of_a_list_of_unrealperson_are_taken(text, tmp_path, outcome)
 
 
 def of_list(text, tmp_path, outcome):
-    unpack(tmp_path / "unrealperson/raw", with_images(PEOPLE) | {"list_unreal_train.txt": text.encode()})
+    content = text if isinstance(text, bytes) else text.encode()
+    unpack(tmp_path / "unrealperson/raw", with_images(PEOPLE) | {"list_unreal_train.txt": content})
     return outcome(lambda: datasets.create("unrealperson", tmp_path))
 
 
@@ -330,6 +331,27 @@ def test_the_lists_of_msmt17_are_read_however_they_are_written(write, mark, tmp_
         split: [(each.pid, each.camid) for each in getattr(became.value, split)] for split in ("trainval", "query")
     }
     assert found == {"trainval": [(0, 0), (1, 11)], "query": [(2, 4)]}
+
+
+ENCODED = [
+    "\ufeff/data/测试/".encode("utf-16-le"),
+    "\ufeff/data/测试/".encode("utf-16-be"),
+    "/data/测试/".encode("gbk"),
+    "/data/für/".encode("latin-1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("start", "encoding"), [*zip(ENCODED, ["utf-16-le", "utf-16-be", "gbk", "latin-1"], strict=True)]
+)
+def test_lists_in_other_encodings_are_read(start, encoding, tmp_path, outcome):
+    became = of_list(start + "\n".join(PLAIN).encode(encoding), tmp_path, outcome)
+    assert len(became.value.trainval) == len(PLAIN)
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)), b"\xff\xfea"])
+def test_a_list_that_is_no_text_is_named(content, tmp_path, outcome):
+    assert "list_unreal_train.txt is not a text file" in of_list(content, tmp_path, outcome).refusal
 
 
 @pytest.mark.parametrize("key", ["train", "query", "gallery"])
