@@ -46,7 +46,7 @@ class OwnFolder(Loader):
         unknown = [record._replace(split="unknown") for record in records if record.pid < 0 and record.split == "query"]
         identified = [record for record in records if record.pid >= 0]
         if left_out := len(records) - len(identified):
-            words = "%s: %d images have no identity (-1) and are not scored, %d of them queries"
+            words = "%s: %d images have no identity (-1), %d of them queries; they are neither scored nor trained on"
             logger.warning(words, name, left_out, len(unknown))
         check_pids(name, source, identified)
         warn_of_left_out(name, source, records)

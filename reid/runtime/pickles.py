@@ -223,13 +223,9 @@ def _of_buffer(_: StandIn, data: Any, dtype: Any, shape: Any, order: Any = "C") 
 
 
 MAKERS: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._utils._rebuild_device_tensor_from_numpy": _first,
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
+    **{f"torch._utils._rebuild_tensor{version}": _tensor for version in ("", "_v2", "_v3")},
+    **{f"torch._utils._rebuild_parameter{how}": _first for how in ("", "_with_state")},
+    **{f"torch._utils._rebuild_device_tensor_from_{what}": _first for what in ("numpy", "cpu_tensor")},
     "torch.nn.parameter.Parameter": _first,
     "torch.autograd.variable.Variable": _first,
     "torch._tensor._rebuild_from_type_v2": _of_type,
@@ -238,9 +234,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "numpy._core.multiarray.scalar": _scalar,
     "numpy._core.multiarray._reconstruct": _array,
     "numpy._core.numeric._frombuffer": _of_buffer,
-    "collections.OrderedDict": _mapping,
-    "collections.Counter": _mapping,
-    "collections.defaultdict": _mapping,
+    **{f"collections.{kind}": _mapping for kind in ("OrderedDict", "Counter", "defaultdict")},
     "builtins.set": lambda _, items=(): set(items),
     "builtins.frozenset": lambda _, items=(): frozenset(items),
     "builtins.complex": lambda _, real, imaginary=0.0: complex(real, imaginary),
