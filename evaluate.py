@@ -102,11 +102,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     image = image_rows(args.image_attack or suite.image, threats, args.pgd_steps, args.seed)
     source = open_model(args.resume)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
-    size = (args.height, args.width)
     distance = args.dist_metric or ("euclidean" if args.rerank else source.distance)
-    reading = {"size": size, "arch": args.arch, "distance": distance}
+    reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
     victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
-    images = Images(*cli.image_size(*size, victim.input.size), args.workers, args.cache)
+    images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     retrieval = Retrieval(
         victim,
@@ -135,8 +134,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         learnt_on = training_source(args.learn_on or args.dataset, args.data, args.split)
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = build(Effort, vars(args), batch_size=args.batch_size)
-        folder = args.results / "attackers"
-        relearning = Relearning(victim, learnt_on, images, effort, compute, args.seed, folder, virtual)
+        kept = args.results / "attackers"
+        relearning = Relearning(victim, learnt_on, images, effort, compute, args.seed, kept, virtual)
         relearnt = relearning.rows(recipes, threats, args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))

@@ -31,12 +31,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--attack", metavar="FILE", help="perturbation file; the images are perturbed by it first")
     add("--eps", type=cli.budget, help="budget per component of --attack (default: as in its file, else 8/255)")
     add("--batch_size", type=cli.positive_int, default=64, help="images per forward pass")
-    add(
-        "--preprocessing",
-        default=OWN,
-        metavar="NAME[/VARIANT]",
-        help=f"how the model reads images: {', '.join([OWN, *PREPROCESSINGS])}, or a .json file of an input",
-    )
     cli.add_size_options(add)
     cli.add_compute_options(parser, precision="fp32")
     args = parser.parse_args(argv)

@@ -66,7 +66,9 @@ class Source:
             logger.warning("%s %s", self.spec, line)
         victim.reading = reading
         if arch not in (None, victim.arch):
-            raise CheckpointError(f"{self.spec} is a {victim.arch}, not a {arch}; use -a {victim.arch}, or no -a")
+            raise CheckpointError(
+                f"{self.spec} is a {victim.arch}, not a {arch}; use -a {victim.arch}, or leave -a out"
+            )
         return victim
 
     def reading(self, name: str, size: Size = (None, None), variant: str = "") -> InputSpec:
