@@ -25,6 +25,7 @@ from reid.errors import UsageError
 from reid.evaluation import DISTANCES
 from reid.evaluation.effort import Effort
 from reid.evaluation.suites import SUITES
+from reid.models.readings import PREPROCESSINGS
 from reid.runtime import cli
 from reid.runtime.options import add_options, build
 
@@ -34,13 +35,13 @@ logger = logging.getLogger("evaluate")
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv)
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
-    parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume (default: by its keys)")
-    parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model, released or ours")
+    cli.add_model_options(parser, models.names(), PREPROCESSINGS)
     parser.add_argument("--attack", nargs="+", default=[], metavar="FILE", help="perturbation files, released or ours")
     parser.add_argument("--side", choices=SIDES, default="query", help="which images are attacked")
     budget = "budget per component, such as 8/255 (default: as in each file of --attack, else 8/255)"
     parser.add_argument("--eps", type=cli.budget, help=budget)
-    parser.add_argument("--dist_metric", choices=DISTANCES, default="euclidean", help="distance between features")
+    metric = "distance between features (default: that of the model's authors; euclidean for ours, and with --rerank)"
+    parser.add_argument("--dist_metric", choices=DISTANCES, help=metric)
     parser.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)")
     cuhk03 = "add the cuhk03 curve, averaged over N random galleries per query (default: it is left out)"
     parser.add_argument("--cuhk03-repeats", type=cli.positive_int, metavar="N", help=cuhk03)
@@ -48,17 +49,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     suites = "what is measured: " + "; ".join(f"{name}: {SUITES.summary(name)}" for name in SUITES)
     adaptive.add_argument("--suite", choices=list(SUITES), default="given", help=suites)
     adaptive.add_argument("--adaptive", action="store_const", const="adaptive", dest="suite", help="--suite adaptive")
-    adaptive.add_argument(
-        "--recipe", nargs="+", choices=list(RECIPES), help="how to re-learn perturbations (default: as the suite says)"
-    )
+    recipes = "how to re-learn perturbations (default: as the suite says)"
+    adaptive.add_argument("--recipe", nargs="+", choices=list(RECIPES), help=recipes)
     image = f"attacks on each image: {', '.join(IMAGE)}; such as pgd:steps=50,restarts=3 (default: as the suite says)"
     adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
     adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
     add_options(adaptive, Effort)
-    adaptive.add_argument(
-        "--pgd-steps", type=cli.positive_int, default=15, help="steps of pgd, unless --image-attack sets its steps"
-    )
+    steps = "steps of pgd, unless --image-attack sets its steps"
+    adaptive.add_argument("--pgd-steps", type=cli.positive_int, default=15, help=steps)
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the results")
     parser.add_argument("--reuse", action="store_true", help="do not measure again what --results already holds")
@@ -71,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.topk and not args.rank_list:
         raise UsageError("--topk is the length of rank lists; give a file as --rank-list, or leave --topk out")
-    if args.rerank and args.dist_metric != "euclidean":
+    if args.rerank and args.dist_metric == "cosine":
         raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
     for recipe in args.recipe or SUITES[args.suite].recipes:
         if args.mte is None and RECIPES[recipe].needs_virtual:
@@ -82,6 +81,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
+    from reid.evaluation.detective import choose_victim
     from reid.evaluation.distances import BY_NAME
     from reid.evaluation.experiment import Experiment, protocol_settings
     from reid.evaluation.ranklists import RankLists, listed_samples
@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.retrieval import Retrieval, test_samples
     from reid.evaluation.rows import CLEAN_ROW, Row, control_rows, file_rows, image_rows, threats_of
     from reid.loading import Images
+    from reid.models.sources import open_model
+    from reid.models.trial import described
     from reid.report.table import summary
     from reid.runtime import device, distributed
 
@@ -98,16 +100,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = file_rows(args.attack, args.eps)  # these before the model and the data, so that a wrong one shows at once
     threats = threats_of(files, args.eps)
     image = image_rows(args.image_attack or suite.image, threats, args.pgd_steps, args.seed)
-    victim = models.load_victim(args.resume, arch=args.arch, size=(args.height, args.width)).to(compute.device)
-    images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
+    source = open_model(args.resume)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
+    distance = args.dist_metric or ("euclidean" if args.rerank else source.distance)
+    reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
+    victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
+    images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     retrieval = Retrieval(
         victim,
         images.stores(listed_samples(dataset) if args.rank_list else test_samples(dataset)),
         compute,
         args.batch_size,
-        distances=k_reciprocal() if args.rerank else BY_NAME[args.dist_metric],
+        distances=k_reciprocal() if args.rerank else BY_NAME[distance],
         cuhk03_repeats=args.cuhk03_repeats or 0,
         cuhk03_seed=args.seed,
     )
@@ -116,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     experiment = Experiment(
         retrieval,
         dataset,
-        victim={"path": str(args.resume), "arch": victim.arch, "sha256": victim.sha256},
-        settings=protocol_settings(images, compute, args.side, args.dist_metric, args.rerank, args.cuhk03_repeats),
+        victim={"path": args.resume, **described(victim)},
+        settings=protocol_settings(images, compute, args.side, distance, args.rerank, args.cuhk03_repeats),
         side=args.side,
         seed=args.seed,
         command=args.command,
@@ -126,11 +131,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     relearnt: Iterable[Row] = ()
     if recipes := args.recipe or suite.recipes:
-        source = training_source(args.learn_on or args.dataset, args.data, args.split)
+        learnt_on = training_source(args.learn_on or args.dataset, args.data, args.split)
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = build(Effort, vars(args), batch_size=args.batch_size)
-        folder = args.results / "attackers"
-        relearning = Relearning(victim, source, images, effort, compute, args.seed, folder, virtual)
+        kept = args.results / "attackers"
+        relearning = Relearning(victim, learnt_on, images, effort, compute, args.seed, kept, virtual)
         relearnt = relearning.rows(recipes, threats, args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))

@@ -17,6 +17,7 @@ from reid import datasets, models
 from reid.attacks import RECIPES
 from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
+from reid.models.readings import PREPROCESSINGS
 from reid.runtime import cli
 from reid.runtime.budgets import format_budget
 from reid.runtime.files import slug
@@ -34,9 +35,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-s", "--source", required=True, help=f"dataset to meta-train on: {known}")
     parser.add_argument("-t", "--target", help="another dataset to report on, with the model of --resumeTgt")
     parser.add_argument("-m", "--mte", help="virtual dataset to meta-test on; --recipe none does without")
-    parser.add_argument("-a", "--arch", choices=models.names(), help="architecture of --resume (default: by its keys)")
-    parser.add_argument("--resume", required=True, metavar="FILE", help="the model under attack, trained on the source")
-    parser.add_argument("--resumeTgt", metavar="FILE", help="a model trained on the target, to report transfer")
+    cli.add_model_options(parser, models.names(), PREPROCESSINGS)
+    parser.add_argument("--resumeTgt", metavar="SPEC", help="a model trained on the target, to report transfer")
     parser.add_argument("--noise_type", type=int, choices=list(TYPE_NAMES), default=0, help=types)
     parser.add_argument(
         "--lp", type=cli.positive_budget, default=8 / 255, metavar="EPS", help="L-inf budget per component"
@@ -82,23 +82,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid import attacks
     from reid.attacks.universal.learn import Learner, clean_batches, learn
     from reid.datasets.contents import contents_sha256
+    from reid.evaluation.detective import choose_victim
+    from reid.evaluation.distances import BY_NAME
     from reid.evaluation.results import versions
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples
     from reid.loading import Images
+    from reid.models.sources import open_model
     from reid.runtime import device
     from reid.runtime.snapshot import Run
 
     compute = device.set_up(device.resolve(args.device, args.precision))
     size = (args.height, args.width)
-    victim = models.load_victim(args.resume, arch=args.arch, size=size).to(compute.device)
-    images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
+    model = open_model(args.resume)
     source = datasets.create(args.source, args.data, split=args.split)
-    reported = [(source, victim)] if source.query else []
+    reading = {"size": size, "arch": args.arch, "workers": args.workers}
+    victim = choose_victim(model, args.preprocessing, source, compute, **reading)
+    images = Images(*cli.image_size(*size, victim.input.size), args.workers, args.cache)
+    reported = [(source, victim, model.distance)] if source.query else []
     if args.target:
         target = datasets.create(args.target, args.data, split=args.split)
         test_samples(target)
-        transfer = models.load_victim(args.resumeTgt, size=(images.height, images.width))
-        reported.append((target, transfer.to(compute.device)))
+        other = open_model(args.resumeTgt)
+        transfer = choose_victim(other, None, target, compute, size=(images.height, images.width))
+        reported.append((target, transfer, other.distance))
     sets = [source, *([datasets.create(args.mte, args.data, split=args.split)] if args.mte else [])]
     parts = [(each.name, each.trainval if args.combine_trainval else each.train) for each in sets]
     noise = attacks.create(args.noise_type, args.lp, args.lp, images.height, images.width).to(compute.device)
@@ -119,9 +125,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = Run(args.logs_dir or args.noise_resume, args.resume_from, settings)
     path = learn(learner, args.noise_resume, run, provenance=settings | versions())
     del batches, virtual, learner  # their images and features make room for those of the report
-    for dataset, attacked in reported:
+    for dataset, attacked, distance in reported:
         stores = images.stores(test_samples(dataset))
-        log_scores(dataset.name, Retrieval(attacked, stores, compute.exact(), args.batch_size), {"attacked": noise})
+        ranked = Retrieval(attacked, stores, compute.exact(), args.batch_size, distances=BY_NAME[distance])
+        log_scores(dataset.name, ranked, {"attacked": noise})
     logger.info("the perturbation is %s", path)
 
 

@@ -1,18 +1,29 @@
-"""Which preprocessing a model of unknown origin wants: the one under which it recognises people best."""
+"""How a model of unknown origin reads images: as it recognises people best.
 
+A reading is NAME[/VARIANT], as `Source.victim` takes it: a usual preprocessing or "own", and one of the networks that
+fit the keys.
+"""
+
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from reid.datasets import Sample
-from reid.evaluation.distances import DistanceSource
+from reid.datasets import Dataset, Sample
+from reid.errors import UsageError, few
+from reid.evaluation.distances import BY_NAME, DistanceSource
 from reid.evaluation.features import ids_of
-from reid.evaluation.retrieval import Retrieval
+from reid.evaluation.retrieval import Retrieval, test_samples, validation_samples
 from reid.loading import Images, ImageStore
+from reid.models.readings import AUTO, OWN, PREPROCESSINGS
+from reid.models.sources import Size, Source
 from reid.models.victim import Victim
 from reid.runtime.device import Compute
+
+logger = logging.getLogger(__name__)
 
 MOST, FEW = 800, 200  # images that are looked at; those of a first look at all readings
 FAR = 0.15  # mAP by which a reading may lag in the first look
@@ -35,6 +46,56 @@ class Verdict(NamedTuple):
     chosen: str
     close: list[str]
     clear: bool
+
+
+def choose_victim(
+    source: Source,
+    reading: str | None,
+    dataset: Dataset,
+    compute: Compute,
+    *,
+    size: Size = (None, None),
+    arch: str | None = None,
+    distance: str | None = None,
+    workers: int = 2,
+) -> Victim:
+    """An opened model as a victim with a reading; "auto", and None where it does not say its own, tries them.
+
+    They are tried on query and gallery of the dataset, or its validation identities. Raises UsageError where no reading
+    of a model without one of its own is better than the others.
+    """
+    if reading is None:
+        reading = OWN if source.certain else AUTO
+    if reading == AUTO:
+        findings, own = examine(source, dataset, compute, size=size, distance=distance, workers=workers)
+        verdict = conclude(findings, own)
+        logger.info("%s\n%s", source.spec, table(findings, verdict, own))
+        if not verdict.clear:
+            names = few([verdict.chosen, *verdict.close])
+            raise UsageError(
+                f"{source.spec}: these readings are as good: {names}; choose one of them as --preprocessing NAME"
+            )
+        reading = verdict.chosen
+    return source.victim(reading, size, arch).to(compute.device)
+
+
+def examine(
+    source: Source,
+    dataset: Dataset,
+    compute: Compute,
+    *,
+    size: Size = (None, None),
+    distance: str | None = None,
+    workers: int = 2,
+) -> tuple[list[Finding], str | None]:
+    """All readings of a model, the best first, and which of them is its own, if it says one."""
+    sides = test_samples(dataset) if dataset.query else validation_samples(dataset)
+    own = source.own(source.variants[0])
+    names = ([OWN] if own else []) + [name for name in PREPROCESSINGS if own != source.reading(name, size)]
+    names += [f"{OWN}/{variant}" for variant in source.variants[1:]]
+    readings = {name: partial(source.victim, name, size) for name in names}
+    distances = BY_NAME[distance or source.distance]
+    return investigate(readings, sides, compute, distances, OWN if own else None, workers), OWN if own else None
 
 
 def investigate(
@@ -71,7 +132,7 @@ def conclude(findings: Sequence[Finding], own: str | None = None, seed: int = 0)
 
 def table(findings: Sequence[Finding], verdict: Verdict, own: str | None = None) -> str:
     """The findings as lines of text, the best first."""
-    lines = ["  preprocessing                mAP   rank-1"]
+    lines = ["  reading                      mAP   rank-1"]
     for finding in findings:
         marks = [
             *(["the family's own"] if finding.name == own else []),

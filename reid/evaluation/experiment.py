@@ -17,6 +17,7 @@ from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import Row
 from reid.loading import Images
+from reid.models.readings import OWN
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 
@@ -106,9 +107,15 @@ class Experiment:
                 "contents": self._contents,
             },
             "threat": {} if row.attack is None else row.attack.threat.to_dict() | {"side": self.side},
-            "protocol": self.settings | {"features": self.retrieval.victim.feature},
+            "protocol": self.settings | self._reading | {"features": self.retrieval.victim.feature},
             "seed": self.seed,
         }
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        """How the model was given its images, where that is not its own way."""
+        reading = self.retrieval.victim.reading
+        return {} if reading in ("", OWN) else {"reading": reading}
 
     @cached_property
     def _contents(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from reid import models
 from reid.errors import UsageError
 from reid.evaluation.feature_files import check_format
+from reid.models.readings import OWN, PREPROCESSINGS
 from reid.runtime import cli
 
 logger = logging.getLogger(__name__)
@@ -24,8 +25,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.models.extract")
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="folder of images, searched with all folders in it")
-    add("--resume", required=True, metavar="FILE", help="checkpoint of the model, released or ours")
-    add("-a", "--arch", choices=models.names(), help="architecture of --resume (default: by its keys)")
+    cli.add_model_options(parser, models.names(), PREPROCESSINGS)
     add("--out", required=True, type=Path, metavar="FILE", help="file to write: .npz, or .h5 (needs h5py)")
     add("--overwrite", action="store_true", help="replace --out if it is there already")
     add("--attack", metavar="FILE", help="perturbation file; the images are perturbed by it first")
@@ -55,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     compute = device.set_up(device.resolve(args.device, args.precision))
     noise = attacks.load(args.attack, args.eps).to(compute.device) if args.attack else None
-    victim = models.load_victim(args.resume, arch=args.arch, size=(args.height, args.width)).to(compute.device)
+    size = (args.height, args.width)
+    victim = models.load_victim(args.resume, arch=args.arch, size=size, preprocessing=args.preprocessing or OWN)
+    victim.to(compute.device)
     height, width = cli.image_size(args.height, args.width, victim.input.size)
     samples = loose.samples(args.folder, args.workers)
     store = ImageStore([*samples.values()], height, width, args.workers, "none")

@@ -10,12 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from reid.errors import UsageError
+from reid.models.readings import PREPROCESSINGS, Channels
 from reid.runtime.registry import unknown
 
-Channels = tuple[float, float, float]
-
-IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
-IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 RESIZES = ("bilinear", "bicubic", "nearest", None)
 
 
@@ -60,16 +57,23 @@ class InputSpec:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str, where: str | Path) -> Self:
-        """From such a line, found `where`. Raises UsageError for anything else."""
+    def of(cls, values: object, where: str | Path) -> Self:
+        """From the text of `to_json`, or what it says, found in the file `where`. Raises UsageError for others."""
         try:
-            values: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()
-            }
-            return cls(**values)
+            stated: Any = json.loads(values) if isinstance(values, str) else values
+            items: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stated.items()}
+            return cls(**items)
         except (ValueError, TypeError, AttributeError) as error:
             wanted = ", ".join(each.name for each in fields(cls))
-            raise UsageError(f"{where} describes no input ({error}); give {wanted} as JSON") from error
+            raise UsageError(f"{where} describes no input ({error}); it takes {wanted}, as JSON") from error
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """From a file of JSON. Raises UsageError for one that cannot be read."""
+        try:
+            return cls.of(Path(path).read_text(encoding="utf-8"), path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {path} ({error}); give a JSON file that describes an input") from error
 
 
 class InputLayer(nn.Module):
@@ -93,22 +97,6 @@ class InputLayer(nn.Module):
         if spec.scale != 1:
             images = images * spec.scale
         return (images - self.mean.to(images)) / self.std.to(images)
-
-
-NONE: Channels = (0.0, 0.0, 0.0)
-ONE: Channels = (1.0, 1.0, 1.0)
-HALF: Channels = (0.5, 0.5, 0.5)
-PREPROCESSINGS: dict[str, tuple[str, float, Channels, Channels]] = {  # channels, scale, mean and std
-    "imagenet": ("rgb", 1.0, IMAGENET_MEAN, IMAGENET_STD),
-    "imagenet-bgr": ("bgr", 1.0, IMAGENET_MEAN[::-1], IMAGENET_STD[::-1]),
-    "half": ("rgb", 1.0, HALF, HALF),
-    "half-bgr": ("bgr", 1.0, HALF, HALF),
-    "unit": ("rgb", 1.0, NONE, ONE),
-    "unit-bgr": ("bgr", 1.0, NONE, ONE),
-    "255": ("rgb", 255.0, NONE, ONE),
-    "255-bgr": ("bgr", 255.0, NONE, ONE),
-    "caffe": ("bgr", 255.0, (103.939, 116.779, 123.68), ONE),
-}
 
 
 def preprocessing(name: str, height: int, width: int, resize: str | None = "bilinear") -> InputSpec:

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from reid.models.checkpoint import load_state, read_checkpoint
 from reid.models.inputs import RESIZES, InputSpec
 from reid.runtime.extras import extra
 
+INPUT_FILE = "input.json"  # in a TorchScript file
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
@@ -67,14 +69,24 @@ def load_function(spec: str) -> tuple[nn.Module | Callable, InputSpec | None]:
     return model, own if isinstance(own, InputSpec) else None
 
 
-def load_torchscript(path: str | Path) -> nn.Module:
-    """The module in a TorchScript file. Raises CheckpointError."""
-    return _loaded(path, "a TorchScript file", lambda: torch.jit.load(str(path), map_location="cpu"))
+def load_torchscript(path: str | Path) -> tuple[nn.Module, InputSpec | None]:
+    """The module in a TorchScript file, and the InputSpec that is in it or next to it. Raises CheckpointError."""
+    extras = {INPUT_FILE: ""}
+    load = partial(torch.jit.load, str(path), map_location="cpu", _extra_files=extras)
+    module = _loaded(path, "a TorchScript file", load)
+    return module, InputSpec.of(extras[INPUT_FILE], path) if extras[INPUT_FILE] else _input_beside(path)
 
 
-def load_exported(path: str | Path) -> nn.Module:
-    """The module in an exported program (.pt2). Raises CheckpointError."""
-    return _loaded(path, "an exported program", lambda: torch.export.load(str(path)).module())
+def load_exported(path: str | Path) -> tuple[nn.Module, InputSpec | None]:
+    """The module in an exported program (.pt2), and the InputSpec next to it. Raises CheckpointError."""
+    module = _loaded(path, "an exported program", lambda: torch.export.load(str(path)).module())
+    return module, _input_beside(path)
+
+
+def _input_beside(path: str | Path) -> InputSpec | None:
+    """The InputSpec in FILE.json, where that is there."""
+    described = Path(f"{path}.json")
+    return InputSpec.read(described) if described.is_file() else None
 
 
 def _loaded(path: str | Path, kind: str, load: Callable[[], Any]) -> nn.Module:

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from reid.errors import UsageError
 from reid.models.architectures import BODIES, EMBEDDING, HEAD, RES_META, RES_META_HEAD, names
 from reid.models.checks import ImageCheck
-from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from reid.models.inputs import InputSpec
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
 from reid.runtime.registry import unknown
 from reid.runtime.seeds import for_torch
 

@@ -31,13 +31,6 @@ def feature_place(outputs: Mapping[Place, Tensor]) -> Place:
     return min(outputs, key=unlikeliness)
 
 
-def at(output: Any, place: Place) -> Any:
-    """The output at a place."""
-    for key in place:
-        output = output[key]
-    return output
-
-
 def describe(outputs: Mapping[Place, Tensor], chosen: Place) -> str:
     """One line: which output is taken, of which others."""
     if len(outputs) == 1:

@@ -1,6 +1,8 @@
 """What a model does with three drawn images: proof that it gives features, and a fingerprint of its behaviour."""
 
 import hashlib
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from reid.models.victim import Victim
 
 SAME = 1e-4  # relative difference up to which features count as equal
 COUNT = 3
+BATCHES_DIFFER = "gives images in a batch other features than one by one, so it gets them one by one"
 
 
 def drawn_images(height: int, width: int) -> Tensor:
@@ -33,6 +36,12 @@ def fingerprint(victim: Victim) -> str:
     return hashlib.sha256(rounded.astype("<f4").tobytes()).hexdigest()[:12]
 
 
+def described(victim: Victim) -> dict[str, Any]:
+    """What results say of a model."""
+    known = {"arch": victim.arch, "sha256": victim.sha256, "reading": victim.reading}
+    return known | {"input": asdict(victim.input), "fingerprint": fingerprint(victim)}
+
+
 def findings(victim: Victim) -> list[str]:
     """What is wrong with a model, one sentence each; an empty list for one that behaves.
 
@@ -49,7 +58,7 @@ def findings(victim: Victim) -> list[str]:
         lines.append("gives other features each time; an attack on it needs averages, and scores vary")
     singles = torch.cat([_features(victim, images[i : i + 1]) for i in range(COUNT)])
     if _differ(singles, together):
-        lines.append("gives images in a batch other features than one by one; use --batch_size 1")
+        lines.append(BATCHES_DIFFER)
     if not _differ(together[1:], together[:1].expand(COUNT - 1, -1)):
         lines.append("gives different images equal features; check the order and range of its input")
     if not victim.differentiable:

@@ -1,7 +1,8 @@
 """The form of a model that is attacked and evaluated: features only, eval mode, frozen, its passes counted."""
 
 import copy
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -16,6 +17,9 @@ from reid.errors import UsageError
 from reid.models.checks import ImageCheck
 from reid.models.inputs import InputSpec
 from reid.models.network import ReidModel
+from reid.models.outputs import Place, describe, feature_place, features_of
+
+logger = logging.getLogger(__name__)
 
 ANY_SIZE = InputSpec(256, 128, resize=None)
 
@@ -37,9 +41,9 @@ class Passes:
 class Victim(nn.Module):
     """`features = victim(images)`: (N, D) from RGB (N, 3, H, W) in [0, 1]; frozen, in eval mode even after `.train()`.
 
-    `model` is a module, which is copied, or any callable that returns features, or a tuple, list or dict that begins
-    with them. Without `input` a ReidModel has its own, and any other model takes images in [0, 1]. `passes` counts
-    images in this process since `reset_passes`. Raises UsageError for a module that cannot be copied.
+    `model` is a module, which is copied, or any callable that returns features, or a tuple, list or dict with them.
+    Without `input` a ReidModel has its own, and any other model takes images in [0, 1]. `passes` counts images in this
+    process since `reset_passes`. Raises UsageError for a module that cannot be copied.
     """
 
     def __init__(
@@ -52,7 +56,7 @@ class Victim(nn.Module):
         feature: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.sha256, self.feature = name, sha256, feature
+        self.name, self.sha256, self.feature, self.reading = name, sha256, feature, ""  # reading: see Source.victim
         self.model = _copied(model) if isinstance(model, nn.Module) else model
         if isinstance(self.model, ReidModel):
             input = input or self.model.input
@@ -60,6 +64,7 @@ class Victim(nn.Module):
         self.check = ImageCheck()
         self.input = input or ANY_SIZE
         self.layer = self.input.layer().to(next((p.device for p in self.parameters()), None))
+        self._place: Place | None = None  # of the feature among the outputs, known after the first images
         self.reset_passes()
         registered = set(self.modules())  # the others, in plain lists and dicts, are to be frozen and moved too
         self.hidden = nn.ModuleList(module for module in _modules(self.model) if module not in registered)
@@ -113,16 +118,18 @@ class Victim(nn.Module):
 
     def _features(self, images: Tensor) -> Tensor:
         run = self.model.features if isinstance(self.model, ReidModel) else self.model
-        output = run(self.layer(images))
-        while isinstance(output, Mapping | tuple | list):
-            output = next(iter(output.values() if isinstance(output, Mapping) else output), None)
-        count = len(images)
-        features = isinstance(output, Tensor) and output.ndim > 1 and len(output) == count
-        if not features or output.shape[2:].numel() != 1:
+        output, count = run(self.layer(images)), len(images)
+        found = features_of(output, count)
+        if self._place is None and found:
+            self._place = feature_place(found)
+            if len(found) > 1:
+                logger.info("%s: %s", self.name or self.arch, describe(found, self._place))
+        if self._place not in found:
             kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             problem = f"gives {kind} for {count} images, not pooled features ({count}, D)"
             raise UsageError(f"model {self.name or self.arch} {problem}; wrap it in a function that returns them")
-        return output.flatten(1).to(torch.promote_types(output.dtype, torch.float32))
+        features = found[self._place]
+        return features.to(torch.promote_types(features.dtype, torch.float32))
 
     def _probe(self) -> Tensor:
         device = next(chain(self.parameters(), self.buffers())).device

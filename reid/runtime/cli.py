@@ -211,6 +211,22 @@ def image_size(height: int | None, width: int | None, own: tuple[int, int] | Non
     return height or usual[0], width or usual[1]
 
 
+SPECS = (
+    "a checkpoint of a known family, an ONNX or OpenVINO file, timm:NAME[:FILE], torchscript:FILE, exported:FILE, or "
+)
+SPECS += "package.module:function (docs/bring-your-model.md)"
+
+
+def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], readings: Iterable[str]) -> None:
+    """Which model, and how it reads images: `readings` are the names of usual preprocessings."""
+    add = parser.add_argument_group("model").add_argument
+    add("--resume", required=True, metavar="SPEC", help=f"the model: {SPECS}")
+    add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
+    reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; a .json file of an "
+    reading += "input; or auto, which tries all on the dataset. /VARIANT chooses among networks that fit the keys "
+    add("--preprocessing", metavar="NAME[/VARIANT]", help=reading + "(default: own where that is known, else auto)")
+
+
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="seed of everything random")
 

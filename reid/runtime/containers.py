@@ -22,6 +22,7 @@ MOST_FILES = 1000  # of a folder, that are looked at
 
 _ASK = "give the PyTorch checkpoint that it was made from, or export the model to ONNX"
 _UNPACK = "unpack it, and give the checkpoint in it"
+_TRUST = "if you trust it, name it {}:FILE to a command that takes any model"
 _AGAIN = "download or save it again"
 READ = {  # these are read; of the others below, graphs may become victims
     "torch": "a checkpoint of torch.save",
@@ -38,8 +39,14 @@ OTHERS = {  # what it is, and the remedy
         "a distributed checkpoint",
         "join it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch",
     ),
-    "torchscript": ("a TorchScript program, not a checkpoint", "give the checkpoint that it was made from"),
-    "exported": ("an exported program (torch.export), not a checkpoint", _ASK),
+    "torchscript": (
+        "a TorchScript program, which can run code",
+        _TRUST.format("torchscript"),
+    ),
+    "exported": (
+        "an exported program, which can run code as it is loaded",
+        _TRUST.format("exported"),
+    ),
     "package": ("a torch.package archive, which holds code", "save the state dict of the model in it alone"),
     "onnx": ("an ONNX model, not a checkpoint", "give the checkpoint that it was made from"),
     "openvino": ("an OpenVINO model, not a checkpoint", "give the checkpoint that it was made from"),

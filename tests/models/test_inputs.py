@@ -7,7 +7,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from reid import UsageError, models
-from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
 
 
 def test_channels_scale_mean_and_deviation(images):

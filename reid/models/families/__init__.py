@@ -26,6 +26,7 @@ class Family:
     told_by = ""
     traps = ""
     seen = ""
+    marks: tuple[str, ...] = ()  # names of weights that tell an ONNX file of it, where others may have been merged
     distance = "euclidean"  # with which its authors rank: a name in reid.evaluation.DISTANCES
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:

@@ -11,7 +11,8 @@ from reid.models.families import Family
 from reid.models.families.bodies import load_whole
 from reid.models.families.parts import Body, chosen
 from reid.models.families.strong_baseline import IGNORED, Baseline
-from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from reid.models.inputs import InputSpec
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Agw(Family):

@@ -10,7 +10,8 @@ from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole, rows
 from reid.models.families.parts import Body, chosen, pooling
-from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from reid.models.inputs import InputSpec
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
 
 
 class ListedBaseline(nn.Module):

@@ -11,7 +11,8 @@ from torch.nn.functional import normalize
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import Named, load_whole, named, resnet_of
-from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from reid.models.inputs import InputSpec
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
 
 
 class DeepSortFamily(Family):

@@ -13,7 +13,8 @@ from reid.models.families import Family
 from reid.models.families.bodies import load_whole, named, rows
 from reid.models.families.parts import Body, chosen, pooling
 from reid.models.families.resnest import ResNeSt
-from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, Channels, InputSpec
+from reid.models.inputs import InputSpec
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD, Channels
 
 EXPONENT = "heads.pool_layer.p"
 REDUCTION = "heads.bottleneck.0.weight"

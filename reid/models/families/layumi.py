@@ -13,7 +13,8 @@ from reid.errors import CheckpointError, few
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole, named, resnet_of, rows
-from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from reid.models.inputs import InputSpec
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
 from reid.runtime.registry import unknown
 
 logger = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ class OSNetFamily(Torchreid):
     """Width, the kind of normalisation and where it is come from keys and shapes."""
 
     feature = "embedding (512) of the pooled last stage, after its normalisation and ReLU, not scaled"
+    marks = ("conv2.0.conv2d.3.conv1.weight", "conv2.0.gate.fc1.weight", "conv4.1.gate.fc2.weight")
     told_by = "conv1.conv.weight (16 to 64 channels), conv2.0.conv2a.* (AIN: conv2.0.conv2.0.layers.*), fc.0.weight"
     traps = (
         "boxmot scales features to unit length. Files of trackers are fed by cv2.resize, torchreid's by PIL; the same "

@@ -11,7 +11,8 @@ from reid.models.families import Family
 from reid.models.families.bodies import load_whole
 from reid.models.families.parts import Body
 from reid.models.families.strong_baseline import Baseline
-from reid.models.inputs import IMAGENET_MEAN, InputSpec
+from reid.models.inputs import InputSpec
+from reid.models.readings import IMAGENET_MEAN
 
 PREFIX = "model."  # of Lightning
 IGNORED = ("classifier.", "center_criterion.")

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from reid.models.families import Family
-from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from reid.models.inputs import InputSpec
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reid.models.inputs import InputSpec
+
 LARGEST_DIFFERENCE = 1e-3  # relative to the largest feature, between torch and the file's own runtime
 PROBES = 3
 
@@ -28,13 +30,16 @@ class Graph:
     """A model from a file of operators, images to features, as the `contract` has them.
 
     `names` are those of its weights and layers, which may tell a family. `report` says whether it gives gradients, and
-    how near it is to the file's own runtime.
+    how near it is to the file's own runtime. `input` is how it reads images, where that is known, and `stated` whether
+    the file itself says so.
     """
 
     network: Callable[[Tensor], Any]
     contract: Contract
     names: frozenset[str]
     report: str
+    input: InputSpec | None = None
+    stated: bool = False
 
 
 class Scores:

@@ -10,6 +10,7 @@ from torch import nn
 
 from reid.errors import CheckpointError
 from reid.models.graphs import Contract, Graph, InBatches, Scores, proven
+from reid.models.inputs import InputSpec
 from reid.runtime.extras import extra
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,9 @@ def load_onnx(path: str | Path) -> Graph:
     reference = Scores(lambda array: session.run(None, {name: array}), contract, arch="onnx")
     network, report = proven(_converted(model, contract), reference, contract, "onnxruntime")
     names = {each.name for each in model.graph.initializer} | {each.name for each in model.graph.node}
-    return Graph(network, contract, frozenset(names), report)
+    stated = session.get_modelmeta().custom_metadata_map.get("input")
+    input = InputSpec.of(stated, path) if stated else None
+    return Graph(network, contract, frozenset(names), report, input, stated=input is not None)
 
 
 def _contract(session: Any, path: str | Path) -> Contract:
@@ -65,5 +68,6 @@ def _converted(model: Any, contract: Contract) -> list[nn.Module]:
     except Exception as error:  # whatever an operator that it does not know raises
         logger.debug("onnx2pytorch: %s", error)
         return []
+    warnings.filterwarnings("ignore", category=UserWarning, module="onnx2pytorch")  # of how it indexes, at each call
     network.arch = "onnx"
     return [network, *([InBatches(network, contract.batch)] if contract.batch else [])]

@@ -9,7 +9,10 @@ import numpy as np
 from reid.errors import CheckpointError
 from reid.models.graphs import Contract, Graph, Scores, proven
 from reid.models.graphs.layers import Interpreter, UnknownLayerError
+from reid.models.inputs import InputSpec
 from reid.runtime.extras import extra
+
+ZOO = "person-reidentification-retail"  # networks of Intel's Open Model Zoo: BGR in 0..255, by its documentation
 
 
 def load_openvino(path: str | Path) -> Graph:
@@ -33,13 +36,15 @@ def load_openvino(path: str | Path) -> Graph:
         return [np.array(output) for output in request.infer({0: array}).values()]
 
     reference = Scores(run, contract, arch="openvino")
+    zoo = model.get_friendly_name().startswith(ZOO)
+    input = InputSpec(256, 128, channels="bgr", scale=255) if zoo else None
     try:
         interpreter = Interpreter(ET.parse(path).getroot(), weights.read_bytes())
     except UnknownLayerError as error:
         report = f"{error}: scores only, through openvino, without gradients"
-        return Graph(reference, contract, frozenset(), report)
+        return Graph(reference, contract, frozenset(), report, input)
     network, report = proven([interpreter], reference, contract, "openvino")
-    return Graph(network, contract, interpreter.names, report)
+    return Graph(network, contract, interpreter.names, report, input)
 
 
 def _contract(model: Any, path: str | Path) -> Contract:

@@ -1,0 +1,197 @@
+"""Where models come from: files of any known kind, timm, a user's function; opened before it is known how they read."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from reid.errors import CheckpointError, UsageError, few
+from reid.models import modules
+from reid.models.checkpoint import Checkpoint, family_of
+from reid.models.families import FAMILIES
+from reid.models.graphs import Graph, InBatches
+from reid.models.inputs import InputSpec, preprocessing
+from reid.models.network import ReidModel
+from reid.models.readings import OWN
+from reid.models.trial import BATCHES_DIFFER, findings
+from reid.models.victim import Victim
+from reid.runtime import containers
+from reid.runtime.cli import IMAGE_SIZE
+from reid.runtime.files import sha256
+from reid.runtime.registry import unknown
+
+logger = logging.getLogger(__name__)
+
+Size = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened model. `build` makes the network of one of its `variants`, and `own` says how that reads images, None
+    where nobody knows. `fixed` are the height and width that it must have, `trained` those that it was trained on.
+    `certain`: the file or its keys say how it reads images, so nothing needs to be tried."""
+
+    spec: str
+    sha256: str
+    build: Callable[[str], Any]
+    own: Callable[[str], InputSpec | None] = lambda variant: None
+    variants: tuple[str, ...] = ("",)
+    fixed: Size = (None, None)
+    trained: tuple[int, int] | None = None
+    certain: bool = False
+    feature: str = "as the network gives them"
+    distance: str = "euclidean"
+
+    def victim(self, reading: str = OWN, size: Size = (None, None), arch: str | None = None) -> Victim:
+        """The model as a victim that reads images so: NAME[/VARIANT], where NAME is "own", a name of PREPROCESSINGS or
+        a .json file of an InputSpec. `size` is that of the images; None is what the model wants.
+
+        Raises UsageError for an unknown reading, and CheckpointError for another architecture than `arch`.
+        """
+        name, variant = (reading, "") if reading.endswith(".json") else reading.partition("/")[::2]
+        variant = variant or self.variants[0]
+        if variant not in self.variants:
+            raise unknown(f"variant of {self.spec}", variant, self.variants)
+        network, input = self.build(variant), self.reading(name, size, variant)
+        described = {"name": Path(self.spec).name, "sha256": self.sha256, "feature": self.feature}
+        victim = Victim(network, input, **described)
+        lines = [] if isinstance(network, ReidModel) else findings(victim)
+        if BATCHES_DIFFER in lines:
+            victim = Victim(InBatches(network, 1), input, **described)
+        for line in lines:
+            logger.warning("%s %s", self.spec, line)
+        victim.reading = reading
+        if arch not in (None, victim.arch):
+            raise CheckpointError(
+                f"{self.spec} is a {victim.arch}, not a {arch}; use -a {victim.arch}, or leave -a out"
+            )
+        return victim
+
+    def reading(self, name: str, size: Size = (None, None), variant: str = "") -> InputSpec:
+        """What a reading of this name is for this model."""
+        own = self.own(variant or self.variants[0])
+        usual = self.trained or (own.size if own else IMAGE_SIZE)
+        height, width = (fixed or asked or most for fixed, asked, most in zip(self.fixed, size, usual, strict=True))
+        if name == OWN and own is None:
+            remedy = "give --preprocessing auto, which tries them on your images, or one of those in its --help"
+            raise UsageError(f"{self.spec} does not say how it wants its images; {remedy}")
+        if name.endswith(".json"):
+            own = InputSpec.read(name)
+        elif name != OWN:
+            own = preprocessing(name, height, width, own.resize if own else "bilinear" if all(self.fixed) else None)
+        assert own is not None
+        if self.trained not in (None, (height, width)):
+            words = "%s was trained on %d x %d images, not %d x %d; see --height and --width"
+            logger.warning(words, self.spec, *usual, height, width)
+        return replace(own, height=height, width=width) if own.resize is None else own
+
+
+def open_model(spec: str | Path) -> Source:
+    """The model that `spec` names: a checkpoint of a known family, an ONNX or OpenVINO file, timm:NAME[:FILE],
+    torchscript:FILE, exported:FILE, or package.module:function.
+
+    Raises UsageError and CheckpointError, which say what is wrong with it.
+    """
+    spec = str(spec)
+    kind, _, rest = spec.partition(":")
+    if kind in OPENERS and rest:
+        return OPENERS[kind](spec, rest)
+    if modules.FUNCTION.fullmatch(spec) and not Path(spec).exists():
+        return _function(spec)
+    open_file = {"onnx": _onnx, "openvino": _openvino}.get(containers.kind_of(spec))
+    return open_file(spec, spec) if open_file else _checkpoint(spec)
+
+
+def _checkpoint(spec: str) -> Source:
+    checkpoint = Checkpoint.read(spec)
+    family = FAMILIES[family_of(checkpoint.state) or "resnet"]()  # which says what is wrong with any other
+    state, content = checkpoint.state, checkpoint.content
+    variants = family.variants(state, content)
+    if len(variants) > 1:
+        values = (spec, variants[0], few(variants[1:]))
+        logger.warning("%s does not say which network it is; taken: %s; or: %s (--preprocessing own/NAME)", *values)
+
+    def own(variant: str) -> InputSpec:
+        stated = content.get("input")
+        return InputSpec.of(stated, spec) if stated else family.input(state, content, variant)
+
+    return Source(
+        spec,
+        sha256(spec),
+        lambda variant: family.build(state, spec, variant)[0],
+        own,
+        variants,
+        trained=checkpoint.trained_size,
+        certain=True,
+        feature=family.feature,
+        distance=family.distance,
+    )
+
+
+def _onnx(spec: str, path: str) -> Source:
+    from reid.models.graphs.onnx_file import load_onnx  # its packages are extras
+
+    return _graph(spec, path, load_onnx(path))
+
+
+def _openvino(spec: str, path: str) -> Source:
+    from reid.models.graphs.openvino_file import load_openvino
+
+    return _graph(spec, path, load_openvino(path))
+
+
+def _graph(spec: str, path: str, graph: Graph) -> Source:
+    logger.info("%s: %s", spec, graph.report)
+    size = graph.contract.height, graph.contract.width
+    own, stated = graph.input, graph.stated
+    if own is None and (family := _family_of_graph(graph.names)):
+        own = FAMILIES[family]().input({}, {})
+        logger.info("%s: its weights have the names of %s", spec, FAMILIES.summary(family))
+    return Source(
+        spec, sha256(path), lambda _: graph.network, lambda _: own, fixed=size, certain=stated, distance="cosine"
+    )
+
+
+def _family_of_graph(names: frozenset[str]) -> str | None:
+    """The name of the family whose marks are all among the names of a graph."""
+    return next((name for name in FAMILIES if (marks := FAMILIES[name].marks) and names.issuperset(marks)), None)
+
+
+def _timm(spec: str, name: str) -> Source:
+    network, input = modules.load_timm(name)
+    return Source(spec, weights_sha256(network), lambda _: network, lambda _: input, certain=True)
+
+
+def _function(spec: str) -> Source:
+    network, input = modules.load_function(spec)
+    return Source(spec, weights_sha256(network), lambda _: network, lambda _: input, certain=input is not None)
+
+
+def _torchscript(spec: str, path: str) -> Source:
+    network, input = modules.load_torchscript(path)
+    return Source(spec, sha256(path), lambda _: network, lambda _: input, certain=input is not None)
+
+
+def _exported(spec: str, path: str) -> Source:
+    network, input = modules.load_exported(path)
+    return Source(spec, sha256(path), lambda _: network, lambda _: input, certain=input is not None)
+
+
+OPENERS: Mapping[str, Callable[[str, str], Source]] = {
+    "timm": _timm,
+    "torchscript": _torchscript,
+    "exported": _exported,
+}
+
+
+def weights_sha256(network: object) -> str:
+    """Hexadecimal SHA-256 of the weights of a network, which has no file; of nothing for a mere function."""
+    whole = hashlib.sha256()
+    state: dict[str, Tensor] = network.state_dict() if isinstance(network, nn.Module) else {}
+    for key, value in state.items():
+        whole.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()
