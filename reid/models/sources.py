@@ -82,12 +82,10 @@ class Source:
         Raises UsageError for an unknown reading, and for a model that gives no features, or none that are finite.
         """
         name, asked, variant = self._parsed(reading)
-        network, input = self.build(variant), self.reading(name, asked if asked[0] else size, variant)
-        if asked[0]:
-            if any(fixed not in (None, each) for fixed, each in zip(self.fixed, asked, strict=True)):
-                raise UsageError(
-                    f"{self.spec} takes {input.height} x {input.width} images only; leave @ out of {reading}"
-                )
+        network, input = self.build(variant), self.reading(name, asked or size, variant)
+        if asked and any(fixed not in (None, each) for fixed, each in zip(self.fixed, asked, strict=True)):
+            raise UsageError(f"{self.spec} takes {input.height} x {input.width} images only; leave @ out of {reading}")
+        if asked:
             input = replace(input, height=asked[0], width=asked[1])
         described = {"name": Path(self.spec).name, "sha256": self.sha256, "feature": self.feature}
         victim = Victim(network, input, **described)
@@ -95,19 +93,18 @@ class Source:
             words = "%s gives images in a batch other features than one by one, so it gets them one by one"
             logger.warning(words + "; is a part of it in training mode?", self.spec)
             victim = Victim(InBatches(network, 1), input, **described)
-        victim.reading = reading
+        victim.reading, victim.distance = reading, self.distance
         return victim
 
-    def _parsed(self, reading: str) -> tuple[str, Size, str]:
-        """Name, size and variant of a reading. Raises UsageError for a variant that it does not have."""
+    def _parsed(self, reading: str) -> tuple[str, tuple[int, int] | None, str]:
+        """Name, size, if it has one, and variant of a reading. Raises UsageError for a variant that is none."""
         parts = READING.fullmatch(reading)
         if parts is None:
             raise UsageError(f"{reading!r} is no NAME[@HEIGHTxWIDTH][/VARIANT] of a preprocessing")
         variant = parts["variant"] or self.variants[0]
         if variant not in self.variants:
             raise unknown(f"variant of {self.spec}", variant, self.variants)
-        height, width = (int(value) if (value := parts[side]) else None for side in ("height", "width"))
-        return parts["name"], (height, width), variant
+        return parts["name"], (int(parts["height"]), int(parts["width"])) if parts["height"] else None, variant
 
     def reading(self, name: str, size: Size = (None, None), variant: str = "") -> InputSpec:
         """What a reading of this name is for this model."""

@@ -55,7 +55,8 @@ class Victim(nn.Module):
         feature: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.sha256, self.feature, self.reading = name, sha256, feature, ""  # reading: see Source.victim
+        self.name, self.sha256, self.feature = name, sha256, feature
+        self.reading, self.distance = "", "euclidean"  # how images are given to it, and features compared: see Source
         self.model = _copied(model) if isinstance(model, nn.Module) else model
         if isinstance(self.model, ReidModel):
             input = input or self.model.input
