@@ -27,13 +27,15 @@ from reid.runtime.registry import unknown
 logger = logging.getLogger(__name__)
 
 Size = tuple[int | None, int | None]
+VARIANT = "variant"  # in a checkpoint of an export: which of the networks that fit its keys it is
 
 
 @dataclass(frozen=True)
 class Source:
     """An opened model. `build` makes the network of one of its `variants`, and `own` says how that reads images, None
     where nobody knows. `fixed` are the height and width that it must have, `trained` those that it was trained on.
-    `certain`: the file or its keys say how it reads images, so nothing needs to be tried."""
+    `certain`: the file or its keys say how it reads images, so nothing needs to be tried. `checkpoint` is the file of
+    weights that it comes from, if it is one."""
 
     spec: str
     sha256: str
@@ -45,6 +47,7 @@ class Source:
     certain: bool = False
     feature: str = "as the network gives them"
     distance: str = "euclidean"
+    checkpoint: Checkpoint | None = None
 
     def victim(self, reading: str = OWN, size: Size = (None, None), arch: str | None = None) -> Victim:
         """The model as a victim that reads images so: NAME[/VARIANT], where NAME is "own", a name of PREPROCESSINGS or
@@ -52,10 +55,7 @@ class Source:
 
         Raises UsageError for an unknown reading, and CheckpointError for another architecture than `arch`.
         """
-        name, variant = (reading, "") if reading.endswith(".json") else reading.partition("/")[::2]
-        variant = variant or self.variants[0]
-        if variant not in self.variants:
-            raise unknown(f"variant of {self.spec}", variant, self.variants)
+        name, variant = self.parts(reading)
         network, input = self.build(variant), self.reading(name, size, variant)
         described = {"name": Path(self.spec).name, "sha256": self.sha256, "feature": self.feature}
         victim = Victim(network, input, **described)
@@ -71,13 +71,21 @@ class Source:
             )
         return victim
 
+    def parts(self, reading: str) -> tuple[str, str]:
+        """The name and the variant of a reading. Raises UsageError for an unknown variant."""
+        name, variant = (reading, "") if reading.endswith(".json") else reading.partition("/")[::2]
+        variant = variant or self.variants[0]
+        if variant not in self.variants:
+            raise unknown(f"variant of {self.spec}", variant, self.variants)
+        return name, variant
+
     def reading(self, name: str, size: Size = (None, None), variant: str = "") -> InputSpec:
         """What a reading of this name is for this model."""
         own = self.own(variant or self.variants[0])
         usual = self.trained or (own.size if own else IMAGE_SIZE)
         height, width = (fixed or asked or most for fixed, asked, most in zip(self.fixed, size, usual, strict=True))
         if name == OWN and own is None:
-            remedy = "give --preprocessing auto, which tries them on your images, or one of those in its --help"
+            remedy = f"find it out with python -m reid.models.detective {self.spec}, and give that as --preprocessing"
             raise UsageError(f"{self.spec} does not say how it wants its images; {remedy}")
         if name.endswith(".json"):
             own = InputSpec.read(name)
@@ -111,13 +119,14 @@ def _checkpoint(spec: str) -> Source:
     family = FAMILIES[family_of(checkpoint.state) or "resnet"]()  # which says what is wrong with any other
     state, content = checkpoint.state, checkpoint.content
     variants = family.variants(state, content)
+    if (stated := str(content.get(VARIANT))) in variants:
+        variants = (stated,)
     if len(variants) > 1:
         values = (spec, variants[0], few(variants[1:]))
         logger.warning("%s does not say which network it is; taken: %s; or: %s (--preprocessing own/NAME)", *values)
 
     def own(variant: str) -> InputSpec:
-        stated = content.get("input")
-        return InputSpec.of(stated, spec) if stated else family.input(state, content, variant)
+        return InputSpec.stated(content.get("input"), spec) or family.input(state, content, variant)
 
     return Source(
         spec,
@@ -129,6 +138,7 @@ def _checkpoint(spec: str) -> Source:
         certain=True,
         feature=family.feature,
         distance=family.distance,
+        checkpoint=checkpoint,
     )
 
 
@@ -152,7 +162,13 @@ def _graph(spec: str, path: str, graph: Graph) -> Source:
         own = FAMILIES[family]().input({}, {})
         logger.info("%s: its weights have the names of %s", spec, FAMILIES.summary(family))
     return Source(
-        spec, sha256(path), lambda _: graph.network, lambda _: own, fixed=size, certain=stated, distance="cosine"
+        spec,
+        sha256(path),
+        lambda _: graph.network,
+        lambda _: own,
+        fixed=size,
+        certain=stated,
+        distance=graph.distance,
     )
 
 
@@ -172,13 +188,15 @@ def _function(spec: str) -> Source:
 
 
 def _torchscript(spec: str, path: str) -> Source:
-    network, input = modules.load_torchscript(path)
-    return Source(spec, sha256(path), lambda _: network, lambda _: input, certain=input is not None)
+    network, input, distance = modules.load_torchscript(path)
+    certain = input is not None
+    return Source(spec, sha256(path), lambda _: network, lambda _: input, certain=certain, distance=distance)
 
 
 def _exported(spec: str, path: str) -> Source:
-    network, input = modules.load_exported(path)
-    return Source(spec, sha256(path), lambda _: network, lambda _: input, certain=input is not None)
+    network, input, wanted = modules.load_exported(path)
+    size = wanted.height, wanted.width
+    return Source(spec, sha256(path), lambda _: network, lambda _: input, fixed=size, certain=input is not None)
 
 
 OPENERS: Mapping[str, Callable[[str, str], Source]] = {

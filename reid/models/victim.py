@@ -64,7 +64,7 @@ class Victim(nn.Module):
         self.check = ImageCheck()
         self.input = input or ANY_SIZE
         self.layer = self.input.layer().to(next((p.device for p in self.parameters()), None))
-        self._place: Place | None = None  # of the feature among the outputs, known after the first images
+        self.place: Place | None = None  # of the feature among the outputs, known after the first images
         self.reset_passes()
         registered = set(self.modules())  # the others, in plain lists and dicts, are to be frozen and moved too
         self.hidden = nn.ModuleList(module for module in _modules(self.model) if module not in registered)
@@ -120,15 +120,15 @@ class Victim(nn.Module):
         run = self.model.features if isinstance(self.model, ReidModel) else self.model
         output, count = run(self.layer(images)), len(images)
         found = features_of(output, count)
-        if self._place is None and found:
-            self._place = feature_place(found)
+        if self.place is None and found:
+            self.place = feature_place(found)
             if len(found) > 1:
-                logger.info("%s: %s", self.name or self.arch, describe(found, self._place))
-        if self._place not in found:
+                logger.info("%s: %s", self.name or self.arch, describe(found, self.place))
+        if self.place not in found:
             kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             problem = f"gives {kind} for {count} images, not pooled features ({count}, D)"
             raise UsageError(f"model {self.name or self.arch} {problem}; wrap it in a function that returns them")
-        features = found[self._place]
+        features = found[self.place]
         return features.to(torch.promote_types(features.dtype, torch.float32))
 
     def _probe(self) -> Tensor:

@@ -11,10 +11,12 @@ from torch import nn
 from reid.errors import CheckpointError
 from reid.models.graphs import Contract, Graph, InBatches, Scores, proven
 from reid.models.inputs import InputSpec
+from reid.models.readings import DISTANCES
 from reid.runtime.extras import extra
 
 logger = logging.getLogger(__name__)
 
+INPUT, DISTANCE = "input", "distance"  # what the metadata of exported files say
 _DTYPES = {"float": "float32", "float16": "float16", "double": "float64", "uint8": "uint8"}
 
 
@@ -35,9 +37,10 @@ def load_onnx(path: str | Path) -> Graph:
     reference = Scores(lambda array: session.run(None, {name: array}), contract, arch="onnx")
     network, report = proven(_converted(model, contract), reference, contract, "onnxruntime")
     names = {each.name for each in model.graph.initializer} | {each.name for each in model.graph.node}
-    stated = session.get_modelmeta().custom_metadata_map.get("input")
-    input = InputSpec.of(stated, path) if stated else None
-    return Graph(network, contract, frozenset(names), report, input, stated=input is not None)
+    said = session.get_modelmeta().custom_metadata_map
+    input = InputSpec.stated(said.get(INPUT), path)
+    distance = next((name for name in DISTANCES if name == said.get(DISTANCE)), "cosine")
+    return Graph(network, contract, frozenset(names), report, input, input is not None, distance)
 
 
 def _contract(session: Any, path: str | Path) -> Contract:
