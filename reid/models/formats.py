@@ -109,10 +109,17 @@ def _write_onnx(source: Source, victim: Victim, path: Path) -> None:
     onnx = extra("onnx", "an ONNX file")
     network, images = _traced(victim)
     free = {0: "batch"} if victim.input.resize else {0: "batch", 2: "height", 3: "width"}
-    names = {"input_names": ["images"], "output_names": ["features"]}
-    axes = {"dynamic_axes": {"images": free, "features": {0: "batch"}}}
     written = io.BytesIO()
-    torch.onnx.export(network, (images,), written, dynamo=False, opset_version=OPSET, **names, **axes)
+    torch.onnx.export(
+        network,
+        (images,),
+        written,
+        dynamo=False,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=["features"],
+        dynamic_axes={"images": free, "features": {0: "batch"}},
+    )
     model = onnx.load_from_string(written.getvalue())
     onnx.helper.set_model_props(model, {INPUT: victim.input.to_json(), DISTANCE: source.distance})
     path.write_bytes(model.SerializeToString())
@@ -130,7 +137,7 @@ def _write_safetensors(source: Source, victim: Victim, path: Path) -> None:
     tensors = {
         key: value.clone(memory_format=torch.contiguous_format) for key, value in content.pop("state_dict").items()
     }
-    safetensors.torch.save_file(tensors, path, {key: json.dumps(value) for key, value in content.items()})
+    path.write_bytes(safetensors.torch.save(tensors, {key: json.dumps(value) for key, value in content.items()}))
 
 
 def _content(source: Source, victim: Victim, family: str | None = None) -> dict[str, Any]:
