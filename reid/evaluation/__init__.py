@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from reid.models.readings import DISTANCES
 from reid.runtime.registry import lazy_exports
 
 if TYPE_CHECKING:
     from reid.evaluation.ranking import Ranking, RankList, rank, rank_list
     from reid.evaluation.retrieval import Retrieval, Score
-
-DISTANCES = ("euclidean", "cosine")
 
 __all__ = ["DISTANCES", "RankList", "Ranking", "Retrieval", "Score", "rank", "rank_list"]
 __getattr__ = lazy_exports(

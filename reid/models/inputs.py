@@ -1,6 +1,8 @@
 """What a network wants to be given: size, channel order, range and normalisation, as the first layer of a victim."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -34,13 +36,14 @@ class InputSpec:
     std: Channels = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if min(self.height, self.width) < 1:
+        if not all(isinstance(side, int) for side in self.size) or min(self.size) < 1:
             raise UsageError(f"an input of {self.height} x {self.width} pixels cannot be; give at least 1 x 1")
         if self.resize not in RESIZES:
             raise UsageError(f"resize {self.resize!r} is not one of {', '.join(map(str, RESIZES))}")
         if self.channels not in ("rgb", "bgr"):
             raise UsageError(f"channels {self.channels!r} is neither rgb nor bgr")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in (*self.std, self.scale)):
+        finite, positive = all(map(math.isfinite, self.mean)), all(0 < x < math.inf for x in (*self.std, self.scale))
+        if len(self.mean) != 3 or len(self.std) != 3 or not finite or not positive:
             raise UsageError("mean and std of an input take three numbers each; std and scale must be above 0")
 
     @property
@@ -94,6 +97,15 @@ class InputSpec:
         except (ValueError, TypeError, AttributeError) as error:
             wanted = ", ".join(each.name for each in fields(cls))
             raise UsageError(f"{where} describes no input ({error}); it takes {wanted}, as JSON") from error
+
+    @classmethod
+    def stated(cls, values: object, where: str | Path) -> Self | None:
+        """The same, or None for what does not say a height: files of others may have an "input" of another sense."""
+        try:
+            found = json.loads(values) if isinstance(values, str | bytes) else values
+        except ValueError:
+            return None
+        return cls.of(found, where) if isinstance(found, Mapping) and "height" in found else None
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

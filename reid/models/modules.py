@@ -8,6 +8,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,12 @@ from torch import nn
 
 from reid.errors import CheckpointError, UsageError
 from reid.models.checkpoint import load_state, read_checkpoint
+from reid.models.graphs import Contract, InBatches
 from reid.models.inputs import RESIZES, InputSpec
+from reid.models.readings import DISTANCES
 from reid.runtime.extras import extra
 
-INPUT_FILE = "input.json"  # in a TorchScript file
+INPUT_FILE, DISTANCE_FILE = "input.json", "distance"  # in a TorchScript file
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
@@ -69,18 +72,31 @@ def load_function(spec: str) -> tuple[nn.Module | Callable, InputSpec | None]:
     return model, own if isinstance(own, InputSpec) else None
 
 
-def load_torchscript(path: str | Path) -> tuple[nn.Module, InputSpec | None]:
-    """The module in a TorchScript file, and the InputSpec that is in it or next to it. Raises CheckpointError."""
-    extras = {INPUT_FILE: ""}
+def load_torchscript(path: str | Path) -> tuple[nn.Module, InputSpec | None, str]:
+    """The module in a TorchScript file, the InputSpec that is in it or next to it, and the distance that it states.
+
+    Raises CheckpointError.
+    """
+    extras: dict[str, Any] = {INPUT_FILE: b"", DISTANCE_FILE: b""}
     load = partial(torch.jit.load, str(path), map_location="cpu", _extra_files=extras)
     module = _loaded(path, "a TorchScript file", load)
-    return module, InputSpec.of(extras[INPUT_FILE], path) if extras[INPUT_FILE] else _input_beside(path)
+    stated = InputSpec.stated(extras[INPUT_FILE], path) or _input_beside(path)
+    return module, stated, next((name for name in DISTANCES if name.encode() == extras[DISTANCE_FILE]), DISTANCES[0])
 
 
-def load_exported(path: str | Path) -> tuple[nn.Module, InputSpec | None]:
-    """The module in an exported program (.pt2), and the InputSpec next to it. Raises CheckpointError."""
-    module = _loaded(path, "an exported program", lambda: torch.export.load(str(path)).module())
-    return module, _input_beside(path)
+def load_exported(path: str | Path) -> tuple[nn.Module, InputSpec | None, Contract]:
+    """The module in an exported program (.pt2), for any batch, the InputSpec next to it, and the size that it wants.
+
+    Raises CheckpointError.
+    """
+    program = _loaded(path, "an exported program", lambda: torch.export.load(str(path)))
+    images = [node.meta["val"] for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
+    if len(images) != 1 or images[0].ndim != 4:
+        listed = ", ".join(str(tuple(each.shape)) for each in images)
+        raise CheckpointError(f"{path} takes {listed}, not images (N, 3, H, W); export the part that gives features")
+    batch, _, height, width = (side if isinstance(side, int) else None for side in images[0].shape)
+    module = program.module()
+    return InBatches(module, batch) if batch else module, _input_beside(path), Contract(batch, height, width)
 
 
 def _input_beside(path: str | Path) -> InputSpec | None:
@@ -89,11 +105,13 @@ def _input_beside(path: str | Path) -> InputSpec | None:
     return InputSpec.read(described) if described.is_file() else None
 
 
-def _loaded(path: str | Path, kind: str, load: Callable[[], Any]) -> nn.Module:
+def _loaded(path: str | Path, kind: str, load: Callable[[], Any]) -> Any:
     if not Path(path).is_file():
         raise CheckpointError(f"no such file: {path}; check the path (relative to the current folder)")
     try:
-        return load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, that it will not read such files for ever
+            return load()
     except Exception as error:  # on damaged bytes the readers raise nearly anything
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{path} cannot be read as {kind} by torch {torch.__version__} ({reason})") from error

@@ -9,6 +9,7 @@ HALF: Channels = (0.5, 0.5, 0.5)
 ONE: Channels = (1.0, 1.0, 1.0)
 CAFFE: Channels = (103.939, 116.779, 123.68)
 
+DISTANCES = ("euclidean", "cosine")  # between features
 AUTO, OWN = "auto", "own"  # tried on images; as the file states it, or its family's
 PREPROCESSINGS: dict[str, tuple[str, float, Channels, Channels]] = {  # channels, scale, mean and std
     "imagenet": ("rgb", 1.0, IMAGENET_MEAN, IMAGENET_STD),

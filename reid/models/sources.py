@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 Size = tuple[int | None, int | None]
 READING = re.compile(r"(?P<name>.+\.json|[^/@]+)(@(?P<height>\d+)x(?P<width>\d+))?(/(?P<variant>.+))?")
+VARIANT = "variant"  # in a checkpoint of an export: which of the networks that fit its keys it is
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Source:
     """An opened model. `build` makes the network of one of its `variants`, and `own` says how that reads images, None
     where nobody knows. `fixed` are the height and width that it must have, `trained` those that it was trained on.
     `certain`: the file or its keys say how it reads images, so nothing needs to be tried. `kind` is what the model was
-    told to be, and `loaded` what became of the weights in its file, both in words."""
+    told to be, and `loaded` what became of the weights in its file, both in words. `checkpoint` is
+    the file of weights that it comes from, if it is one."""
 
     spec: str
     sha256: str
@@ -49,6 +51,7 @@ class Source:
     certain: bool = False
     feature: str = "as the network gives them"
     distance: str = "euclidean"
+    checkpoint: Checkpoint | None = None
     kind: str = ""
     loaded: Callable[[str], str] = lambda variant: ""
 
@@ -70,7 +73,7 @@ class Source:
         for line in [] if isinstance(victim.model, ReidModel) else troubles(victim):
             logger.warning("%s %s", self.spec, line)
         victim.fingerprint = fingerprint(victim)
-        for line in introduction(victim, self.kind, self.loaded(self._parsed(reading)[2])):
+        for line in introduction(victim, self.kind, self.loaded(self.parts(reading)[2])):
             logger.info("%s: %s", self.spec, line)
         victim.reset_passes()
         return victim
@@ -81,7 +84,7 @@ class Source:
 
         Raises UsageError for an unknown reading, and for a model that gives no features, or none that are finite.
         """
-        name, asked, variant = self._parsed(reading)
+        name, asked, variant = self.parts(reading)
         network, input = self.build(variant), self.reading(name, asked or size, variant)
         if asked and any(fixed not in (None, each) for fixed, each in zip(self.fixed, asked, strict=True)):
             raise UsageError(f"{self.spec} takes {input.height} x {input.width} images only; leave @ out of {reading}")
@@ -96,7 +99,7 @@ class Source:
         victim.reading, victim.distance = reading, self.distance
         return victim
 
-    def _parsed(self, reading: str) -> tuple[str, tuple[int, int] | None, str]:
+    def parts(self, reading: str) -> tuple[str, tuple[int, int] | None, str]:
         """Name, size, if it has one, and variant of a reading. Raises UsageError for a variant that is none."""
         parts = READING.fullmatch(reading)
         if parts is None:
@@ -112,7 +115,7 @@ class Source:
         usual = self.trained or (own.size if own else IMAGE_SIZE)
         height, width = (fixed or asked or most for fixed, asked, most in zip(self.fixed, size, usual, strict=True))
         if name == OWN and own is None:
-            remedy = "give --preprocessing auto, which tries them on your images, or one of those in its --help"
+            remedy = f"find it out with python -m reid.models.detective {self.spec}, and give that as --preprocessing"
             raise UsageError(f"{self.spec} does not say how it wants its images; {remedy}")
         if name.endswith(".json"):
             own = InputSpec.read(name)
@@ -147,13 +150,14 @@ def _checkpoint(spec: str) -> Source:
     family = FAMILIES[name]()
     state, content = checkpoint.state, checkpoint.content
     variants = family.variants(state, content)
+    if (stated := str(content.get(VARIANT))) in variants:
+        variants = (stated,)
     if len(variants) > 1:
         values = (spec, variants[0], few(variants[1:]))
         logger.warning("%s does not say which network it is; taken: %s; or: %s (--preprocessing own/NAME)", *values)
 
     def own(variant: str) -> InputSpec:
-        stated = content.get("input")
-        return InputSpec.of(stated, spec) if stated else family.input(state, content, variant)
+        return InputSpec.stated(content.get("input"), spec) or family.input(state, content, variant)
 
     @lru_cache(maxsize=1)  # many readings are tried on the same
     def built(variant: str) -> tuple[Any, LoadReport]:
@@ -172,6 +176,7 @@ def _checkpoint(spec: str) -> Source:
         distance=family.distance,
         kind=FAMILIES.summary(name),
         loaded=lambda variant: built(variant)[1].summary(),
+        checkpoint=checkpoint,
     )
 
 
@@ -200,7 +205,7 @@ def _graph(spec: str, path: str, graph: Graph) -> Source:
         lambda _: own,
         fixed=size,
         certain=stated,
-        distance="cosine",
+        distance=graph.distance,
         kind=f"by the names of its weights {FAMILIES.summary(family)}" if family else "a graph of operators",
         loaded=lambda _: graph.report,
     )
@@ -222,13 +227,15 @@ def _function(spec: str) -> Source:
 
 
 def _torchscript(spec: str, path: str) -> Source:
-    network, input = modules.load_torchscript(path)
-    return Source(spec, sha256(path), lambda _: network, lambda _: input, certain=input is not None)
+    network, input, distance = modules.load_torchscript(path)
+    certain = input is not None
+    return Source(spec, sha256(path), lambda _: network, lambda _: input, certain=certain, distance=distance)
 
 
 def _exported(spec: str, path: str) -> Source:
-    network, input = modules.load_exported(path)
-    return Source(spec, sha256(path), lambda _: network, lambda _: input, certain=input is not None)
+    network, input, wanted = modules.load_exported(path)
+    size = wanted.height, wanted.width
+    return Source(spec, sha256(path), lambda _: network, lambda _: input, fixed=size, certain=input is not None)
 
 
 OPENERS: Mapping[str, Callable[[str, str], Source]] = {

@@ -64,7 +64,7 @@ class Victim(nn.Module):
         self.check = ImageCheck()
         self.input = input or ANY_SIZE
         self.layer = self.input.layer().to(next((p.device for p in self.parameters()), None))
-        self._place: Place | None = None  # of the feature among the outputs, known after the first images
+        self.place: Place | None = None  # of the feature among the outputs, known after the first images
         self.output, self.fingerprint = "", ""  # which of several outputs it is, in words; see reid.models.trial
         self.reset_passes()
         registered = set(self.modules())  # the others, in plain lists and dicts, are to be frozen and moved too
@@ -122,17 +122,17 @@ class Victim(nn.Module):
     def _features(self, images: Tensor) -> Tensor:
         output, count = self._run(images), len(images)
         found = features_of(output, count)
-        if self._place is None and len(found) > 1:
+        if self.place is None and len(found) > 1:
             found_again = self._with_graph() or found
-            self._place = feature_place(found_again)
-            self.output = describe(found_again, self._place)
-        elif self._place is None and found:
-            (self._place,) = found
-        if self._place not in found:
+            self.place = feature_place(found_again)
+            self.output = describe(found_again, self.place)
+        elif self.place is None and found:
+            (self.place,) = found
+        if self.place not in found:
             kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             problem = f"gives {kind} for {count} images, not pooled features ({count}, D)"
             raise UsageError(f"model {self.name or self.arch} {problem}; wrap it in a function that returns them")
-        features = found[self._place].flatten(1)
+        features = found[self.place].flatten(1)
         return features.to(torch.promote_types(features.dtype, torch.float32))
 
     def _run(self, images: Tensor) -> Any:

@@ -31,7 +31,7 @@ class Graph:
 
     `names` are those of its weights and layers, which may tell a family. `report` says whether it gives gradients, and
     how near it is to the file's own runtime. `input` is how it reads images, where that is known, and `stated` whether
-    the file itself says so.
+    the file itself says so. `distance` is that between its features, a name of DISTANCES.
     """
 
     network: Callable[[Tensor], Any]
@@ -40,6 +40,7 @@ class Graph:
     report: str
     input: InputSpec | None = None
     stated: bool = False
+    distance: str = "cosine"
 
 
 class Scores:

@@ -11,10 +11,12 @@ from torch import nn
 from reid.errors import CheckpointError
 from reid.models.graphs import Contract, Graph, InBatches, Scores, proven
 from reid.models.inputs import InputSpec
+from reid.models.readings import DISTANCES
 from reid.runtime.extras import extra
 
 logger = logging.getLogger(__name__)
 
+INPUT, DISTANCE = "input", "distance"  # what the metadata of exported files say
 _DTYPES = {"float": "float32", "float16": "float16", "double": "float64", "uint8": "uint8"}
 
 
@@ -33,11 +35,13 @@ def load_onnx(path: str | Path) -> Graph:
     contract = _contract(session, path)
     name = session.get_inputs()[0].name
     reference = Scores(lambda array: session.run(None, {name: array}), contract, arch="onnx")
-    network, report = proven(_converted(model, contract), reference, contract, "onnxruntime")
     names = {each.name for each in model.graph.initializer} | {each.name for each in model.graph.node}
-    stated = session.get_modelmeta().custom_metadata_map.get("input")
-    input = InputSpec.of(stated, path) if stated else None
-    return Graph(network, contract, frozenset(names), report, input, stated=input is not None)
+    _simplify(model.graph)
+    network, report = proven(_converted(model, contract), reference, contract, "onnxruntime")
+    said = session.get_modelmeta().custom_metadata_map
+    input = InputSpec.stated(said.get(INPUT), path)
+    distance = next((name for name in DISTANCES if name == said.get(DISTANCE)), "cosine")
+    return Graph(network, contract, frozenset(names), report, input, input is not None, distance)
 
 
 def _contract(session: Any, path: str | Path) -> Contract:
@@ -54,6 +58,19 @@ def _contract(session: Any, path: str | Path) -> Contract:
         return number if isinstance(number, int) and number > 0 else None
 
     return Contract(fixed(shape[0]), fixed(height), fixed(width), channels_last, dtype)
+
+
+def _simplify(graph: Any) -> None:
+    """Take out, in place, what onnx2pytorch does not know and nothing needs: second names, modes of norms."""
+    weights = {each.name for each in graph.initializer}
+    aliases = [node for node in graph.node if node.op_type == "Identity" and node.input[0] in weights]
+    named = {node.output[0]: node.input[0] for node in aliases}
+    for alias in aliases:
+        graph.node.remove(alias)
+    for node in graph.node:
+        node.input[:] = [named.get(name, name) for name in node.input]
+        for mode in [each for each in node.attribute if each.name == "training_mode" and not each.i]:
+            node.attribute.remove(mode)
 
 
 def _converted(model: Any, contract: Contract) -> list[nn.Module]:
