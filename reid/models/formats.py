@@ -113,7 +113,7 @@ def _write_onnx(source: Source, victim: Victim, path: Path) -> None:
     torch.onnx.export(
         network,
         (images,),
-        written,
+        written,  # type: ignore[arg-type]  # the exporter without dynamo takes files too
         dynamo=False,
         opset_version=OPSET,
         input_names=["images"],
