@@ -61,11 +61,7 @@ def _contract(session: Any, path: str | Path) -> Contract:
 
 
 def _simplify(graph: Any) -> None:
-<<<<<<< HEAD
     """Take out, in place, what onnx2pytorch does not know and nothing needs: second names, modes of norms."""
-=======
-    """Take out, in place, what onnx2pytorch does not know and nothing needs: other names of weights, modes of norms."""
->>>>>>> export15
     weights = {each.name for each in graph.initializer}
     aliases = [node for node in graph.node if node.op_type == "Identity" and node.input[0] in weights]
     named = {node.output[0]: node.input[0] for node in aliases}
