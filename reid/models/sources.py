@@ -55,7 +55,7 @@ class Source:
     @property
     def any_size(self) -> bool:
         """Whether nobody knows the size of its images, so that any may be the right one."""
-        return self.fixed == (None, None) and self.trained is None and not self.certain
+        return self.fixed == (None, None) and self.trained is None and self.own(self.variants[0]) is None
 
     def victim(self, reading: str = OWN, size: Size = (None, None), arch: str | None = None) -> Victim:
         """The model as a victim that reads images so, tried and introduced in the log: see `candidate`.
