@@ -58,7 +58,7 @@ class Source:
     @property
     def any_size(self) -> bool:
         """Whether nobody knows the size of its images, so that any may be the right one."""
-        return self.fixed == (None, None) and self.trained is None and not self.certain
+        return self.fixed == (None, None) and self.trained is None and self.own(self.variants[0]) is None
 
     def victim(self, reading: str = OWN, size: Size = (None, None), arch: str | None = None) -> Victim:
         """The model as a victim that reads images so, tried and introduced in the log: see `candidate`.
@@ -149,9 +149,13 @@ def _checkpoint(spec: str) -> Source:
     name = family_of(checkpoint.state) or "resnet"  # which says what is wrong with any other
     family = FAMILIES[name]()
     state, content = checkpoint.state, checkpoint.content
+<<<<<<< HEAD
     variants = family.variants(state, content)
     if (stated := str(content.get(VARIANT))) in variants:
         variants = (stated,)
+=======
+    variants = family.variants(state, content) or ("",)  # of which `build` says what is wrong
+>>>>>>> symptoms15
     if len(variants) > 1:
         values = (spec, variants[0], few(variants[1:]))
         logger.warning("%s does not say which network it is; taken: %s; or: %s (--preprocessing own/NAME)", *values)

@@ -100,7 +100,7 @@ def _features(victim: Victim, images: Tensor) -> Tensor:
         size = "x".join(map(str, images.shape))
         problem = f"fails on images {size}: {type(error).__name__}: {few([str(error)[:200]])}"
         raise UsageError(
-            f"{victim.name or victim.arch} {problem}; --preprocessing NAME@HxW gives another size"
+            f"{victim.name or victim.arch} {problem}; --preprocessing NAME@HEIGHTxWIDTH gives another size"
         ) from error
 
 
