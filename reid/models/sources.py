@@ -149,13 +149,9 @@ def _checkpoint(spec: str) -> Source:
     name = family_of(checkpoint.state) or "resnet"  # which says what is wrong with any other
     family = FAMILIES[name]()
     state, content = checkpoint.state, checkpoint.content
-<<<<<<< HEAD
-    variants = family.variants(state, content)
+    variants = family.variants(state, content) or ("",)  # of which `build` says what is wrong
     if (stated := str(content.get(VARIANT))) in variants:
         variants = (stated,)
-=======
-    variants = family.variants(state, content) or ("",)  # of which `build` says what is wrong
->>>>>>> symptoms15
     if len(variants) > 1:
         values = (spec, variants[0], few(variants[1:]))
         logger.warning("%s does not say which network it is; taken: %s; or: %s (--preprocessing own/NAME)", *values)
