@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     bad `eps`.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # which is False, too, for a name that no file can have
         raise CheckpointError(f"no such perturbation file: {path}; check the path (relative to the current folder)")
     state, others, is_plain = _contents(path)
     threat = _threat(others, eps, path)
