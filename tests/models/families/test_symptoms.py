@@ -138,7 +138,7 @@ def test_camera_codes_are_averaged_said_and_recorded(tmp_path, caplog):  # Trans
 def test_a_pre_trained_teacher_is_unwrapped_or_nothing_of_it_is_taken(tmp_path):  # SOLIDER-REID#14
     state = golden("solider-small")
     torch.save({"teacher": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "x.pth")
-    assert open_model(tmp_path / "x.pth").loaded("").startswith(f"{len(state) - 20} tensors loaded, under 'teacher'")
+    assert open_model(tmp_path / "x.pth").loaded("").startswith("183 tensors loaded, under 'teacher', 28")
     torch.save({"teacher": {"module.backbone.x": torch.zeros(3)}}, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match=r"x\.pth"):
         models.load_victim(tmp_path / "x.pth")
