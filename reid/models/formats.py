@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from reid.errors import ReidError, UsageError
+from reid.errors import UsageError
 from reid.models.checkpoint import family_of
 from reid.models.families import FAMILIES
 from reid.models.graphs.onnx_file import DISTANCE, INPUT
@@ -46,8 +46,7 @@ def export(spec: str | Path, to: str, out: str | Path, *, preprocessing: str = O
     prefix = "torchscript:" if to == "torchscript" else ""
     with temporary_sibling(out) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, on what tracing and its age might do; the proof comes below
-        _write(source, victim, to, temporary)
-        again = load_victim(f"{prefix}{temporary}")
+        again = _written(source, victim, to, temporary, prefix)
         gap = _difference(victim, again)
         if not gap <= SAME:
             problem = f"as {to} it gives features that differ by {gap:.0e} of the largest, above {SAME:.0e}"
@@ -72,15 +71,17 @@ class Bare(nn.Module):
         return output.flatten(1)
 
 
-def _write(source: Source, victim: Victim, to: str, path: Path) -> None:
+def _written(source: Source, victim: Victim, to: str, path: Path, prefix: str) -> Victim:
+    """Write the file, and read it."""
     try:
         if to in WRITERS:
             WRITERS[to](source, victim, path)
         else:
             write_torch(path, _content(source, victim, to))
-    except (ReidError, OSError):
+        return load_victim(f"{prefix}{path}")
+    except (UsageError, OSError):
         raise
-    except Exception as error:  # whatever an operator that cannot be written raises
+    except Exception as error:  # whatever an operator that cannot be written, or read again, raises
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{source.spec} cannot be written as {to} ({reason}); give another --to") from error
 
@@ -110,6 +111,7 @@ def _write_onnx(source: Source, victim: Victim, path: Path) -> None:
     network, images = _traced(victim)
     free = {0: "batch"} if victim.input.resize else {0: "batch", 2: "height", 3: "width"}
     written = io.BytesIO()
+    torch._C._jit_set_onnx_log_enabled(False)  # torch prints the whole network where it fails
     torch.onnx.export(
         network,
         (images,),

@@ -77,7 +77,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor, code: Tensor | float) -> Tensor:
         patches = self.conv1(images).flatten(2).transpose(1, 2)
-        first = (self.class_embedding + code).expand(len(images), 1, -1)
+        first = (self.class_embedding + code).expand(images.shape[0], 1, -1)
         tokens = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
         feature = self.ln_post(self.transformer(tokens)[:, 0])
         return torch.cat([feature, feature @ self.proj], dim=1)

@@ -59,7 +59,7 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, query, key = (part(x).flatten(2) for part in (self.g, self.theta, self.phi))  # (N, inner, places)
-        seen = value @ (key.mT @ query) / value.shape[2]
+        seen = value @ (key.transpose(1, 2) @ query) / value.shape[2]
         return x + self.W(seen.unflatten(2, x.shape[2:]))
 
 

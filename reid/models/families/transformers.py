@@ -79,6 +79,7 @@ def attention(qkv: Tensor, heads: int, scale: float | None = None, bias: Tensor 
     `bias` is added to the scores (..., heads, tokens, tokens). Written out because fused attention has no second
     derivative, which meta-learning needs.
     """
-    queries, keys, values = qkv.unflatten(-1, (3, heads, -1)).movedim(-3, 0).transpose(-3, -2)
+    parts = qkv.reshape(*qkv.shape[:-1], 3, heads, -1).unbind(-3)  # spelt so that exporters know its rank
+    queries, keys, values = (part.transpose(-3, -2) for part in parts)
     scores = (queries * (scale or queries.shape[-1] ** -0.5)) @ keys.transpose(-2, -1) + bias
     return (scores.softmax(-1) @ values).transpose(-3, -2).flatten(-2)

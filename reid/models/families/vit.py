@@ -35,7 +35,7 @@ class Tokens(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         patches = self.patch_embed(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1) + self.pos_embed
+        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches], dim=1) + self.pos_embed
         if self.sie_embed is not None:
             tokens = tokens + CODE_SCALE * self.reading.of_codes(self.sie_embed)
         for block in self.blocks:
