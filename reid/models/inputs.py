@@ -108,3 +108,11 @@ def preprocessing(name: str, height: int, width: int, resize: str | None = "bili
     if name not in PREPROCESSINGS:
         raise unknown("preprocessing", name, list(PREPROCESSINGS))
     return InputSpec(height, width, resize, *PREPROCESSINGS[name])
+
+
+def described(spec: InputSpec) -> str:
+    """An InputSpec in words; the name of a usual preprocessing where it is one."""
+    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    numbers = f"{spec.channels.upper()} in [0, {spec.scale:g}], mean {mean}, deviation {std}"
+    same = (name for name in PREPROCESSINGS if preprocessing(name, *spec.size, spec.resize) == spec)
+    return f"{spec.height} x {spec.width}, {spec.resize or 'or any other size'}, {next(same, numbers)}"
