@@ -5,9 +5,11 @@ such a file as `exported:FILE`, which says that they trust it.
 """
 
 import importlib
+import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,6 +33,7 @@ def load_timm(name: str) -> tuple[nn.Module, InputSpec]:
     Raises UsageError for an unknown name, CheckpointError where the weights cannot be had.
     """
     timm = extra("timm", "a timm model")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else it speaks, twice, of each try to download
     name, _, path = name.partition(":")
     try:
         model = timm.create_model(name, pretrained=not path, num_classes=0)
@@ -93,7 +96,9 @@ def _loaded(path: str | Path, kind: str, load: Callable[[], Any]) -> nn.Module:
     if not Path(path).is_file():
         raise CheckpointError(f"no such file: {path}; check the path (relative to the current folder)")
     try:
-        return load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch, that TorchScript will go
+            return load()
     except Exception as error:  # on damaged bytes the readers raise nearly anything
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{path} cannot be read as {kind} by torch {torch.__version__} ({reason})") from error
