@@ -18,7 +18,9 @@ class ResNetFamily(Family):
 
     feature = "pooled last stage, not normalised"
     told_by = "base.layer1.*, feat.weight; classifier_x2.* is a resnet, classifier.* without base.fc.* is resMeta"
-    traps = "resMeta has no ReLU in its stem; a file with neither head nor base.fc.* is refused, as nothing tells its stem"
+    traps = (
+        "resMeta has no ReLU in its stem; a file with neither a head nor base.fc.* is refused: its stem is not known"
+    )
     seen = "this project, and the files of its released forerunner (checkpoints.md)"
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
