@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     from reid import models
     from reid.datasets.contents import contents_sha256
+    from reid.evaluation.distances import BY_NAME
     from reid.evaluation.retrieval import Retrieval, test_samples
     from reid.loading import Images
     from reid.runtime import device
@@ -129,7 +130,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         drawn = next((model for model in known.values() if hashes.items() <= model.items()), None)
         if drawn is None:
             stores = images.stores(samples)
-            retrieval = Retrieval(victim.to(compute.device), stores, compute, args.batch_size)
+            distances = BY_NAME[victim.distance]
+            retrieval = Retrieval(victim.to(compute.device), stores, compute, args.batch_size, distances=distances)
             drawn = curves(retrieval, file, levels, args.steps)
         data["models"][each.name] = drawn | hashes
     kept = data | {"models": data["models"] | {n: m for n, m in known.items() if n not in data["models"]}}

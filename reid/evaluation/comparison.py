@@ -1,6 +1,8 @@
 """Queries against a gallery: who is who, and the distances between them, some queries at a time."""
 
+import contextlib
 from collections.abc import Callable
+from operator import index
 from typing import TypeVar
 
 import numpy as np
@@ -83,7 +85,7 @@ def _ids(
     pids: Tensor | np.ndarray, camids: Tensor | np.ndarray, features: int, side: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pids and camids of one side as int64 arrays (N,), one for each feature."""
-    pids, camids = (torch.as_tensor(ids).cpu().numpy() for ids in (pids, camids))
+    pids, camids = map(_array, (pids, camids))
     integers = {pids.dtype.kind, camids.dtype.kind} <= {"i", "u"}
     if not integers or pids.shape != (features,) or camids.shape != (features,):
         raise ReidError(
@@ -91,6 +93,15 @@ def _ids(
             "give one integer pid and one integer camid for each image"
         )
     return pids.astype(np.int64), camids.astype(np.int64)
+
+
+def _array(ids: Tensor | np.ndarray) -> np.ndarray:
+    """As an array, of integers where an array of objects has nothing else."""
+    array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    if array.dtype == object:
+        with contextlib.suppress(TypeError):
+            return np.array([index(each) for each in array.ravel()], dtype=np.int64).reshape(array.shape)
+    return array
 
 
 def _checked(block: Tensor, queries: int, images: int) -> Tensor:

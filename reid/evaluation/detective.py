@@ -1,25 +1,29 @@
 """How a model of unknown origin reads images: as it recognises people best.
 
-A reading is NAME[/VARIANT], as `Source.victim` takes it: a usual preprocessing or "own", and one of the networks that
-fit the keys.
+A reading is NAME[@HEIGHTxWIDTH][/VARIANT], as `Source.victim` takes it: a usual preprocessing or "own", perhaps another
+size, and one of the networks that fit the keys.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
 
 from reid.datasets import Dataset, Sample
-from reid.errors import UsageError, few
+from reid.errors import DatasetError, ReidError, UsageError, few
 from reid.evaluation.distances import BY_NAME, DistanceSource
 from reid.evaluation.features import ids_of
 from reid.evaluation.retrieval import Retrieval, test_samples, validation_samples
 from reid.loading import Images, ImageStore
+from reid.models.inputs import InputSpec
 from reid.models.readings import AUTO, OWN, PREPROCESSINGS
 from reid.models.sources import Size, Source
+from reid.models.trial import ALIKE
 from reid.models.victim import Victim
 from reid.runtime.device import Compute
 
@@ -27,25 +31,36 @@ logger = logging.getLogger(__name__)
 
 MOST, FEW = 800, 200  # images that are looked at; those of a first look at all readings
 FAR = 0.15  # mAP by which a reading may lag in the first look
+FEWEST = 5  # identities without which nothing is decided
+REMEDY = "give --preprocessing NAME, or a dataset of people who are seen by two cameras"
+SIZES = ((256, 128), (384, 128), (128, 64), (224, 224))  # that are tried where nobody knows the size
 DRAWS, LEVEL = 2000, 0.95  # of the bootstrap over identities
 
 
 class Finding(NamedTuple):
-    """How well a model does under one reading of its input. `by_identity` has the mean AP of each pid's queries."""
+    """How well a model does under one reading of its input. `by_identity` has the mean AP of each pid's queries,
+    `alike` is the mean cosine between features of different people."""
 
     name: str
+    input: InputSpec
     mAP: float
     rank1: float
     by_identity: dict[int, float]
-    collapsed: bool
+    alike: float
+
+    @property
+    def collapsed(self) -> bool:
+        return self.alike > ALIKE
 
 
 class Verdict(NamedTuple):
-    """The reading to use, those that are as good within the interval, and whether the choice is clear."""
+    """The reading to use, those that are as good within the interval, whether the choice is clear, and the reading that
+    the model's file or family has."""
 
     chosen: str
     close: list[str]
     clear: bool
+    own: str | None = None
 
 
 def choose_victim(
@@ -67,9 +82,10 @@ def choose_victim(
     if reading is None:
         reading = OWN if source.certain else AUTO
     if reading == AUTO:
-        findings, own = examine(source, dataset, compute, size=size, distance=distance, workers=workers)
-        verdict = conclude(findings, own)
-        logger.info("%s\n%s", source.spec, table(findings, verdict, own))
+        findings, verdict = examine(source, dataset, compute, size=size, distance=distance, workers=workers)
+        logger.info("%s: clean mAP on images of %s, as it reads them", source.spec, dataset.name)
+        for line in table(findings, verdict):
+            logger.info("%s", line)
         if not verdict.clear:
             names = few([verdict.chosen, *verdict.close])
             raise UsageError(
@@ -87,15 +103,50 @@ def examine(
     size: Size = (None, None),
     distance: str | None = None,
     workers: int = 2,
-) -> tuple[list[Finding], str | None]:
-    """All readings of a model, the best first, and which of them is its own, if it says one."""
-    sides = test_samples(dataset) if dataset.query else validation_samples(dataset)
+) -> tuple[list[Finding], Verdict]:
+    """All readings of a model, the best first, and which one to use. Where nobody knows the size of its images, usual
+    sizes are tried with that one.
+
+    Raises UsageError where the dataset cannot tell readings apart, or the model works under none.
+    """
+    sides = _people(dataset)
     own = source.own(source.variants[0])
-    names = ([OWN] if own else []) + [name for name in PREPROCESSINGS if own != source.reading(name, size)]
-    names += [f"{OWN}/{variant}" for variant in source.variants[1:]]
-    readings = {name: partial(source.victim, name, size) for name in names}
+    others = [name for name in PREPROCESSINGS if own is None or source.reading(name, size).usual != own.usual]
+    names = [*([OWN] if own else []), *others, *(f"{OWN}/{variant}" for variant in source.variants[1:])]
     distances = BY_NAME[distance or source.distance]
-    return investigate(readings, sides, compute, distances, OWN if own else None, workers), OWN if own else None
+
+    def found(names: Iterable[str], usual: str | None) -> tuple[list[Finding], Verdict]:
+        readings = {name: partial(source.candidate, name, size) for name in names}
+        findings = investigate(readings, sides, compute, distances, usual, workers)
+        return findings, conclude(findings, usual)
+
+    findings, verdict = found(names, OWN if own else None)
+    if verdict.clear and source.any_size and size == (None, None):
+        usual = next(each.input.size for each in findings if each.name == verdict.chosen)
+        sizes = [f"{verdict.chosen}@{height}x{width}" for height, width in SIZES if (height, width) != usual]
+        more, of_sizes = found([verdict.chosen, *sizes], verdict.chosen)
+        findings = sorted({each.name: each for each in [*findings, *more]}.values(), key=lambda each: -each.mAP)
+        verdict = verdict._replace(chosen=of_sizes.chosen, close=verdict.close + of_sizes.close)
+    return findings, verdict
+
+
+def _people(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
+    """Query and gallery. Raises UsageError for a dataset in which nobody can be found again."""
+    try:
+        query, gallery = test_samples(dataset) if dataset.query else validation_samples(dataset)
+    except DatasetError as error:
+        raise UsageError(f"images of {dataset.name} cannot tell readings apart; {REMEDY}") from error
+    cameras = defaultdict(set)
+    for sample in gallery:
+        cameras[sample.pid].add(sample.camid)
+    found = {sample.pid for sample in query if cameras[sample.pid] - {sample.camid}}
+    if not found:
+        seen = len({sample.camid for sample in (*query, *gallery)})
+        problem = f"no query of {dataset.name} has its person under another camera ({seen} in all)"
+        raise UsageError(f"{problem}, so its images cannot tell readings apart; {REMEDY}")
+    if len(found) < FEWEST:
+        logger.warning("%s has %d identities to find again, too few to tell readings apart", dataset.name, len(found))
+    return query, gallery
 
 
 def investigate(
@@ -111,6 +162,8 @@ def investigate(
     A reading makes the victim that has it; `own` is that of the model's family. `sides` are query and gallery.
     """
     first = _scored(readings, _sample(sides, FEW), compute, distances, workers)
+    if sum(map(len, sides)) <= FEW:
+        return first
     left = {each.name for each in first if each.name == own or each.mAP >= first[0].mAP - FAR}
     near = {name: make for name, make in readings.items() if name in left}
     again = _scored(near, _sample(sides, MOST), compute, distances, workers)
@@ -124,24 +177,29 @@ def conclude(findings: Sequence[Finding], own: str | None = None, seed: int = 0)
     """
     best, *others = findings
     close = [other.name for other in others if not _beats(best, other, seed)]
-    if own is None:
+    if own is None or own not in [each.name for each in findings]:
         return Verdict(best.name, close, not close)
     chosen = own if own in (best.name, *close) else best.name
-    return Verdict(chosen, [name for name in (best.name, *close) if name != chosen], True)
+    return Verdict(chosen, [name for name in (best.name, *close) if name != chosen], True, own)
 
 
-def table(findings: Sequence[Finding], verdict: Verdict, own: str | None = None) -> str:
+def table(findings: Sequence[Finding], verdict: Verdict) -> list[str]:
     """The findings as lines of text, the best first."""
-    lines = ["  reading                      mAP   rank-1"]
-    for finding in findings:
+    lines = [f"  {'reading':<26}    mAP   rank-1"]
+    for each in findings:
+        usual = each.input.usual if each.name.startswith(OWN) else ""
+        own = f"the model's own{usual and f', as {usual}'}" if each.name == verdict.own else usual and f"as {usual}"
+        wrong = each.input.differing(findings[0].input)
         marks = [
-            *(["the family's own"] if finding.name == own else []),
-            *(["chosen"] if finding.name == verdict.chosen and verdict.clear else []),
-            *(["as good within the interval"] if finding.name in verdict.close else []),
-            *(["its features hardly differ"] if finding.collapsed else []),
+            own,
+            "chosen" if each.name == verdict.chosen and verdict.clear else "",
+            "as good within the interval" if each.name in verdict.close else "",
+            "features of different people hardly differ" if each.collapsed else "",
+            f"likely cause: the {wrong}" if each.collapsed and wrong else "",
         ]
-        lines.append(f"  {finding.name:<26} {finding.mAP:6.3f}   {finding.rank1:6.3f}   {', '.join(marks)}".rstrip())
-    return "\n".join(lines)
+        row = f"  {each.name:<26} {each.mAP:6.3f}   {each.rank1:6.3f}   {'; '.join(filter(None, marks))}"
+        lines.append(row.rstrip())
+    return lines
 
 
 def _scored(
@@ -153,22 +211,40 @@ def _scored(
 ) -> list[Finding]:
     """Each reading scored on the samples, decoded at its own size."""
     stores: dict[tuple[int, int], tuple[ImageStore, ImageStore]] = {}
-    findings = []
+    findings, problem = [], None
     for name, make in readings.items():
-        victim = make().to(compute.device)
-        size = victim.input.size
-        if size not in stores:
-            stores[size] = Images(*size, workers).stores(sides)
-        ranking = Retrieval(victim, stores[size], compute.exact(), distances=distances).score().ranking
-        pids = ids_of(sides[0])[0].numpy()[ranking.valid_queries]
-        by_identity = {pid: ranking.average_precision[pids == pid].mean() for pid in np.unique(pids).tolist()}
-        findings.append(Finding(name, ranking.mAP, ranking.cmc["market1501"][0], by_identity, ranking.collapsed))
+        try:
+            victim = make().to(compute.device)
+            size = victim.input.size
+            if size not in stores:
+                stores[size] = Images(*size, workers).stores(sides)
+            score = Retrieval(victim, stores[size], compute.exact(), distances=distances).score()
+        except ReidError as error:  # NaN features, or a size that it does not take
+            logger.info("  %s is left out: %s", name, error)
+            problem = error
+            continue
+        ranking, pids = score.ranking, [ids_of(side)[0] for side in sides]
+        valid = pids[0].numpy()[ranking.valid_queries]
+        by_identity = {pid: ranking.average_precision[valid == pid].mean() for pid in np.unique(valid).tolist()}
+        alike = _alike(score.features, *pids)
+        findings.append(Finding(name, victim.input, ranking.mAP, ranking.cmc["market1501"][0], by_identity, alike))
+    if problem and not findings:
+        raise problem
     return sorted(findings, key=lambda finding: -finding.mAP)
+
+
+def _alike(features: tuple[Tensor, Tensor], query_pids: Tensor, gallery_pids: Tensor) -> float:
+    """The mean cosine between features of different people."""
+    query, gallery = (F.normalize(side.float()).cpu() for side in features)
+    others = query_pids[:, None] != gallery_pids
+    return float((query @ gallery.T)[others].mean()) if others.any() else 0.0
 
 
 def _beats(first: Finding, second: Finding, seed: int) -> bool:
     """Whether the mean over the identities that both have is higher beyond the paired bootstrap interval."""
     shared = sorted(first.by_identity.keys() & second.by_identity.keys())
+    if len(shared) < FEWEST:
+        return False
     gaps = np.array([first.by_identity[pid] - second.by_identity[pid] for pid in shared])
     drawn = np.random.default_rng(seed).integers(len(gaps), size=(DRAWS, len(gaps)))
     return bool(np.quantile(gaps[drawn].mean(axis=1), (1 - LEVEL) / 2) > 0)

@@ -5,6 +5,7 @@ here, k-reciprocal re-ranking is in `rerank.py`; `ranking.rank` takes any.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from reid.errors import ReidError
 from reid.evaluation import DISTANCES
 from reid.runtime import distributed
 
+logger = logging.getLogger(__name__)
+
+BEYOND = 5.0  # the largest distance of two directions is 4
 COLLAPSED = 1e-4  # mean squared distance from an image in the middle, as a share of the squared length of that image
 
 
@@ -91,8 +95,30 @@ def squared_euclidean(query: Tensor, gallery: Tensor, sharded: bool = False) -> 
 
 
 def cosine(query: Tensor, gallery: Tensor, sharded: bool = False) -> Distances:
-    """Squared Euclidean distances of features scaled to unit length, which are 2 - 2 cos(q, g)."""
-    return squared_euclidean(F.normalize(query), F.normalize(gallery), sharded)
+    """Squared Euclidean distances of features scaled to unit length, which are 2 - 2 cos(q, g).
+
+    A zero vector, which trackers write for what they cannot see, has no direction: it is at the distance `BEYOND` from
+    everything, after all others, and those of each side are counted in a line.
+    """
+    empty = [~features.any(dim=1) for features in (query, gallery)]
+    counts = [sum(distributed.every(int(empty[1].sum()))) if sharded else int(empty[1].sum()), int(empty[0].sum())]
+    plain = squared_euclidean(_unit(query), _unit(gallery), sharded)
+    if not any(counts):
+        return plain
+    words = "%d features of the gallery and %d of the queries are zero vectors: ranked last, at distance %g from all"
+    logger.warning(words, *counts, BEYOND)
+    own, constants = empty[0], plain.constants
+    assert constants is not None
+
+    def rows(some: slice) -> Tensor:
+        return torch.where(own[some, None] | empty[1], BEYOND - constants[some, None], plain.rows(some))
+
+    return Distances(rows, constants, plain.collapsed)
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Scaled to unit length, those too that are so long or short that their squares are infinite or zero."""
+    return F.normalize(features / features.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo().tiny))
 
 
 BY_NAME: dict[str, DistanceSource] = dict(zip(DISTANCES, (squared_euclidean, cosine), strict=True))

@@ -1,5 +1,6 @@
 """One model on one dataset: every row is scored, and becomes a Result in a file."""
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from reid.loading import Images
 from reid.models.readings import OWN
 from reid.runtime import distributed
 from reid.runtime.device import Compute
+
+logger = logging.getLogger(__name__)
 
 
 def protocol_settings(
@@ -66,9 +69,19 @@ class Experiment:
             if self.lists and not len(self.retrieval.query):
                 self.lists.add(identity, row.attack, self.side, None)
             elif reuse and not self.lists and distributed.from_main(path.exists):
-                yield distributed.from_main(partial(results.read_result, path))
+                yield self._known(distributed.from_main(partial(results.read_result, path)))
             else:
                 yield self._scored(row, identity)
+
+    def _known(self, result: Result) -> Result:
+        """A result of before; warns where the model, with the same weights, then behaved otherwise."""
+        then, now = (victim.get("fingerprint") for victim in (result.victim, self.victim))
+        if None not in (then, now) and then != now:
+            words = (
+                "%s gave other features when %s was measured (fingerprint %s, now %s), perhaps by another release of "
+            )
+            logger.warning(words + "a library; leave --reuse out", self.victim["path"], result.file_name, then, now)
+        return result
 
     def _scored(self, row: Row, identity: dict[str, Any]) -> Result:
         began = time.perf_counter()

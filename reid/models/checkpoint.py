@@ -89,8 +89,10 @@ class Checkpoint:
     def into(self, model: ReidModel) -> LoadReport:
         """Load it like `load_checkpoint`."""
         _check_same_network(self.layout.arch, model.arch, self.path)
-        report = load_state(model, self.state, self.path)
-        return replace(report, skipped=self.skipped, found=self.found)
+        report = replace(load_state(model, self.state, self.path), skipped=self.skipped, found=self.found)
+        if not report.mismatched:
+            logger.info("%s: %s", self.path, report.summary())
+        return report
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -152,7 +154,8 @@ def load_state(
         problem = f"{len(broken)} tensors below the head are missing or have another shape ({few(broken)})"
         raise CheckpointError(f"{path} is not whole: {problem}; download or save it again")
     model.load_state_dict({key: state[key] for key in report.loaded}, strict=False)
-    logger.log(logging.WARNING if report.mismatched else logging.INFO, "%s: %s", path, report.summary())
+    if report.mismatched:
+        logger.warning("%s: %s", path, report.summary())
     return report
 
 

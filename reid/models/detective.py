@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_data_options(parser)
     cli.add_compute_options(parser, precision="fp32")
     args = parser.parse_args(argv)
-    from reid.evaluation.detective import conclude, examine, table
+    from reid.evaluation.detective import examine, table
     from reid.models.sources import open_model
     from reid.runtime import device
 
@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = open_model(args.spec)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     size = (args.height, args.width)
-    findings, own = examine(source, dataset, compute, size=size, distance=args.dist_metric, workers=args.workers)
-    print(table(findings, conclude(findings, own), own))
+    found = examine(source, dataset, compute, size=size, distance=args.dist_metric, workers=args.workers)
+    print("\n".join(table(*found)))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,34 @@ class InputSpec:
         """Height and width."""
         return self.height, self.width
 
+    @property
+    def usual(self) -> str:
+        """The name of the usual preprocessing that this is, whatever its size; empty for another."""
+        return next((name for name, values in PREPROCESSINGS.items() if self._as_usual(*values)), "")
+
+    def _as_usual(self, channels: str, scale: float, mean: Channels, std: Channels) -> bool:
+        """Whether a pixel becomes the same."""
+        own, other = ((*mean, *std), (*self.mean, *self.std))
+        pairs = zip((value / scale for value in own), (value / self.scale for value in other), strict=True)
+        return channels == self.channels and all(abs(first - second) < 1e-3 * second + 1e-6 for first, second in pairs)
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        how = self.usual or f"times {self.scale:g}, less {self.mean}, by {self.std}"
+        resized = f"by {self.resize}" if self.resize else "not resized"
+        return f"{self.height} x {self.width} ({resized}), {self.channels.upper()}, {how}"
+
+    def differing(self, other: "InputSpec") -> str:
+        """What most likely matters of all that tells this input from another one, in words; empty for nothing."""
+        if self.channels != other.channels:
+            return "order of channels"
+        spans = [spec.scale / sum(spec.std) for spec in (self, other)]
+        if max(spans) > 10 * min(spans):
+            return "range of values"
+        same = self._as_usual(other.channels, other.scale, other.mean, other.std)
+        return "" if same else "mean and deviation"
+
     def layer(self) -> "InputLayer":
         """The layer that does it, without weights."""
         return InputLayer(self)
@@ -108,11 +136,3 @@ def preprocessing(name: str, height: int, width: int, resize: str | None = "bili
     if name not in PREPROCESSINGS:
         raise unknown("preprocessing", name, list(PREPROCESSINGS))
     return InputSpec(height, width, resize, *PREPROCESSINGS[name])
-
-
-def described(spec: InputSpec) -> str:
-    """An InputSpec in words; the name of a usual preprocessing where it is one."""
-    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
-    numbers = f"{spec.channels.upper()} in [0, {spec.scale:g}], mean {mean}, deviation {std}"
-    same = (name for name in PREPROCESSINGS if preprocessing(name, *spec.size, spec.resize) == spec)
-    return f"{spec.height} x {spec.width}, {spec.resize or 'or any other size'}, {next(same, numbers)}"

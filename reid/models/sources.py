@@ -2,8 +2,10 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,13 @@ from torch import Tensor, nn
 
 from reid.errors import CheckpointError, UsageError, few
 from reid.models import modules
-from reid.models.checkpoint import Checkpoint, family_of
+from reid.models.checkpoint import Checkpoint, LoadReport, family_of
 from reid.models.families import FAMILIES
 from reid.models.graphs import Graph, InBatches
 from reid.models.inputs import InputSpec, preprocessing
 from reid.models.network import ReidModel
 from reid.models.readings import AUTO, OWN
-from reid.models.trial import BATCHES_DIFFER, findings
+from reid.models.trial import fingerprint, introduction, same_in_batches, troubles
 from reid.models.victim import Victim
 from reid.runtime import containers
 from reid.runtime.cli import IMAGE_SIZE
@@ -27,13 +29,15 @@ from reid.runtime.registry import unknown
 logger = logging.getLogger(__name__)
 
 Size = tuple[int | None, int | None]
+READING = re.compile(r"(?P<name>.+\.json|[^/@]+)(@(?P<height>\d+)x(?P<width>\d+))?(/(?P<variant>.+))?")
 
 
 @dataclass(frozen=True)
 class Source:
     """An opened model. `build` makes the network of one of its `variants`, and `own` says how that reads images, None
     where nobody knows. `fixed` are the height and width that it must have, `trained` those that it was trained on.
-    `certain`: the file or its keys say how it reads images, so nothing needs to be tried."""
+    `certain`: the file or its keys say how it reads images, so nothing needs to be tried. `kind` is what the model was
+    told to be, and `loaded` what became of the weights in its file, both in words."""
 
     spec: str
     sha256: str
@@ -45,31 +49,62 @@ class Source:
     certain: bool = False
     feature: str = "as the network gives them"
     distance: str = "euclidean"
+    kind: str = ""
+    loaded: Callable[[str], str] = lambda variant: ""
+
+    @property
+    def any_size(self) -> bool:
+        """Whether nobody knows the size of its images, so that any may be the right one."""
+        return self.fixed == (None, None) and self.trained is None and self.own(self.variants[0]) is None
 
     def victim(self, reading: str = OWN, size: Size = (None, None), arch: str | None = None) -> Victim:
-        """The model as a victim that reads images so: NAME[/VARIANT], where NAME is "own", a name of PREPROCESSINGS or
-        a .json file of an InputSpec. `size` is that of the images; None is what the model wants.
+        """The model as a victim that reads images so, tried and introduced in the log: see `candidate`.
 
-        Raises UsageError for an unknown reading, and CheckpointError for another architecture than `arch`.
+        Raises CheckpointError for another architecture than `arch`.
         """
-        name, variant = (reading, "") if reading.endswith(".json") else reading.partition("/")[::2]
-        variant = variant or self.variants[0]
-        if variant not in self.variants:
-            raise unknown(f"variant of {self.spec}", variant, self.variants)
-        network, input = self.build(variant), self.reading(name, size, variant)
-        described = {"name": Path(self.spec).name, "sha256": self.sha256, "feature": self.feature}
-        victim = Victim(network, input, **described)
-        lines = [] if isinstance(network, ReidModel) else findings(victim)
-        if BATCHES_DIFFER in lines:
-            victim = Victim(InBatches(network, 1), input, **described)
-        for line in lines:
-            logger.warning("%s %s", self.spec, line)
-        victim.reading = reading
+        victim = self.candidate(reading, size)
         if arch not in (None, victim.arch):
             raise CheckpointError(
                 f"{self.spec} is a {victim.arch}, not a {arch}; use -a {victim.arch}, or leave -a out"
             )
+        for line in [] if isinstance(victim.model, ReidModel) else troubles(victim):
+            logger.warning("%s %s", self.spec, line)
+        victim.fingerprint = fingerprint(victim)
+        for line in introduction(victim, self.kind, self.loaded(self._parsed(reading)[2])):
+            logger.info("%s: %s", self.spec, line)
+        victim.reset_passes()
         return victim
+
+    def candidate(self, reading: str = OWN, size: Size = (None, None)) -> Victim:
+        """The model as a victim that reads images so: NAME[@HEIGHTxWIDTH][/VARIANT], where NAME is "own", a name of
+        PREPROCESSINGS or a .json file of an InputSpec. `size` is that of the images; None is what the model wants.
+
+        Raises UsageError for an unknown reading, and for a model that gives no features, or none that are finite.
+        """
+        name, asked, variant = self._parsed(reading)
+        network, input = self.build(variant), self.reading(name, asked or size, variant)
+        if asked and any(fixed not in (None, each) for fixed, each in zip(self.fixed, asked, strict=True)):
+            raise UsageError(f"{self.spec} takes {input.height} x {input.width} images only; leave @ out of {reading}")
+        if asked:
+            input = replace(input, height=asked[0], width=asked[1])
+        described = {"name": Path(self.spec).name, "sha256": self.sha256, "feature": self.feature}
+        victim = Victim(network, input, **described)
+        if not isinstance(network, ReidModel) and not same_in_batches(victim):
+            words = "%s gives images in a batch other features than one by one, so it gets them one by one"
+            logger.warning(words + "; is a part of it in training mode?", self.spec)
+            victim = Victim(InBatches(network, 1), input, **described)
+        victim.reading, victim.distance = reading, self.distance
+        return victim
+
+    def _parsed(self, reading: str) -> tuple[str, tuple[int, int] | None, str]:
+        """Name, size, if it has one, and variant of a reading. Raises UsageError for a variant that is none."""
+        parts = READING.fullmatch(reading)
+        if parts is None:
+            raise UsageError(f"{reading!r} is no NAME[@HEIGHTxWIDTH][/VARIANT] of a preprocessing")
+        variant = parts["variant"] or self.variants[0]
+        if variant not in self.variants:
+            raise unknown(f"variant of {self.spec}", variant, self.variants)
+        return parts["name"], (int(parts["height"]), int(parts["width"])) if parts["height"] else None, variant
 
     def reading(self, name: str, size: Size = (None, None), variant: str = "") -> InputSpec:
         """What a reading of this name is for this model."""
@@ -109,7 +144,8 @@ def open_model(spec: str | Path) -> Source:
 
 def _checkpoint(spec: str) -> Source:
     checkpoint = Checkpoint.read(spec)
-    family = FAMILIES[family_of(checkpoint.state) or "resnet"]()  # which says what is wrong with any other
+    name = family_of(checkpoint.state) or "resnet"  # which says what is wrong with any other
+    family = FAMILIES[name]()
     state, content = checkpoint.state, checkpoint.content
     variants = family.variants(state, content)
     if len(variants) > 1:
@@ -121,16 +157,23 @@ def _checkpoint(spec: str) -> Source:
         stated = content.get("input")
         return InputSpec.of(stated, spec) if stated else family.input(state, content, variant)
 
+    @lru_cache(maxsize=1)  # many readings are tried on the same
+    def built(variant: str) -> tuple[Any, LoadReport]:
+        network, report = family.build(state, spec, variant)
+        return network, replace(report, found=checkpoint.found, skipped=checkpoint.skipped)
+
     return Source(
         spec,
         sha256(spec),
-        lambda variant: family.build(state, spec, variant)[0],
+        lambda variant: built(variant)[0],
         own,
         variants,
         trained=checkpoint.trained_size,
         certain=True,
         feature=family.feature,
         distance=family.distance,
+        kind=FAMILIES.summary(name),
+        loaded=lambda variant: built(variant)[1].summary(),
     )
 
 
@@ -147,14 +190,21 @@ def _openvino(spec: str, path: str) -> Source:
 
 
 def _graph(spec: str, path: str, graph: Graph) -> Source:
-    logger.info("%s: %s", spec, graph.report)
     size = graph.contract.height, graph.contract.width
     own, stated = graph.input, graph.stated
-    if own is None and (family := _family_of_graph(graph.names)):
+    family = _family_of_graph(graph.names)
+    if own is None and family:
         own = FAMILIES[family]().input({}, {})
-        logger.info("%s: its weights have the names of %s", spec, FAMILIES.summary(family))
     return Source(
-        spec, sha256(path), lambda _: graph.network, lambda _: own, fixed=size, certain=stated, distance="cosine"
+        spec,
+        sha256(path),
+        lambda _: graph.network,
+        lambda _: own,
+        fixed=size,
+        certain=stated,
+        distance="cosine",
+        kind=f"by the names of its weights {FAMILIES.summary(family)}" if family else "a graph of operators",
+        loaded=lambda _: graph.report,
     )
 
 

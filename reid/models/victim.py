@@ -1,7 +1,7 @@
 """The form of a model that is attacked and evaluated: features only, eval mode, frozen, its passes counted."""
 
+import contextlib
 import copy
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +15,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from reid.errors import UsageError
 from reid.models.checks import ImageCheck
+from reid.models.drawn import drawn_images
 from reid.models.inputs import InputSpec
 from reid.models.network import ReidModel
 from reid.models.outputs import Place, describe, feature_place, features_of
-
-logger = logging.getLogger(__name__)
 
 ANY_SIZE = InputSpec(256, 128, resize=None)
 
@@ -56,7 +55,8 @@ class Victim(nn.Module):
         feature: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.sha256, self.feature, self.reading = name, sha256, feature, ""  # reading: see Source.victim
+        self.name, self.sha256, self.feature = name, sha256, feature
+        self.reading, self.distance = "", "euclidean"  # how images are given to it, and features compared: see Source
         self.model = _copied(model) if isinstance(model, nn.Module) else model
         if isinstance(self.model, ReidModel):
             input = input or self.model.input
@@ -65,6 +65,7 @@ class Victim(nn.Module):
         self.input = input or ANY_SIZE
         self.layer = self.input.layer().to(next((p.device for p in self.parameters()), None))
         self._place: Place | None = None  # of the feature among the outputs, known after the first images
+        self.output, self.fingerprint = "", ""  # which of several outputs it is, in words; see reid.models.trial
         self.reset_passes()
         registered = set(self.modules())  # the others, in plain lists and dicts, are to be frozen and moved too
         self.hidden = nn.ModuleList(module for module in _modules(self.model) if module not in registered)
@@ -95,19 +96,21 @@ class Victim(nn.Module):
         if isinstance(self.model, ReidModel):
             return self.model.feature_dim
         with torch.no_grad():
-            return self._features(self._probe()).shape[1]
+            return self._features(self._probe()[:1]).shape[1]
 
     @cached_property
     def differentiable(self) -> bool:
-        """Whether gradients reach the images, from an image that is sent through at the first use."""
+        """Whether gradients reach images, finite and not all zero, from drawn ones that go through at the first use."""
         with torch.inference_mode(False), torch.enable_grad():
-            image = self._probe().requires_grad_()
+            images = self._probe().requires_grad_()
             try:
-                (gradient,) = torch.autograd.grad(self._features(image).sum(), image, allow_unused=True)
+                features = self._features(images)
+                some = torch.arange(features.shape[1]).to(features).cos()  # the sum of normalised values is constant
+                (gradient,) = torch.autograd.grad((features @ some).sum(), images, allow_unused=True)
             except RuntimeError:  # there is no graph, or .numpy() refuses one
-                self._features(image.detach())  # raises what has another reason
+                self._features(images.detach())  # raises what has another reason
                 return False
-            return gradient is not None
+            return gradient is not None and any(bool(each.isfinite().all() and each.any()) for each in gradient)
 
     def reset_passes(self) -> None:
         self.passes = Passes()
@@ -117,23 +120,35 @@ class Victim(nn.Module):
         return super().train(False)
 
     def _features(self, images: Tensor) -> Tensor:
-        run = self.model.features if isinstance(self.model, ReidModel) else self.model
-        output, count = run(self.layer(images)), len(images)
+        output, count = self._run(images), len(images)
         found = features_of(output, count)
-        if self._place is None and found:
-            self._place = feature_place(found)
-            if len(found) > 1:
-                logger.info("%s: %s", self.name or self.arch, describe(found, self._place))
+        if self._place is None and len(found) > 1:
+            found_again = self._with_graph() or found
+            self._place = feature_place(found_again)
+            self.output = describe(found_again, self._place)
+        elif self._place is None and found:
+            (self._place,) = found
         if self._place not in found:
             kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             problem = f"gives {kind} for {count} images, not pooled features ({count}, D)"
             raise UsageError(f"model {self.name or self.arch} {problem}; wrap it in a function that returns them")
-        features = found[self._place]
+        features = found[self._place].flatten(1)
         return features.to(torch.promote_types(features.dtype, torch.float32))
+
+    def _run(self, images: Tensor) -> Any:
+        run = self.model.features if isinstance(self.model, ReidModel) else self.model
+        return run(self.layer(images))
+
+    def _with_graph(self) -> dict[Place, Tensor]:
+        """The outputs for drawn images, which show how they come from each other; none where there are no gradients."""
+        with torch.inference_mode(False), torch.enable_grad(), contextlib.suppress(RuntimeError):
+            images = self._probe()
+            return features_of(self._run(images.requires_grad_()), len(images))
+        return {}
 
     def _probe(self) -> Tensor:
         device = next(chain(self.parameters(), self.buffers())).device
-        return torch.full((1, 3, self.input.height, self.input.width), 0.5, device=device)
+        return drawn_images(*self.input.size).to(device)
 
 
 def folded(model: ReidModel) -> ReidModel:

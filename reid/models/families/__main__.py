@@ -24,11 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def tables() -> str:
     """What is read of each family, how it is told, and what is refused."""
     from reid.models.families.refused import NAMES
-    from reid.models.inputs import described
 
     families = {name: FAMILIES[name]() for name in FAMILIES if name != "refused"}
     read = [
-        (name, FAMILIES.summary(name), each.feature, described(each.input({}, {})), each.distance)
+        (name, FAMILIES.summary(name), each.feature, each.input({}, {}).words, each.distance)
         for name, each in families.items()
     ]
     told = [(name, each.told_by, each.traps, each.seen) for name, each in families.items()]
