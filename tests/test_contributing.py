@@ -26,5 +26,13 @@ def test_a_missing_and_an_altered_example_are_seen():
 
 def test_every_example_is_closed_and_short():
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    assert len(examples(text)) == text.count("<!-- example:") == text.count("<!-- end -->") == 5
+    assert len(examples(text)) == text.count("<!-- example:") == 5
+    assert text.count("<!-- end -->") == text.count("<!-- example:") + text.count("<!-- excerpt:")
     assert all(len(code.splitlines()) <= 30 for code in examples(text).values())
+
+
+def test_every_excerpt_is_in_the_file_that_it_names():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    shown = re.findall(r"<!-- excerpt: (\S+) -->\n```python\n(.*?)```\n<!-- end -->\n", text, re.DOTALL)
+    assert len(shown) == text.count("<!-- excerpt:") == 1
+    assert all(f"\n{code}" in (ROOT / path).read_text() for path, code in shown)

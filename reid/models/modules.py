@@ -5,6 +5,7 @@ such a file as `exported:FILE`, which says that they trust it.
 """
 
 import importlib
+import logging
 import os
 import re
 import sys
@@ -34,6 +35,7 @@ def load_timm(name: str) -> tuple[nn.Module, InputSpec]:
     Raises UsageError for an unknown name, CheckpointError where the weights cannot be had.
     """
     timm = extra("timm", "a timm model")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else it speaks, twice, of each try to download
     name, _, path = name.partition(":")
     try:
         model = timm.create_model(name, pretrained=not path, num_classes=0)

@@ -18,7 +18,7 @@ from reid.models.families import FAMILIES
 from reid.models.graphs import Graph, InBatches
 from reid.models.inputs import InputSpec, preprocessing
 from reid.models.network import ReidModel
-from reid.models.readings import OWN
+from reid.models.readings import AUTO, OWN
 from reid.models.trial import fingerprint, introduction, same_in_batches, troubles
 from reid.models.victim import Victim
 from reid.runtime import containers
@@ -114,9 +114,10 @@ class Source:
         own = self.own(variant or self.variants[0])
         usual = self.trained or (own.size if own else IMAGE_SIZE)
         height, width = (fixed or asked or most for fixed, asked, most in zip(self.fixed, size, usual, strict=True))
-        if name == OWN and own is None:
-            remedy = f"find it out with python -m reid.models.detective {self.spec}, and give that as --preprocessing"
-            raise UsageError(f"{self.spec} does not say how it wants its images; {remedy}")
+        if name == AUTO or (name == OWN and own is None):
+            problem = "nothing to try readings on" if name == AUTO else "does not say how it wants its images"
+            remedy = f"find it by python -m reid.models.detective {self.spec} -d DATASET, and give --preprocessing NAME"
+            raise UsageError(f"{self.spec}: {problem}; {remedy}")
         if name.endswith(".json"):
             own = InputSpec.read(name)
         elif name != OWN:
@@ -154,7 +155,8 @@ def _checkpoint(spec: str) -> Source:
         variants = (stated,)
     if len(variants) > 1:
         values = (spec, variants[0], few(variants[1:]))
-        logger.warning("%s does not say which network it is; taken: %s; or: %s (--preprocessing own/NAME)", *values)
+        words = "%s does not say which network it is; unless --preprocessing is own/NAME: %s; others: %s"
+        logger.warning(words, *values)
 
     def own(variant: str) -> InputSpec:
         return InputSpec.stated(content.get("input"), spec) or family.input(state, content, variant)

@@ -337,7 +337,7 @@ class TestRecipes:
 
 def test_a_loss_that_is_not_finite_is_refused(base):
     with pytest.raises(ReidError, match="loss_tr became nan at epoch 1, iteration 1"):
-        learnt(base, victim=Victim(lambda x: x.mean((2, 3)) / 0 - x.mean((2, 3)) / 0))
+        learnt(base, victim=Victim(lambda x: x.mean((2, 3)) * (torch.nan if len(x) > 3 else 1.0)))  # tried on fewer
 
 
 def rows_of(folder, samples):

@@ -49,7 +49,7 @@ class Family:
         raise NotImplementedError
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
-        """What the network of this variant takes."""
+        """What the network of this variant takes; of an empty state and content, what most of the family's take."""
         raise NotImplementedError
 
 

@@ -12,7 +12,7 @@ from reid.errors import CheckpointError
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole, named, rows
-from reid.models.families.transformers import PATCH, Reading, attention, chosen, has, readings
+from reid.models.families.transformers import PATCH, USUAL, Reading, attention, chosen, has, readings
 from reid.models.inputs import InputSpec
 
 DEPTH = 12
@@ -43,7 +43,7 @@ class ClipReidFamily(Family):
         return load_whole(lambda: ClipReid(state, reading), state, path, IGNORED)
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
-        return chosen(_readings(state), variant, "the file").input()
+        return chosen(_readings(state), variant, "the file").input() if state else USUAL.input()
 
 
 class ClipReid(nn.Module):

@@ -17,6 +17,11 @@ class ResNetFamily(Family):
     """`base.*` is torchvision's ResNet, `feat.*` and `feat_bn.*` the embedding; docs/checkpoints.md has all keys."""
 
     feature = "pooled last stage, not normalised"
+    told_by = "base.layer1.*, feat.weight; classifier_x2.* is a resnet, classifier.* without base.fc.* is resMeta"
+    traps = (
+        "resMeta has no ReLU in its stem; a file with neither a head nor base.fc.* is refused: its stem is not known"
+    )
+    seen = "this project, and the files of its released forerunner (checkpoints.md)"
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
         return any(key.startswith("base.layer1.") for key in state) and "feat.weight" in state

@@ -37,6 +37,9 @@ class Reading:
         return codes.mean(0) if self.code is None else codes[self.code]
 
 
+USUAL = Reading(*SIZES[0], PATCH)
+
+
 def readings(positions: int, codes: int, patch: int, strides: Sequence[int] = STRIDES) -> dict[str, Reading]:
     """Readings by name: sizes and strides that give so many `positions`, each with every choice of a camera code."""
     choices = {", camera codes averaged": None, **{f", camera code {code}": code for code in range(codes)}}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reid.models.checkpoint import LoadReport
 from reid.models.families import Family
 from reid.models.families.bodies import load_whole, rows
-from reid.models.families.transformers import PATCH, Reading, chosen, has, readings, reduction
+from reid.models.families.transformers import PATCH, USUAL, Reading, chosen, has, readings, reduction
 from reid.models.families.vit import Block, Tokens, convolutional, layer_norm
 from reid.models.inputs import InputSpec
 
@@ -45,7 +45,7 @@ class TransReIDFamily(Family):
         return load_whole(lambda: TransReID(state, reading), state, path, ignored)
 
     def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
-        return chosen(_readings(state), variant, "the file").input()
+        return chosen(_readings(state), variant, "the file").input() if state else USUAL.input()
 
 
 class TransReID(nn.Module):
