@@ -223,8 +223,13 @@ def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], rea
     add("--resume", required=True, metavar="SPEC", help=f"the model: {SPECS}")
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
     reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; a .json file of an "
-    reading += "input; or auto, which tries all on the dataset. /VARIANT chooses among networks that fit the keys "
-    add("--preprocessing", metavar="NAME[/VARIANT]", help=reading + "(default: own where that is known, else auto)")
+    reading += "input; or auto, which tries all on the dataset. @HEIGHTxWIDTH is the size that it gets, and /VARIANT "
+    reading += "chooses among networks that fit the keys "
+    add(
+        "--preprocessing",
+        metavar="NAME[@SIZE][/VARIANT]",
+        help=reading + "(default: own where that is known, else auto)",
+    )
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
