@@ -226,9 +226,10 @@ def add_model_options(
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
     reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; "
     reading += "auto, which tries all of these on the dataset; " if tried else ""
-    reading += "or a .json file of an input. /VARIANT chooses among networks that fit the keys (default: own"
+    reading += "or a .json file of an input. @HEIGHTxWIDTH is the size that it gets, /VARIANT"
+    reading += " chooses among networks that fit the keys (default: own"
     reading += " where the file or its keys are certain, else auto)" if tried else ")"
-    add("--preprocessing", metavar="NAME[/VARIANT]", help=reading)
+    add("--preprocessing", metavar="NAME[@SIZE][/VARIANT]", help=reading)
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
