@@ -89,8 +89,8 @@ def arrays():
 
 
 class Counts(Linear):
-    def forward(self, images):  # what is traced is the first number alone
-        return self.pooled(images) * float(images.mean())
+    def forward(self, images):  # a loop, of which as many turns are traced as there were images
+        return torch.cat([self.pooled(image[None]) for image in images])
 
 
 def counts():

@@ -57,7 +57,10 @@ ALONE = {  # name: opset, settings, constants after the images, what torch gives
         *(1, POOL | {"rounding_type": "floor", "exclude-pad": "true"}, []),
         lambda x: F.avg_pool2d(x, 3, (2, 1), 1, count_include_pad=False),
     ),
-    "AvgPool border": (1, POOL | {"rounding_type": "floor", "exclude-pad": "false"}, [], lambda x: F.avg_pool2d(x, 3, (2, 1), 1)),
+    "AvgPool border": (
+        *(1, POOL | {"rounding_type": "floor", "exclude-pad": "false"}, []),
+        lambda x: F.avg_pool2d(x, 3, (2, 1), 1),
+    ),
     "MVN": (6, DEVIATION, [ints(2, 3)], normalised),
     "MVN of old": (2, {"eps": "0.001", "normalize_variance": "true", "across_channels": "false"}, [], normalised),
     "MVN outside": (
