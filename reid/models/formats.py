@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import safetensors.torch
 import torch
@@ -111,17 +112,17 @@ def _write_onnx(source: Source, victim: Victim, path: Path) -> None:
     network, images = _traced(victim)
     free = {0: "batch"} if victim.input.resize else {0: "batch", 2: "height", 3: "width"}
     written = io.BytesIO()
-    torch._C._jit_set_onnx_log_enabled(False)  # torch prints the whole network where it fails
-    torch.onnx.export(
-        network,
-        (images,),
-        written,  # type: ignore[arg-type]  # the exporter without dynamo takes files too
-        dynamo=False,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["features"],
-        dynamic_axes={"images": free, "features": {0: "batch"}},
-    )
+    with mock.patch.object(torch._C, "_jit_onnx_log", create=True):  # prints the whole network where it fails
+        torch.onnx.export(
+            network,
+            (images,),
+            written,  # type: ignore[arg-type]  # the exporter without dynamo takes files too
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_axes={"images": free, "features": {0: "batch"}},
+        )
     model = onnx.load_from_string(written.getvalue())
     onnx.helper.set_model_props(model, {INPUT: victim.input.to_json(), DISTANCE: source.distance})
     path.write_bytes(model.SerializeToString())

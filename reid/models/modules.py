@@ -4,6 +4,7 @@ An exported program can run Python code of its own while torch loads it (torch.e
 such a file as `exported:FILE`, which says that they trust it.
 """
 
+import difflib
 import importlib
 import logging
 import os
@@ -40,7 +41,7 @@ def load_timm(name: str) -> tuple[nn.Module, InputSpec]:
     try:
         model = timm.create_model(name, pretrained=not path, num_classes=0)
     except RuntimeError as error:  # timm's for a name that it does not know
-        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:3])
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models()))
         raise UsageError(f"timm:{name} is not known to timm ({str(error)[:80]}); it has {near or 'others'}") from error
     except Exception as error:  # whatever a download raises
         problem = f"the weights of timm:{name} cannot be downloaded ({type(error).__name__})"

@@ -1,5 +1,6 @@
 import copy
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,72 @@ def small(small_once):
 @pytest.fixture
 def images():
     return torch.rand(4, 3, 64, 32, generator=torch.Generator().manual_seed(5))
+
+
+FUNCTIONS = """
+import torch
+from torch import nn
+from reid.models import InputSpec
+
+INPUT = InputSpec(32, 16, channels="bgr", scale=255.0)
+
+
+class Linear(nn.Module):
+    input = INPUT
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(48, 64, generator=generator))
+
+    def forward(self, images):
+        return {"logits": images.mean((1, 2, 3))[:, None].expand(-1, 5), "features": self.pooled(images) @ self.weight}
+
+    def pooled(self, images):
+        return nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
+
+
+def linear():
+    return Linear()
+
+
+def unknown():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
+
+
+def arrays():
+    def run(images):
+        return torch.from_numpy(images.detach().numpy().mean((2, 3)))
+
+    run.input = INPUT
+    return run
+
+
+class Counts(Linear):
+    def forward(self, images):  # a loop, of which as many turns are traced as there were images
+        return torch.cat([self.pooled(image[None]) for image in images])
+
+
+def counts():
+    return Counts()
+
+
+def fails():
+    raise KeyError("weights")
+
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def user_functions(tmp_path, monkeypatch):
+    """The module `functions` of a user, in the current folder."""
+    folder = tmp_path / "user"
+    folder.mkdir()
+    (folder / "functions.py").write_text(FUNCTIONS)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    yield
+    sys.modules.pop("functions", None)
