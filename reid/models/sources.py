@@ -147,7 +147,7 @@ def _checkpoint(spec: str) -> Source:
     name = family_of(checkpoint.state) or "resnet"  # which says what is wrong with any other
     family = FAMILIES[name]()
     state, content = checkpoint.state, checkpoint.content
-    variants = family.variants(state, content)
+    variants = family.variants(state, content) or ("",)  # of which `build` says what is wrong
     if len(variants) > 1:
         values = (spec, variants[0], few(variants[1:]))
         words = "%s does not say which network it is; unless --preprocessing is own/NAME: %s; others: %s"

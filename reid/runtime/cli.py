@@ -226,9 +226,11 @@ def add_model_options(
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
     reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; "
     reading += "auto, which tries all of these on the dataset; " if tried else ""
-    reading += "or a .json file of an input. /VARIANT chooses among networks that fit the keys (default: own"
-    reading += " where the file or its keys are certain, else auto)" if tried else ")"
-    add("--preprocessing", metavar="NAME[/VARIANT]", help=reading)
+    reading += "or a .json file of an input. @HEIGHTxWIDTH is the size that it gets; /VARIANT chooses among networks "
+    reading += "that fit the keys (default: own" + (
+        " where the file or its keys are certain, else auto)" if tried else ")"
+    )
+    add("--preprocessing", metavar="NAME[@SIZE][/VARIANT]", help=reading)
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:

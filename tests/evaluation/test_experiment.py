@@ -1,5 +1,6 @@
 """Results of the rows of one model on one dataset: what tells them apart, what is reused, and what was checked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,15 @@ def test_a_kept_result_is_taken_on_request_only(experiment, tmp_path):
     (again,) = experiment().run([CLEAN_ROW], reuse=False)
     assert again.seconds != first.seconds
     assert len(read_results(tmp_path / "results")) == 1
+
+
+def test_a_model_that_behaves_otherwise_than_before_is_named(experiment, caplog):  # RobustBench#104
+    list(replace(experiment(), victim=experiment().victim | {"fingerprint": "aa"}).run([CLEAN_ROW], reuse=False))
+    list(replace(experiment(), victim=experiment().victim | {"fingerprint": "aa"}).run([CLEAN_ROW], reuse=True))
+    assert not caplog.records
+    list(replace(experiment(), victim=experiment().victim | {"fingerprint": "bb"}).run([CLEAN_ROW], reuse=True))
+    assert "model.pth gave other features when" in caplog.text
+    assert "(fingerprint aa, now bb)" in caplog.text
 
 
 def test_other_images_under_the_same_names_are_measured_and_kept_next_to_the_first(experiment, samples, tmp_path):

@@ -47,7 +47,7 @@ def test_ids_of_any_integers_give_the_same_scores(kind):  # torchreid#391
 
 @pytest.mark.parametrize("wrong", [[1.5] * 12, ["0001"] * 12, [None] * 12, np.array([1, 2.5] * 6, dtype=object)])
 def test_ids_that_are_no_integers_are_refused(wrong):
-    query, gallery, pids, *ids = problem()
+    query, gallery, _, *ids = problem()
     with pytest.raises(ReidError, match="give one integer pid and one integer camid for each image"):
         rank(query, gallery, np.asarray(wrong), *ids)
 

@@ -134,3 +134,17 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         write_features(tmp_path / "f.npz", ["a"], np.zeros((1, 2), np.float32), {"no": object()})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_crops_of_any_shape_are_read_and_empty_ones_are_named(model, tmp_path):  # ultralytics PR#25135
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    for width, height in ((1, 1), (400, 1), (1, 400)):
+        Image.new("RGB", (width, height), (200, 30, 90)).save(crops / f"{width}x{height}.png")
+    main([str(crops), "--resume", str(model), "--out", str(tmp_path / "f.npz"), *OPTIONS])
+    names, features, _ = read(tmp_path / "f.npz")
+    assert len(names) == 3
+    assert np.isfinite(features).all()
+    (crops / "0x0.png").touch()
+    with pytest.raises(ReidError, match=r"0x0\.png"):
+        main([str(crops), "--resume", str(model), "--out", str(tmp_path / "g.npz"), *OPTIONS])

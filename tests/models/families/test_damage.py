@@ -8,7 +8,7 @@ from drawn import drawn_images, drawn_state, read_golden
 from reid import CheckpointError, models
 from reid.models.families import FAMILIES
 
-HEADS = {  # a small file of each family, and what begins the keys of its head
+HEADS = {  # a small file of each family, and what begins the keys of its head; those of transformers are with them
     "osnet-osnet_x0_25": "classifier.",
     "osnet-osnet_ain_x0_25": "classifier.",
     "torchreid_resnet-resnet18": "classifier.",
@@ -24,7 +24,12 @@ HEADS = {  # a small file of each family, and what begins the keys of its head
 }
 
 
-@pytest.fixture(scope="module", params=HEADS)
+QUICK = ("osnet-osnet_x0_25", "deep_sort-original", "strong_baseline-18")
+ELSEWHERE = ("resnet", "refused", "transreid", "clip_reid", "solider")
+CASES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in HEADS]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def file(request):
     """Name, state, the keys of our network for it and its features."""
     state = drawn_state(read_golden(request.param)["keys"])
@@ -54,6 +59,10 @@ def refusal(state):
 def features(model):
     with torch.no_grad():
         return model(drawn_images(128, 64, count=1))
+
+
+def test_every_family_is_damaged():
+    assert {name.partition("-")[0] for name in HEADS} | {*ELSEWHERE} == {*FAMILIES}
 
 
 def test_what_does_no_harm_loads_to_the_same_network(file):

@@ -44,7 +44,7 @@ def test_features_are_those_of_torchreid(name):
 def test_the_input_is_torchreids(state):
     spec = OSNetFamily().input(state, {})
     assert (spec.size, spec.resize, spec.channels, spec.scale) == ((256, 128), "bilinear", "rgb", 1)
-    assert (spec.mean, spec.std) == (models.inputs.IMAGENET_MEAN, models.inputs.IMAGENET_STD)
+    assert (spec.mean, spec.std) == (models.readings.IMAGENET_MEAN, models.readings.IMAGENET_STD)
 
 
 def boxmot(state, **others):
