@@ -217,18 +217,15 @@ SPECS = (
 SPECS += "package.module:function (docs/bring-your-model.md)"
 
 
-def add_model_options(
-    parser: argparse.ArgumentParser, archs: Sequence[str], readings: Iterable[str], tried: bool = True
-) -> None:
-    """Which model, and how it reads images: `readings` are the usual ones, which can be `tried` on the dataset."""
+def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], readings: Iterable[str]) -> None:
+    """Which model, and how it reads images: `readings` are the names of usual preprocessings."""
     add = parser.add_argument_group("model").add_argument
     add("--resume", required=True, metavar="SPEC", help=f"the model: {SPECS}")
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
-    reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; "
-    reading += "auto, which tries all of these on the dataset; " if tried else ""
-    reading += "or a .json file of an input. @HEIGHTxWIDTH is the size that it gets; /VARIANT chooses among networks "
-    reading += "that fit the keys (default: own" + (
-        " where the file or its keys are certain, else auto)" if tried else ")"
+    reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; a .json file of an "
+    reading += "input; or auto, which tries all on the dataset, if the command has one. @HEIGHTxWIDTH is the size that "
+    reading += (
+        "it gets; /VARIANT chooses among networks that fit the keys (default: own where that is certain, else auto)"
     )
     add("--preprocessing", metavar="NAME[@SIZE][/VARIANT]", help=reading)
 
