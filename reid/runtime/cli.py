@@ -224,9 +224,7 @@ def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], rea
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
     reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; a .json file of an "
     reading += "input; or auto, which tries all on the dataset, if the command has one. @HEIGHTxWIDTH is the size that "
-    reading += (
-        "it gets; /VARIANT chooses among networks that fit the keys (default: own where that is certain, else auto)"
-    )
+    reading += "it gets, /VARIANT one of several networks that fit the keys (default: own where certain, else auto)"
     add("--preprocessing", metavar="NAME[@SIZE][/VARIANT]", help=reading)
 
 
