@@ -25,7 +25,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.models.extract")
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="folder of images, searched with all folders in it")
-    cli.add_model_options(parser, models.names(), PREPROCESSINGS, tried=False)
+    cli.add_model_options(parser, models.names(), PREPROCESSINGS)
     add("--out", required=True, type=Path, metavar="FILE", help="file to write: .npz, or .h5 (needs h5py)")
     add("--overwrite", action="store_true", help="replace --out if it is there already")
     add("--attack", metavar="FILE", help="perturbation file; the images are perturbed by it first")

@@ -217,10 +217,8 @@ SPECS = (
 SPECS += "package.module:function (docs/bring-your-model.md)"
 
 
-def add_model_options(
-    parser: argparse.ArgumentParser, archs: Sequence[str], readings: Iterable[str], tried: bool = True
-) -> None:
-    """Which model, and how it reads images: `readings` are the usual ones, which can be `tried` on the dataset."""
+def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], readings: Iterable[str]) -> None:
+    """Which model, and how it reads images: `readings` are the names of usual preprocessings."""
     add = parser.add_argument_group("model").add_argument
     add("--resume", required=True, metavar="SPEC", help=f"the model: {SPECS}")
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")

@@ -30,7 +30,7 @@ class LayumiFamily(Family):
     feature = "linear block (512) of the image plus that of its mirror image, scaled to unit length; PCB: six parts"
     told_by = "model.layer1.0.conv1.weight, classifier.add_block.0.weight; PCB: classifier0.add_block.0.weight"
     traps = (
-        "Keys cannot tell the last stride: keep opts.yaml beside the file. A feature takes two passes. Other bodies "
+        "Keys cannot tell the last stride: keep opts.yaml next to the file. A feature takes two passes. Other bodies "
         "(DenseNet, HRNet, EfficientNet, NASNet, Swin, ConvNeXt, DINO) are known and refused."
     )
     seen = "layumi/Person_reID_baseline_pytorch @ 82ff40f"

@@ -17,7 +17,7 @@ def test_the_page_shows_what_the_command_prints(capsys):
     assert f"\n{printed}\n" in PAGE.read_text(), "replace its tables by what python -m reid.models.families prints"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", list(FAMILIES))
 def test_every_family_says_what_users_should_know(name):
     family = FAMILIES[name]()
     for text in (family.feature, family.told_by, family.traps, family.seen, FAMILIES.summary(name)):
