@@ -222,11 +222,9 @@ def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], rea
     add = parser.add_argument_group("model").add_argument
     add("--resume", required=True, metavar="SPEC", help=f"the model: {SPECS}")
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
-    reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; "
-    reading += "auto, which tries all of these on the dataset; " if tried else ""
-    reading += "or a .json file of an input. @HEIGHTxWIDTH is the size that it gets, /VARIANT"
-    reading += " chooses among networks that fit the keys (default: own"
-    reading += " where the file or its keys are certain, else auto)" if tried else ")"
+    reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; a .json file of an "
+    reading += "input; or auto, which tries all on the dataset, if the command has one. @HEIGHTxWIDTH is the size that "
+    reading += "it gets, /VARIANT one of several networks that fit the keys (default: own where certain, else auto)"
     add("--preprocessing", metavar="NAME[@SIZE][/VARIANT]", help=reading)
 
 
