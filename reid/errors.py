@@ -24,7 +24,7 @@ class CheckpointError(ReidError):
 
 def printable(text: str) -> str:
     """The text on one line of UTF-8: names of files may hold line ends, and bytes that no encoding has."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def few(keys: Iterable[object]) -> str:

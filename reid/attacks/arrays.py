@@ -34,7 +34,7 @@ def additive_image(content: Any, path: Path) -> Tensor | None:
     image, channels_last = _channels_first(array.detach(), f"{path} is not a perturbation file: {name}")
     values, grey = _image_units(image, f"{path}: {name}")
     if channels_last or grey:
-        order, unit = ("last", "first")[not channels_last], ("grey levels" if grey else "image units")
+        order, unit = "last" if channels_last else "first", "grey levels" if grey else "image units"
         logger.info("%s is taken with the channels %s, in %s", path, order, unit)
     return values[None]
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,34 +49,39 @@ def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     bad `eps`.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # which is False, too, for a name that no file can have
         raise CheckpointError(f"no such perturbation file: {path}; check the path (relative to the current folder)")
+    state, others, is_plain = _contents(path)
+    threat = _threat(others, eps, path)
+    delta: Any = state.get("delta", state.get("layer_01.delta"))
+    height, width = delta.shape[2:] if isinstance(delta, Tensor) and delta.ndim == 4 else (256, 128)
+    noise = create(NOISE_TYPES[frozenset(state)], threat.eps_color, threat.eps_delta, height, width, threat.side)
+    _check_values(state, noise.state_dict(), path)
+    noise.load_state_dict(state)
+    if isinstance(others.get("provenance"), dict):
+        noise.provenance = others["provenance"]
+    if is_plain and (largest := delta.abs().max().item()) > threat.eps_delta + 1e-4:
+        eps = format_budget(threat.eps_delta)
+        logger.warning("%s changes images by up to %s; it is cut to %s", path, format_budget(largest), eps)
+    return noise.project_()
+
+
+def _contents(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], bool]:
+    """State dict, what else is in the file, and whether the first is made of a plain array of another project."""
     content = read_torch(path)
     weights = find_weights(content, path, lambda state: frozenset(state) in NOISE_TYPES)
     state, others = (weights.state, weights.others) if weights else ({}, {})
     image = None if "threat" in others else additive_image(state or content, path)
     if image is not None:
-        state = {"delta": image}
-    keys = frozenset(state)
-    if keys not in NOISE_TYPES:
+        return {"delta": image}, others, True
+    if frozenset(state) not in NOISE_TYPES:
         held = state or (content if isinstance(content, Mapping) else {})
         contents = few(held) if held else f"no entries ({type(content).__name__})"
         raise CheckpointError(
             f"{path} is not a perturbation file: it holds {contents}, not what noise type 0, 1 or 2 has; "
             "give a file that metaAttack.py or the released code wrote"
         )
-    threat = _threat(others, eps, path)
-    delta = state.get("delta", state.get("layer_01.delta"))
-    height, width = delta.shape[2:] if isinstance(delta, Tensor) and delta.ndim == 4 else (256, 128)
-    noise = create(NOISE_TYPES[keys], threat.eps_color, threat.eps_delta, height, width, threat.side)
-    _check_values(state, noise.state_dict(), path)
-    noise.load_state_dict(state)
-    if isinstance(others.get("provenance"), dict):
-        noise.provenance = others["provenance"]
-    if image is not None and (largest := image.abs().max().item()) > threat.eps_delta + 1e-4:
-        eps = format_budget(threat.eps_delta)
-        logger.warning("%s changes images by up to %s; it is cut to %s", path, format_budget(largest), eps)
-    return noise.project_()
+    return state, others, False
 
 
 def _threat(content: Mapping[str, Any], eps: float | str | None, path: Path) -> Threat:

@@ -72,11 +72,11 @@ def write(
 
     Raises DatasetError naming an image that cannot be read, and OSError when the disk is full; nothing remains then.
     """
-    staging = home / _STAGING
+    staging, images = home / _STAGING, home / _STAGING / "images"
     try:
-        (staging / "images").mkdir(parents=True)
+        images.mkdir(parents=True)
         files = _number(records, {camera: camid for camid, camera in enumerate(cameras)})
-        targets = {record.name: staging / "images" / file for file, record in files.items()}
+        targets = {record.name: images / file for file, record in files.items()}
         fetched = source.fetch(targets)
         for image in tqdm(fetched, total=len(targets), desc=f"converting {name}", unit="image", disable=None):
             picture.check(targets[image], source.describe(image))
@@ -108,17 +108,18 @@ def read(home: Path) -> Converted:
         trainval = [file for key in keys for files in identities[key] for file in files]
         listed = {"trainval": trainval, "gallery": meta["gallery_fnames"], "query": meta["query_fnames"]}
         samples = {split: [_sample(images, file, present) for file in files] for split, files in listed.items()}
+        used = sorted({sample.camid for group in samples.values() for sample in group})
         num_cameras = meta["num_cameras"]
+        if used and used[-1] >= num_cameras:  # the released PersonX conversion states 3 cameras and calls them 3, 4, 5
+            places = {camid: place for place, camid in enumerate(used)}
+            for split, group in samples.items():
+                samples[split] = [replace(sample, camid=places[sample.camid]) for sample in group]
+            num_cameras = len(used)
+        ours = str(meta.get("release", "")), dict(meta.get("original", {})), list(meta.get("raw", []))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         problem = f"meta.json and splits.json are not in the layout with query_fnames and gallery_fnames ({error!r})"
         raise DatasetError(f"{home}: {problem}; {_REMEDY}") from error
-    used = sorted({sample.camid for group in samples.values() for sample in group})
-    if used and used[-1] >= num_cameras:  # the released PersonX conversion states 3 cameras and calls them 3, 4, 5
-        for split, group in samples.items():
-            samples[split] = [replace(sample, camid=used.index(sample.camid)) for sample in group]
-        num_cameras = len(used)
     unlisted = sum(not file.startswith(".") for file in present.difference(chain.from_iterable(listed.values())))
-    ours = meta.get("release", ""), meta.get("original", {}), meta.get("raw", [])
     return Converted(samples, num_cameras, *ours, unlisted)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reid.datasets.base import SPLITS, Dataset, Release, Sample
 from reid.datasets.converted import CACHE, Record
-from reid.datasets.loader import Loader, expect_folder, refuse_overlap, warn_of_left_out
+from reid.datasets.loader import Loader, check_pids, expect_folder, warn_of_left_out
 from reid.datasets.market_style import MARKET_FOLDERS, market_records
 from reid.datasets.source import Folder
 from reid.errors import DatasetError, UsageError
@@ -46,9 +46,9 @@ class OwnFolder(Loader):
         unknown = [record._replace(split="unknown") for record in records if record.pid < 0 and record.split == "query"]
         identified = [record for record in records if record.pid >= 0]
         if left_out := len(records) - len(identified):
-            words = "%s: %d images have no identity (-1) and are left out, %d of them queries"
+            words = "%s: %d images have no identity (-1), %d of them queries; they are neither scored nor trained on"
             logger.warning(words, name, left_out, len(unknown))
-        refuse_overlap(name, source, identified)
+        check_pids(name, source, identified)
         warn_of_left_out(name, source, records)
         images = root.absolute()
         kept = identified + unknown
@@ -70,7 +70,7 @@ class OwnFolder(Loader):
         return Path(path), f"folder:{os.path.basename(os.path.abspath(path))}" if colon else self.name
 
     def _folder(self, root: Path, names: tuple[str, ...]) -> str:
-        present = [name for name in names if (root / name).is_dir()]
+        present = sorted(path.name for path in root.iterdir() if path.name.lower() in names and path.is_dir())
         if len(present) > 1:
             raise DatasetError(f"{root} has both {present[0]} and {present[1]}; keep one of them")
         return present[0] if present else ""

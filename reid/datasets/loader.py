@@ -224,7 +224,7 @@ def _check(loader: Loader, source: Source, prefix: str, records: list[Record]) -
             if (twin := seen.setdefault(key, record)) is not record:
                 places = (f"{source.describe(each.name)} in {each.split}" for each in (twin, record))
                 raise _twice(f"{loader.name}: an image", *places)
-    refuse_overlap(loader.name, source, records)
+    check_pids(loader.name, source, records)
 
 
 def warn_of_left_out(name: str, source: Source, records: Iterable[Record]) -> None:
@@ -233,7 +233,7 @@ def warn_of_left_out(name: str, source: Source, records: Iterable[Record]) -> No
         logger.warning("%s: %s", name, left_out)
 
 
-def refuse_overlap(name: str, source: Source, records: list[Record]) -> None:
+def check_pids(name: str, source: Source, records: list[Record]) -> None:
     """Raise DatasetError for a pid in both training and test, which would not be a test, and one beyond 64 bits."""
     if record := next((record for record in records if record.pid >= 2**63), None):
         raise DatasetError(f"{source.describe(record.name)}: identity {record.pid} is beyond 64 bits; shorten it")

@@ -30,7 +30,7 @@ def samples(folder: str | Path, workers: int = 2) -> dict[str, Sample]:
         others = f" (found there: {left_out})" if left_out else ""
         raise DatasetError(f"no images in {folder}{others}; give the folder that holds them, as JPEG or PNG")
     if left_out:
-        logger.warning("not used of %s: %s", folder, left_out)
+        logger.warning("%s: %s", folder, left_out)
     found = {name: Sample(str(folder / name), -1, 0) for name in names}
     with ThreadPoolExecutor(max(1, workers)) as pool:
         problems = progress(pool.map(_problem, found.values()), len(names), "checking images")

@@ -15,7 +15,7 @@ from reid.errors import DatasetError
 _NUMBER = re.compile(
     r"""(?: \dZ- (?:\d+-)? | (?:^|[-_.\ /])part[-_.\ ]? | [-_.\ ](?=0\d\d\.\D)
     | \.(?:zip|7z|rar|tar|t?gz|t?bz2|t?xz)\.(?=\d{3}$) | \.z(?=\d\d$) )
-    (\d{1,4}) (?:\ ?\(\d+\))? (?:\.[a-z][\w.]*)? $""",
+    (\d{1,4}) (?:\ ?\(\d+\))? (\.[a-z][\w.]*)? $""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -38,7 +38,7 @@ def missing(names: Iterable[str]) -> list[str]:
     there, parts = set(names), defaultdict(set)
     for name in there:
         if match := _NUMBER.search(name):
-            parts[name[: match.start(1)], name[match.end(1) :]].add(match[1])
+            parts[name[: match.start(1)], match[2] or ""].add(match[1])  # a second download's " (1)" is no other set
     lacking = [f"{before[:-1]}zip" for before, _ in parts if before.lower().endswith(".z")]
     for (before, after), numbers in parts.items():
         present, width = set(map(int, numbers)), min(map(len, numbers))

@@ -24,7 +24,7 @@ _STRANGERS = {
     rb"\xff\x0a|\0\0\0\x0cJXL ": f"a JPEG XL image; {_AS_ANOTHER}",
     rb"%PDF|%!PS|\s*<(\?xml|svg)": f"a document or a drawing; {_AS_ANOTHER}",
     rb"(?i)\s*<(!doctype )?html": "a web page, as a failed download leaves it; get the image again",
-    rb"version https://git-lfs": "a pointer of Git LFS; run git lfs pull",
+    rb"version https://git-lfs|/annex/objects": "a pointer of Git LFS or git-annex; run git lfs pull or git annex get",
 }
 
 

@@ -4,6 +4,7 @@ Names are '/'-separated and relative to `where`, such as raw/Market.zip/query/00
 `._` twins of macOS and `__MACOSX` are left out; whatever else is not used is counted.
 """
 
+import codecs
 import hashlib
 import os
 import posixpath
@@ -20,6 +21,7 @@ from reid.datasets.picture import is_picture
 from reid.errors import DatasetError, few, printable
 
 _DEEPEST = 9
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as PowerShell writes lists
 
 
 class Source(ABC):
@@ -47,12 +49,16 @@ class Source(ABC):
         return [name for name in self.names if is_archive(name)]
 
     def lines(self, name: str) -> list[str]:
-        """The non-empty lines of a file. Raises DatasetError when it is not text."""
+        """The non-empty lines of a file, decoded like names of files. Raises DatasetError when it is not text."""
         self._lists.add(name)
+        data = self.read(name)
         try:
-            return [line.strip() for line in self.read(name).decode("utf-8-sig").splitlines() if line.strip()]
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"{self.describe(name)} is not a text file; get the dataset again") from error
+            text = data.decode("utf-16" if data.startswith(UTF16_MARKS) else "utf-8-sig", "surrogateescape")
+        except UnicodeDecodeError:
+            text = "\0"
+        if "\0" in text:
+            raise DatasetError(f"{self.describe(name)} is not a text file; get the dataset again")
+        return [line.strip() for line in text.splitlines() if line.strip()]
 
     def left_out(self, used: Iterable[str]) -> str:
         """How many files are neither in `used` nor lists that were read, and why; empty if there are none."""

@@ -39,7 +39,8 @@ class PKSampler:
         elif len(self._pids) < self.num_pids:
             needed = f"a batch of {self.num_pids} identities x {num_instances} images needs {self.num_pids} identities"
             has = f"{name} has {len(self._pids)}, not counting any that are held out for validation"
-            problem = f"{needed}, and {has}; lower --batch_size or raise --num-instances"
+            smaller = "lower --batch_size or raise --num-instances"
+            problem = f"{needed}, and {has}; {smaller if len(self._pids) > 1 else 'give images of at least two people'}"
         if problem:
             raise UsageError(problem)
 

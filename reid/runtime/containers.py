@@ -5,13 +5,14 @@ import contextlib
 import gzip
 import io
 import lzma
+import os
 import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from reid.errors import CheckpointError, few
 
@@ -58,8 +59,8 @@ OTHERS = {  # what it is, and the remedy
     "mobile": ("a model for a runtime of other hardware (Core ML, ncnn, RKNN, onnxruntime's .ort)", _ASK),
     "foreign": ("a model of another framework (Caffe, Darknet, MXNet, Flax, GGUF, Torch 7)", _ASK),
     "matlab": ("a MATLAB file", "save its arrays as a dict of tensors with torch.save, or as .npz"),
-    "old tar": ("a checkpoint of PyTorch before 0.2", "save it again with a later PyTorch, where you trust it"),
     "objects": ("an array of Python objects, not of numbers", "save the numbers alone"),
+    "old tar": ("a checkpoint of PyTorch before 0.2", "save it again with a later PyTorch, where you trust it"),
     "apart": ("the data.pkl of an unpacked checkpoint, whose tensors are next to it", "give the folder of both"),
     "big endian": ("a checkpoint of a big-endian machine", "save it as safetensors there"),
     "packed": ("an archive that Python cannot open (7z, RAR, Zstandard)", _UNPACK),
@@ -71,6 +72,7 @@ OTHERS = {  # what it is, and the remedy
     "text": ("a text file", "give the checkpoint that belongs to it"),
     "picture": ("a picture or a document", "give a checkpoint"),
     "resource fork": ("what macOS keeps about a file of the same name without '._'", "give that file"),
+    "pipe": ("a pipe or a device", "write to a file what comes from it"),
     "partial": ("a download that was not finished", "let it finish, or download it again"),
     "empty": ("empty", _AGAIN),
     "unknown": ("of no known kind, or damaged", _AGAIN),
@@ -78,33 +80,15 @@ OTHERS = {  # what it is, and the remedy
 GRAPHS = ("torchscript", "exported", "onnx", "openvino")
 
 _STARTS: list[tuple[int, bytes, str]] = [  # offset, what is there, kind
-    (0, b"PK\x03\x04", "zip"),
-    (0, b"PK\x05\x06", "zip"),
-    (257, b"ustar", "archive"),
-    (0, b"\x1f\x8b", "archive"),
-    (0, b"BZh", "archive"),
-    (0, b"\xfd7zXZ\x00", "archive"),
-    (0, b"\x93NUMPY", "npy"),
-    (0, b"\x89HDF\r\n\x1a\n", "keras"),
-    (0, b"MATLAB ", "matlab"),
-    (4, b"TFL3", "tflite"),
-    (0, b"ptrt", "tensorrt"),
-    (0, b"ftrt", "tensorrt"),
-    (4, b"ORTM", "mobile"),
-    (0, b"RKNN", "mobile"),
-    (0, b"7767517\n", "mobile"),
-    (0, b"GGUF", "foreign"),
-    (0, b"\x04\x00\x00\x00\x01\x00\x00\x00", "foreign"),
-    (0, b"7z\xbc\xaf\x27\x1c", "packed"),
-    (0, b"Rar!\x1a\x07", "packed"),
-    (0, b"\x28\xb5\x2f\xfd", "packed"),
-    (0, b"version https://git-lfs", "lfs"),
-    (0, b"/annex/objects/", "lfs"),
-    (0, b"\x00\x05\x16\x07", "resource fork"),
-    (0, b"\xff\xd8\xff", "picture"),
-    (0, b"\x89PNG", "picture"),
-    (0, b"%PDF", "picture"),
-]
+    (0, b"PK\x03\x04", "zip"), (0, b"PK\x05\x06", "zip"), (257, b"ustar", "archive"), (0, b"\x1f\x8b", "archive"),
+    (0, b"BZh", "archive"), (0, b"\xfd7zXZ\x00", "archive"), (0, b"\x93NUMPY", "npy"),
+    (0, b"\x89HDF\r\n\x1a\n", "keras"), (0, b"MATLAB ", "matlab"), (4, b"TFL3", "tflite"), (0, b"ptrt", "tensorrt"),
+    (0, b"ftrt", "tensorrt"), (4, b"ORTM", "mobile"), (0, b"RKNN", "mobile"), (0, b"7767517\n", "mobile"),
+    (0, b"GGUF", "foreign"), (0, b"\x04\x00\x00\x00\x01\x00\x00\x00", "foreign"),
+    (0, b"7z\xbc\xaf\x27\x1c", "packed"), (0, b"Rar!\x1a\x07", "packed"), (0, b"\x28\xb5\x2f\xfd", "packed"),
+    (0, b"version https://git-lfs", "lfs"), (0, b"/annex/objects/", "lfs"), (0, b"\x00\x05\x16\x07", "resource fork"),
+    (0, b"\xff\xd8\xff", "picture"), (0, b"\x89PNG", "picture"), (0, b"%PDF", "picture"),
+]  # fmt: skip
 _SUFFIXES = {  # of files without a telling start
     ".engine .trt .plan": "tensorrt",
     ".etlt .tlt": "tao",
@@ -117,11 +101,7 @@ _SUFFIXES = {  # of files without a telling start
     ".mat": "matlab",
     ".part .crdownload .partial .download .aria2 .filepart .opdownload": "partial",
 }
-_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZ": bz2.BZ2File,
-    b"\xfd7": lzma.LZMAFile,
-}
+_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
 class Member(NamedTuple):
@@ -129,7 +109,7 @@ class Member(NamedTuple):
 
     name: str
     size: int
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], Any]  # gives the file
 
 
 def kind_of(path: str | Path) -> str:
@@ -138,9 +118,11 @@ def kind_of(path: str | Path) -> str:
     Raises CheckpointError where there is nothing, or nothing that may be read.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # False too where the name is one that no file can have
         return _kind_of_folder(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
+        if os.path.exists(path):
+            return "pipe"
         raise CheckpointError(f"no such checkpoint file: {path}; check the path (relative to the current folder)")
     try:
         with open(path, "rb") as file:
@@ -198,7 +180,7 @@ def members(file: BinaryIO, name: str) -> list[Member]:
         tar = tarfile.open(fileobj=file)  # noqa: SIM115
     except tarfile.ReadError:
         return [Member(Path(name).stem, -1, partial(_opened, file))]
-    return [Member(info.name, info.size, partial(_extracted, tar, info)) for info in tar if info.isfile()]
+    return [Member(info.name, info.size, partial(tar.extractfile, info)) for info in tar if info.isfile()]
 
 
 def inside(file: BinaryIO, path: str | Path, name: str) -> tuple[BinaryIO, str]:
@@ -293,12 +275,8 @@ def _sniff(member: Member) -> str:
     return _kind_of_head(head, max(member.size, len(head)), member.name.rpartition("/")[2])
 
 
-def _opened(file: BinaryIO) -> IO[bytes]:
+def _opened(file: BinaryIO) -> Any:
     file.seek(0)
     opener = _OPENERS[file.read(2)]
     file.seek(0)
     return opener(file)
-
-
-def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Any:
-    return tar.extractfile(info)

@@ -176,7 +176,7 @@ def _tensor(_: StandIn, numbers: Any, offset: int, size: Any, stride: Any, *rest
         return None
     if dtype := TORCH_DTYPES.get(getattr(rest[2], "origin", "")) if len(rest) > 2 else None:
         numbers = numbers.view(dtype)
-    return numbers.as_strided(tuple(size), tuple(stride), offset)
+    return numbers.as_strided(tuple(size), tuple(stride), numbers.storage_offset() + offset)
 
 
 def _first(_: StandIn, data: Any = None, *rest: Any) -> Any:
@@ -199,7 +199,7 @@ def _dtype(description: StandIn, code: Any, *rest: Any) -> np.dtype | None:
     return np.dtype(code).newbyteorder(order if order in ("<", ">") else "=")
 
 
-def _raw(data: Any) -> bytes:
+def raw(data: Any) -> bytes:
     """Bytes, which Python 2 pickled as text."""
     if not isinstance(data, str | bytes | bytearray):
         raise TypeError(f"{type(data).__name__} in place of bytes")
@@ -207,7 +207,7 @@ def _raw(data: Any) -> bytes:
 
 
 def _scalar(_: StandIn, dtype: Any, data: Any) -> Any:
-    return np.ndarray((), dtype, _raw(data)).item() if isinstance(dtype, np.dtype) else None
+    return np.ndarray((), dtype, raw(data)).item() if isinstance(dtype, np.dtype) else None
 
 
 def _array(array: StandIn, kind: Any, *rest: Any) -> np.ndarray | None:
@@ -219,17 +219,13 @@ def _array(array: StandIn, kind: Any, *rest: Any) -> np.ndarray | None:
 
 def _of_buffer(_: StandIn, data: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray | None:
     """A copy, which may be written to."""
-    return np.ndarray(tuple(shape), dtype, _raw(data), order=order).copy(order) if isinstance(dtype, np.dtype) else None
+    return np.ndarray(tuple(shape), dtype, raw(data), order=order).copy(order) if isinstance(dtype, np.dtype) else None
 
 
 MAKERS: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._utils._rebuild_device_tensor_from_numpy": _first,
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
+    **{f"torch._utils._rebuild_tensor{version}": _tensor for version in ("", "_v2", "_v3")},
+    **{f"torch._utils._rebuild_parameter{how}": _first for how in ("", "_with_state")},
+    **{f"torch._utils._rebuild_device_tensor_from_{what}": _first for what in ("numpy", "cpu_tensor")},
     "torch.nn.parameter.Parameter": _first,
     "torch.autograd.variable.Variable": _first,
     "torch._tensor._rebuild_from_type_v2": _of_type,
@@ -238,13 +234,11 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "numpy._core.multiarray.scalar": _scalar,
     "numpy._core.multiarray._reconstruct": _array,
     "numpy._core.numeric._frombuffer": _of_buffer,
-    "collections.OrderedDict": _mapping,
-    "collections.Counter": _mapping,
-    "collections.defaultdict": _mapping,
+    **{f"collections.{kind}": _mapping for kind in ("OrderedDict", "Counter", "defaultdict")},
     "builtins.set": lambda _, items=(): set(items),
     "builtins.frozenset": lambda _, items=(): frozenset(items),
     "builtins.complex": lambda _, real, imaginary=0.0: complex(real, imaginary),
-    "builtins.bytes": lambda _, data=b"", *encoding: _raw(data),
-    "builtins.bytearray": lambda _, data=b"", *encoding: bytearray(_raw(data)),
-    "_codecs.encode": lambda _, text, encoding="": _raw(text),
+    "builtins.bytes": lambda _, data=b"", *encoding: raw(data),
+    "builtins.bytearray": lambda _, data=b"", *encoding: bytearray(raw(data)),
+    "_codecs.encode": lambda _, text, encoding="": raw(text),
 }

@@ -16,7 +16,7 @@ import torch
 from reid.errors import CheckpointError, few
 from reid.runtime import containers, interrupts
 from reid.runtime.files import write_atomically
-from reid.runtime.pickles import StandIn, Unpickler, build, storage_dtype
+from reid.runtime.pickles import MAKERS, StandIn, Unpickler, build, raw, storage_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +134,10 @@ def _read_pickle(file: BinaryIO) -> Any:
         return bytearray(file.read(count))
 
     return build(content, storage)
+
+
+# What pickle itself makes of a tensor: the same format, in a text or bytes.
+MAKERS["torch.storage._load_from_bytes"] = lambda _, data: _read_pickle(io.BytesIO(raw(data)))
 
 
 def _no_storage(key: Any, count: int) -> bytearray:

@@ -309,3 +309,11 @@ def test_a_converted_folder_with_a_strange_meta_is_refused(tmp_path, reference, 
     message = refusal("market1501", home.parent)
     assert "meta.json" in message
     assert "convert the raw dataset again" in message
+
+
+@pytest.mark.parametrize("change", [{"num_cameras": "6"}, {"original": None}, {"raw": 5}, {"query_fnames": ["a.jpg"]}])
+def test_a_converted_folder_whose_meta_was_changed_is_refused(tmp_path, reference, change):
+    home = tmp_path / "undisturbed/market1501"
+    meta = json.loads((home / "meta.json").read_text())
+    (home / "meta.json").write_text(json.dumps(meta | change))
+    assert "convert the raw dataset again" in refusal("market1501", home.parent)

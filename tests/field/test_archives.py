@@ -3,6 +3,7 @@
 import bz2
 import io
 import lzma
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -102,6 +103,7 @@ WHOLE = {  # all images are taken, whatever the form
     "twelve parts of a drive": lambda raw: pack_parts(raw, *(f"{DRIVE}-{n:03d}.zip" for n in range(1, 13))),
     "parts with a number of the download": lambda raw: pack_parts(raw, f"{DRIVE}-1-001.zip", f"{DRIVE}-1-002.zip"),
     "parts of several downloads": lambda raw: pack_parts(raw, f"{DRIVE}-001.zip", f"{DRIVE[:-3]}59Z-001.zip"),
+    "a part that was downloaded again": lambda raw: pack_parts(raw, f"{DRIVE}-001.zip", f"{DRIVE}-002 (1).zip"),
     "parts in words": lambda raw: pack_parts(raw, "market.part1.zip", "market.part2.zip", "market.part3.zip"),
     "parts from 0": lambda raw: pack_parts(raw, "market-000.zip", "market-001.zip"),
     "parts whose names say nothing": lambda raw: pack_parts(raw, "a.zip", "b.zip"),
@@ -194,6 +196,14 @@ REFUSED = {  # what the message says
         "is there twice, as",
         f"{DRIVE}-001 (1).zip/{TOP}",
     ),
+    "a later part that came twice": (
+        lambda raw: [
+            pack_parts(raw, f"{DRIVE}-001.zip", f"{DRIVE}-002.zip"),
+            shutil.copy(raw / f"{DRIVE}-002.zip", raw / f"{DRIVE}-002 (1).zip"),
+        ],
+        "is there twice, as",
+        f"{DRIVE}-002 (1).zip/{TOP}",
+    ),
     "one part unpacked": (
         lambda raw: unpack(raw, dict(list(MARKET.items())[::2])) or pack_parts(raw, f"{DRIVE}-001.zip"),
         f"but those of {{raw}}/{DRIVE}-001.zip are not",
@@ -262,7 +272,8 @@ def test_the_images_of_a_list_of_unrealperson_are_taken(text, tmp_path, outcome)
 
 
 def of_list(text, tmp_path, outcome):
-    unpack(tmp_path / "unrealperson/raw", with_images(PEOPLE) | {"list_unreal_train.txt": text.encode()})
+    content = text if isinstance(text, bytes) else text.encode()
+    unpack(tmp_path / "unrealperson/raw", with_images(PEOPLE) | {"list_unreal_train.txt": content})
     return outcome(lambda: datasets.create("unrealperson", tmp_path))
 
 
@@ -320,6 +331,27 @@ def test_the_lists_of_msmt17_are_read_however_they_are_written(write, mark, tmp_
         split: [(each.pid, each.camid) for each in getattr(became.value, split)] for split in ("trainval", "query")
     }
     assert found == {"trainval": [(0, 0), (1, 11)], "query": [(2, 4)]}
+
+
+ENCODED = [
+    "\ufeff/data/测试/".encode("utf-16-le"),
+    "\ufeff/data/测试/".encode("utf-16-be"),
+    "/data/测试/".encode("gbk"),
+    "/data/für/".encode("latin-1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("start", "encoding"), [*zip(ENCODED, ["utf-16-le", "utf-16-be", "gbk", "latin-1"], strict=True)]
+)
+def test_lists_in_other_encodings_are_read(start, encoding, tmp_path, outcome):
+    became = of_list(start + "\n".join(PLAIN).encode(encoding), tmp_path, outcome)
+    assert len(became.value.trainval) == len(PLAIN)
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)), b"\xff\xfea"])
+def test_a_list_that_is_no_text_is_named(content, tmp_path, outcome):
+    assert "list_unreal_train.txt is not a text file" in of_list(content, tmp_path, outcome).refusal
 
 
 @pytest.mark.parametrize("key", ["train", "query", "gallery"])

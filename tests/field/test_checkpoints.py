@@ -582,6 +582,27 @@ def test_tensors_that_share_memory_share_it_still(tmp_path):
     assert len({value.untyped_storage().data_ptr() for value in found.values()}) == 1
 
 
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_tensors_that_pickle_itself_has_written(protocol, tmp_path):
+    content = {"a": torch.arange(6.0).view(2, 3).t(), "b": torch.ones(3).half(), "c": nn.Parameter(torch.ones(2))}
+    (tmp_path / "c.pkl").write_bytes(pickle.dumps(content, protocol))
+    found = read_torch(tmp_path / "c.pkl")
+    assert all(found[key].equal(content[key]) and found[key].dtype == content[key].dtype for key in content)
+
+
+def test_parts_of_a_storage_as_torch_0_1_wrote_them(tmp_path):
+    class Old(pickle._Pickler):
+        def persistent_id(self, value):
+            return ("storage", torch.FloatStorage, "0", "cpu", 6, ("1", 2, 4)) if value == "the storage" else None
+
+    parts = [torch.serialization.MAGIC_NUMBER, 1001, {"little_endian": True}]
+    with open(tmp_path / "c.pth", "wb") as file:
+        for each in [*parts, {"x": Call(torch._utils._rebuild_tensor, "the storage", 1, (2,), (1,))}, ["0"]]:
+            Old(file, 2).dump(each)
+        file.write((6).to_bytes(8, "little") + np.arange(6, dtype=np.float32).tobytes())
+    assert read_torch(tmp_path / "c.pth")["x"].tolist() == [3, 4]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_random_damage_is_refused_in_one_line_or_harmless(seed, outcome, tmp_path):
     draw = random.Random(seed)

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import pickle
 import shutil
 import tarfile
@@ -244,6 +245,17 @@ def test_any_other_file_is_named_for_what_it_is(name, outcome, tmp_path):
     assert words in refusal
     assert "damaged" not in refusal
     assert name in refusal
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(outcome, tmp_path):
+    os.mkfifo(tmp_path / "m.pth")
+    assert "is a pipe or a device; write to a file" in outcome(lambda: models.load_victim(tmp_path / "m.pth")).refusal
+
+
+def test_a_name_that_no_file_can_have_is_refused(outcome, tmp_path):
+    for name in ("x" * 300, "a\0b"):
+        assert "no such checkpoint file" in outcome(lambda name=name: models.read_checkpoint(tmp_path / name)).refusal
 
 
 def test_weights_of_openvino_point_to_the_xml(outcome, tmp_path):

@@ -192,7 +192,8 @@ def test_queries_without_identity_are_counted_and_not_scored(queries, here, outc
         path.rename(path.with_name(f"-1_c3_{path.stem}.jpg"))
     became = outcome(lambda: datasets.create("folder:mine"))
     known, unknown = (0, 2) if queries == "all" else (1, 1)
-    words = f"folder:mine: {unknown} images have no identity (-1) and are left out, {unknown} of them queries"
+    words = f"folder:mine: {unknown} images have no identity (-1), {unknown} of them queries; they are neither scored"
+    words += " nor trained on"
     assert became.counted == words
     assert (len(became.value.query), len(became.value.unknown), len(became.value.trainval)) == (known, unknown, 6)
     assert {sample.pid for sample in became.value.unknown} == {-1}
@@ -206,7 +207,7 @@ def test_a_gallery_without_identities_is_said_to_be_one(here, outcome):
     for path in sorted((folder / "gallery").iterdir()):
         path.rename(path.with_name(f"-1_c3_{path.stem}.jpg"))
     data = outcome(lambda: datasets.create("folder:mine"))
-    assert "2 images have no identity (-1) and are left out, 0 of them queries" in data.counted
+    assert "2 images have no identity (-1), 0 of them queries; they are neither" in data.counted
     assert "the gallery images of folder:mine have no identity" in outcome(lambda: sides_of(data.value)).refusal
 
 
@@ -231,7 +232,8 @@ def test_too_few_identities_are_said_to_be_without_those_held_out(here, outcome)
     data = datasets.create(f"folder:{own(here / 'mine', train=range(11, 21))}")
     pids = [sample.pid for sample in data.train]
     refusal = outcome(lambda: PKSampler(pids, 40, 4, 0, data.name)).refusal
-    assert "folder:mine has 9, not counting any that are held out for validation" in refusal
+    assert "folder:mine has 9, not counting any that are held out for validation; lower --batch_size" in refusal
+    assert "; give images of at least two people" in outcome(lambda: PKSampler([7, 7], 8, 4, 0, data.name)).refusal
 
 
 @pytest.mark.parametrize(
@@ -259,3 +261,10 @@ def test_the_folders_that_scripts_choose_are_named_after_the_set(source, folder)
     assert attack.noise_resume == Path("attackModel") / f"{folder}-maml/0"
     defense = metaDefense.parse(["-s", source, "-m", source, "--resume", "m.pth"])
     assert defense.logs_dir == Path("defenseModel") / f"{folder}-meta-frozen/0"
+
+
+def test_the_case_of_folders_does_not_matter(outcome, tmp_path):
+    for place in ("Train/1_c1.png", "QUERY/2_c1.png", "Gallery/2_c2.png"):
+        picture(tmp_path / "mine" / place)
+    data = outcome(lambda: datasets.create(f"folder:{tmp_path}/mine"))
+    assert [len(data.value.trainval), len(data.value.query), len(data.value.gallery)] == [1, 1, 1]

@@ -70,7 +70,7 @@ WRITERS = {
     "nothing": (lambda folder: None, "no such folder"),
     "an empty folder": (lambda folder: folder.mkdir(), "no images in"),
     "empty folders": (lambda folder: (folder / "a/b").mkdir(parents=True), "no images in"),
-    "text only": (lambda folder: note(folder / "a.txt"), r"no images in .*1 other files, as \.txt"),
+    "text only": (lambda folder: note(folder / "a.txt"), r"no images in .*1 files that are no images \(1 \.txt"),
     "hidden images only": (lambda folder: picture(folder / ".cache/a.png"), "no images in"),
     "an empty image": (
         lambda folder: (picture(folder / "a.png"), note(folder / "b.jpg", b"")),
@@ -150,7 +150,10 @@ def test_what_is_no_image_is_counted(command, tmp_path, request):
     (tmp_path / "images/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     tried = request.getfixturevalue(command)()
     assert len(tried.value) == 2
-    assert "3 other files, as .txt (2), .mp4 (1)" in tried.counted
+    assert (
+        "4 files are not used: 1 links whose target is gone, 3 files that are no images (2 .txt, 1 .mp4)"
+        in tried.counted
+    )
     assert "1 links whose target is gone" in tried.counted
 
 
