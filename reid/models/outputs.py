@@ -13,23 +13,24 @@ LOGIT_WORDS = ("logit", "cls", "class", "score", "prob", "pred")
 
 
 def features_of(output: Any, count: int) -> dict[Place, Tensor]:
-    """All outputs for `count` images that may be features: (count, D), with D above 1, and any axes of size 1."""
+    """All outputs for `count` images that may be features: (count, D), and any axes of size 1."""
     return {
         place: tensor
         for place, tensor in _tensors(output, ())
-        if tensor.ndim > 1 and len(tensor) == count and tensor.shape[1] > 1 and tensor.shape[2:].numel() == 1
+        if tensor.ndim > 1 and len(tensor) == count and tensor.shape[2:].numel() == 1
     }
 
 
 def feature_place(outputs: Mapping[Place, Tensor]) -> Place:
-    """The likeliest feature: by name, then as no other output classifies it, then by a width that is a multiple of 32,
-    then the first. What classifies can be told where the outputs have a graph."""
+    """The likeliest feature: wider than 1, then by name, then as it does not classify another output, then by a width that is
+    a multiple of 32, then the first. What classifies can be told where the outputs have a graph."""
 
-    def unlikeliness(place: Place) -> tuple[bool, bool, bool, bool]:
+    def unlikeliness(place: Place) -> tuple[bool, ...]:
         words = " ".join(map(str, place)).lower()
         feature, logit = (any(word in words for word in known) for known in (FEATURE_WORDS, LOGIT_WORDS))
         width = outputs[place].shape[1]
-        return logit and not feature, not feature or logit, _classifies(outputs, place), bool(width % 32)
+        named = logit and not feature, not feature or logit
+        return width == 1, *named, _classifies(outputs, place), bool(width % 32)
 
     return min(outputs, key=unlikeliness)
 
@@ -43,7 +44,8 @@ def _classifies(outputs: Mapping[Place, Tensor], place: Place) -> bool:
     for other, tensor in outputs.items():
         if other == place or not (values.requires_grad and tensor.requires_grad):
             continue
-        (slope,) = torch.autograd.grad(values[:, 0].sum(), tensor, retain_graph=True, allow_unused=True)
+        with torch.inference_mode(False), torch.enable_grad():
+            (slope,) = torch.autograd.grad(values[:, 0].sum(), tensor, retain_graph=True, allow_unused=True)
         if slope is not None and slope[0].count_nonzero() > 1:
             return bool((slope - slope[:1]).abs().max() <= 1e-4 * slope.abs().max())
     return False

@@ -115,9 +115,9 @@ class Source:
         usual = self.trained or (own.size if own else IMAGE_SIZE)
         height, width = (fixed or asked or most for fixed, asked, most in zip(self.fixed, size, usual, strict=True))
         if name == AUTO or (name == OWN and own is None):
-            problem = "nothing to try readings on" if name == AUTO else "does not say how it wants its images"
+            problem = "gets no images here to be tried on" if name == AUTO else "does not say how it wants its images"
             remedy = f"find it by python -m reid.models.detective {self.spec} -d DATASET, and give --preprocessing NAME"
-            raise UsageError(f"{self.spec}: {problem}; {remedy}")
+            raise UsageError(f"{self.spec} {problem}; {remedy}")
         if name.endswith(".json"):
             own = InputSpec.read(name)
         elif name != OWN:
@@ -155,7 +155,7 @@ def _checkpoint(spec: str) -> Source:
         variants = (stated,)
     if len(variants) > 1:
         values = (spec, variants[0], few(variants[1:]))
-        words = "%s does not say which network it is; unless --preprocessing is own/NAME: %s; others: %s"
+        words = "%s does not say which network it is; unless --preprocessing own/NAME says it, taken: %s; or: %s"
         logger.warning(words, *values)
 
     def own(variant: str) -> InputSpec:
