@@ -14,7 +14,7 @@ from reid.runtime import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.models.detective")
-    parser.add_argument("spec", metavar="SPEC", help="the model: a file, timm:NAME, or package.module:function")
+    parser.add_argument("spec", metavar="SPEC", help=f"the model: {cli.SPECS}")
     known = ", ".join(datasets.names())
     parser.add_argument("-d", "--dataset", default="synth-a", help=f"dataset to look at: {known}")
     parser.add_argument("--dist_metric", choices=DISTANCES, help="distance between features (default: the family's)")
