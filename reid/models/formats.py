@@ -79,12 +79,19 @@ def _written(source: Source, victim: Victim, to: str, path: Path, prefix: str) -
             WRITERS[to](source, victim, path)
         else:
             write_torch(path, _content(source, victim, to))
-        return load_victim(f"{prefix}{path}")
     except (UsageError, OSError):
         raise
-    except Exception as error:  # whatever an operator that cannot be written, or read again, raises
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{source.spec} cannot be written as {to} ({reason}); give another --to") from error
+    except Exception as error:  # whatever an operator that cannot be written raises
+        raise _not_written(source, to, error) from error
+    try:
+        return load_victim(f"{prefix}{path}")
+    except Exception as error:  # what was traced on two images may fit two images only
+        raise _not_written(source, to, error) from error
+
+
+def _not_written(source: Source, to: str, error: Exception) -> UsageError:
+    reason = " ".join(str(error).split())[:200]
+    return UsageError(f"{source.spec} cannot be written as {to} ({reason}); give another --to")
 
 
 def _difference(victim: Victim, again: Victim) -> float:
@@ -92,9 +99,9 @@ def _difference(victim: Victim, again: Victim) -> float:
     images = drawn_images(*victim.input.size)
     with torch.no_grad():
         expected, actual = victim(images), again(images)
-    return (
-        float((expected - actual).abs().max() / expected.abs().max()) if actual.shape == expected.shape else torch.inf
-    )
+    if actual.shape != expected.shape:
+        return torch.inf
+    return float((expected - actual).abs().max() / expected.abs().max())
 
 
 def _traced(victim: Victim) -> tuple[nn.Module, Tensor]:

@@ -22,8 +22,8 @@ def features_of(output: Any, count: int) -> dict[Place, Tensor]:
 
 
 def feature_place(outputs: Mapping[Place, Tensor]) -> Place:
-    """The likeliest feature: wider than 1, then by name, then as it does not classify another output, then by a width that is
-    a multiple of 32, then the first. What classifies can be told where the outputs have a graph."""
+    """The likeliest feature: wider than 1, then by name, then as it does not classify another output, then by a width
+    that is a multiple of 32, then the first. What classifies can be told where the outputs have a graph."""
 
     def unlikeliness(place: Place) -> tuple[bool, ...]:
         words = " ".join(map(str, place)).lower()

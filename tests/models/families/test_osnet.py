@@ -11,6 +11,7 @@ from golden import assert_golden
 
 from reid import CheckpointError, models
 from reid.models.families.osnet import OSNetFamily
+from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
 
 STRANGERS = Path(os.environ.get("REID_STRANGERS", Path(__file__).parents[4] / "shared" / "strangers"))
 FILE = STRANGERS / "osnet_x0_25_msmt17.onnx"
@@ -44,7 +45,7 @@ def test_features_are_those_of_torchreid(name):
 def test_the_input_is_torchreids(state):
     spec = OSNetFamily().input(state, {})
     assert (spec.size, spec.resize, spec.channels, spec.scale) == ((256, 128), "bilinear", "rgb", 1)
-    assert (spec.mean, spec.std) == (models.readings.IMAGENET_MEAN, models.readings.IMAGENET_STD)
+    assert (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def boxmot(state, **others):
