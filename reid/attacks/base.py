@@ -10,14 +10,14 @@ from reid.attacks.threat import Threat
 from reid.errors import ReidError, UsageError
 from reid.models.victim import Passes, Victim
 
-NEEDS = ("gradients", "labels", "reference", "scores")
+NEEDS = ("gradients", "labels", "reference", "training", "scores")
 TOLERANCE = 1e-6
 HALF_LEVEL = 0.5 / 255
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What an attack may know of the gallery: clean features (G, D), pids and camids (G,)."""
+    """What an attack may know of other images: clean features (G, D), on the victim's device, pids and camids (G,)."""
 
     features: Tensor
     pids: Tensor
@@ -26,13 +26,17 @@ class Reference:
 
 @dataclass(frozen=True)
 class AttackBatch:
-    """Images (N, 3, H, W) in [0, 1] to attack; their pids, camids and positions in their set (N,), on the CPU."""
+    """Images (N, 3, H, W) in [0, 1] to attack; their pids, camids and positions in their set (N,), on the CPU.
+
+    `reference` are the images of the other side, query or gallery, `training` images of other people.
+    """
 
     images: Tensor
     pids: Tensor | None = None
     camids: Tensor | None = None
     places: Tensor | None = None
     reference: Reference | None = None
+    training: Reference | None = None
 
 
 class Attacked(NamedTuple):
@@ -109,6 +113,7 @@ def _check_needs(attack: Attack, victim: Victim, batch: AttackBatch) -> None:
     lacks = {
         "labels": batch.pids is None,
         "reference": batch.reference is None,
+        "training": batch.training is None,
         "gradients": "gradients" in attack.needs and not victim.differentiable,
     }
     if missing := ", ".join(need for need in sorted(attack.needs) if lacks.get(need)):

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 IMAGE: Registry[type["LInf"]] = Registry(
     "image attack",
-    {"pgd": ("reid.attacks.image.pgd:PGD", "push each feature away from the clean one (PGD; SMA's objective)")},
+    {
+        "pgd": ("reid.attacks.image.pgd:PGD", "push each feature away from the clean one (PGD; SMA's objective)"),
+        "cosine": ("reid.attacks.image.cosine:CentredCosine", "turn it away, seen from the middle of training images"),
+        "smooth-ap": ("reid.attacks.image.ranking:SmoothAP", "lower the average precision; knows the gallery"),
+        "margin": ("reid.attacks.image.ranking:Margin", "put strangers before the matches; knows the gallery"),
+    },
 )
 
 

@@ -86,11 +86,15 @@ class LInf(Attack):
         lower, upper = (batch.images - eps).clamp(min=0), (batch.images + eps).clamp(max=1)
         images = self.start(batch.images, lower, upper, random)
         for number in range(self.steps):
-            with torch.enable_grad():
-                images = images.detach().requires_grad_()
-                value = self.objective(victim(images).float(), clean, batch)
-                (gradient,) = torch.autograd.grad(value.sum(), images)
-            images = images.detach()
-            yield images, value.detach()
+            value, gradient = self.ascent(victim, batch, clean, images)
+            yield images, value
             images = self.project(self.step(images, gradient, eps, number), lower, upper)
         yield images, None
+
+    def ascent(self, victim: Features, batch: AttackBatch, clean: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective (N,) at some images, and its gradient (N, 3, H, W), both detached."""
+        with torch.enable_grad():
+            images = images.detach().requires_grad_()
+            value = self.objective(victim(images).float(), clean, batch)
+            (gradient,) = torch.autograd.grad(value.sum(), images)
+        return value.detach(), gradient
