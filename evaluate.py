@@ -10,6 +10,7 @@ the worst of which counts, and attacks on each image. Without it the robustness 
 Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 import shlex
@@ -37,36 +38,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", required=True, metavar="FILE", help="checkpoint of the model, released or ours")
     parser.add_argument("--attack", nargs="+", default=[], metavar="FILE", help="perturbation files, released or ours")
     parser.add_argument("--side", choices=SIDES, default="query", help="which images are attacked")
-    parser.add_argument(
-        "--eps",
-        type=cli.budget,
-        help="budget per component, such as 8/255 (default: as in each file of --attack, else 8/255)",
-    )
+    budget = "budget per component, such as 8/255 (default: as in each file of --attack, else 8/255)"
+    parser.add_argument("--eps", type=cli.budget, help=budget)
     parser.add_argument("--dist_metric", choices=DISTANCES, default="euclidean", help="distance between features")
     parser.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)")
-    parser.add_argument(
-        "--cuhk03-repeats",
-        type=cli.positive_int,
-        metavar="N",
-        help="add the cuhk03 curve, averaged over N random galleries per query (default: it is left out)",
-    )
+    cuhk03 = "add the cuhk03 curve, averaged over N random galleries per query (default: it is left out)"
+    parser.add_argument("--cuhk03-repeats", type=cli.positive_int, metavar="N", help=cuhk03)
     adaptive = parser.add_argument_group("attacks that know the model")
-    adaptive.add_argument(
-        "--suite",
-        choices=list(SUITES),
-        default="given",
-        help="what is measured: " + "; ".join(f"{name}: {SUITES.summary(name)}" for name in SUITES),
-    )
+    suites = "what is measured: " + "; ".join(f"{name}: {SUITES.summary(name)}" for name in SUITES)
+    adaptive.add_argument("--suite", choices=list(SUITES), default="given", help=suites)
     adaptive.add_argument("--adaptive", action="store_const", const="adaptive", dest="suite", help="--suite adaptive")
     adaptive.add_argument(
         "--recipe", nargs="+", choices=list(RECIPES), help="how to re-learn perturbations (default: as the suite says)"
     )
-    adaptive.add_argument(
-        "--image-attack",
-        nargs="+",
-        metavar="NAME[:SETTING=VALUE,...]",
-        help=f"attacks on each image: {', '.join(IMAGE)}; such as pgd:steps=50,restarts=3 (default: as the suite says)",
-    )
+    image = f"attacks on each image: {', '.join(IMAGE)}; such as pgd:steps=50,restarts=3 (default: as the suite says)"
+    adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
     adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
     add_options(adaptive, Effort)
@@ -74,14 +60,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--pgd-steps", type=cli.positive_int, default=15, help="steps of pgd, unless --image-attack sets its steps"
     )
     parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder for the JSON files"
-    )
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the results")
     parser.add_argument("--reuse", action="store_true", help="do not measure again what --results already holds")
+    listed = "write the gallery files that come first for each query, unlabelled ones too, into this JSON file"
+    parser.add_argument("--rank-list", type=Path, metavar="FILE", help=listed)
+    parser.add_argument("--topk", type=cli.positive_int, metavar="K", help="how many --rank-list has (default: 10)")
     cli.add_data_options(parser)
     cli.add_seed_option(parser)
     cli.add_compute_options(parser, precision="fp32")
     args = parser.parse_args(argv)
+    if args.topk and not args.rank_list:
+        raise UsageError("--topk is the length of rank lists; give a file as --rank-list, or leave --topk out")
     if args.rerank and args.dist_metric != "euclidean":
         raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
     for recipe in args.recipe or SUITES[args.suite].recipes:
@@ -95,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     from reid.evaluation.distances import BY_NAME
     from reid.evaluation.experiment import Experiment, protocol_settings
+    from reid.evaluation.ranklists import RankLists, listed_samples
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.rerank import k_reciprocal
     from reid.evaluation.retrieval import Retrieval, test_samples
@@ -114,13 +104,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     retrieval = Retrieval(
         victim,
-        images.stores(test_samples(dataset)),
+        images.stores(listed_samples(dataset) if args.rank_list else test_samples(dataset)),
         compute,
         args.batch_size,
         distances=k_reciprocal() if args.rerank else BY_NAME[args.dist_metric],
         cuhk03_repeats=args.cuhk03_repeats or 0,
         cuhk03_seed=args.seed,
     )
+    unknown = images.store(dataset.unknown)
+    lists = args.rank_list and RankLists(args.rank_list, args.topk or 10, dataset, retrieval, unknown, args.results)
     experiment = Experiment(
         retrieval,
         dataset,
@@ -130,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=args.seed,
         command=args.command,
         folder=args.results,
+        lists=lists,
     )
     relearnt: Iterable[Row] = ()
     if recipes := args.recipe or suite.recipes:
@@ -141,9 +134,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         relearnt = relearning.rows(recipes, threats, args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))
-    if distributed.is_main():
+    if distributed.is_main() and results:
         print(summary(results))
         logger.info("results are in %s", args.results)
+    if lists:
+        logger.info("rank lists are in %s%s", args.rank_list, "" if results else "; no query has a pid to be scored by")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Meta-trains on the source, meta-tests on the virtual set; then reports mAP, clea
 -t and --resumeTgt, on the target. Writes best_perturbation{epoch}.pth into --noise_resume after every epoch.
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
 from reid.runtime import cli
 from reid.runtime.budgets import format_budget
+from reid.runtime.files import slug
 
 logger = logging.getLogger("metaAttack")
 
@@ -68,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if (args.target is None) != (args.resumeTgt is None):
         raise UsageError("-t and --resumeTgt go together: the target dataset and a model trained on it; give both")
     if args.noise_resume is None:
-        args.noise_resume = Path("attackModel") / f"{args.source}-{args.recipe}" / str(args.noise_type)
+        args.noise_resume = Path("attackModel") / f"{slug(args.source)}-{args.recipe}" / str(args.noise_type)
     return args
 
 

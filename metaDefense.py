@@ -9,6 +9,7 @@ reports mAP, clean and attacked. What decides is the attack that is learnt on th
 evaluate.py --adaptive.
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from reid.errors import UsageError
 from reid.evaluation import DISTANCES
 from reid.runtime import cli, options
 from reid.runtime.budgets import format_budget
+from reid.runtime.files import slug
 from reid.training.adversaries import AdversaryOptions
 
 logger = logging.getLogger("metaDefense")
@@ -62,7 +64,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if DEFENSES[args.defense].needs_virtual and args.mte is None and not args.evaluate:
         raise UsageError(f"--defense {args.defense} needs a virtual dataset: give -m, for example -m personx")
     if args.logs_dir is None:
-        name = "-".join([args.source, args.defense, *args.attacker])
+        name = "-".join([slug(args.source), args.defense, *args.attacker])
         args.logs_dir = Path("defenseModel") / name / str(args.noise_type)
     return args
 
@@ -71,17 +73,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     defense = options.build(DEFENSES[args.defense], vars(args))
     chosen = options.build(AdversaryOptions, vars(args)).used(defense.needs_adversary, args.evaluate)
-
     from reid.evaluation import distances
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
     from reid.loading import Images
-    from reid.models.load import trained_size
+    from reid.models.checkpoint import Checkpoint
     from reid.runtime import device, distributed
     from reid.training.start import starting_model
 
-    start = args.resume_reid or args.resume
-    compute = device.set_up(device.resolve(args.device, args.precision))
-    args.height, args.width = size = cli.image_size(args.height, args.width, trained_size(start))
+    start = Checkpoint.read(args.resume_reid or args.resume)
+    args.height, args.width = size = cli.image_size(args.height, args.width, start.trained_size)
+    compute = device.set_up(device.resolve(args.device, args.precision, size))
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
     names = [args.source, args.mte] if defense.needs_virtual and not args.evaluate else [args.source]

@@ -6,6 +6,7 @@
 Writes model_best.pth, state.pth (for --resume-from), log.txt, metrics.jsonl and TensorBoard files into --logs_dir.
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.runtime.snapshot import Run
     from reid.training.start import contents
 
-    compute = device.set_up(device.resolve(args.device, args.precision))
+    compute = device.set_up(device.resolve(args.device, args.precision, (args.height, args.width)))
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     logger.info("%s", dataset.summary())
     images = Images(args.height, args.width, args.workers, args.cache)

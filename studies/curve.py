@@ -7,6 +7,7 @@
 Writes the plotted numbers next to the picture, as JSON. To add a model to a picture, draw all again with --reuse.
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import json
 import logging

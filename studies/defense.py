@@ -5,6 +5,7 @@
 studies/defenseStudy.sh writes a STUDY; studies/defense_results.py says what is in one.
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import product

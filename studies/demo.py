@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

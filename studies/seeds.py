@@ -3,6 +3,7 @@
 python -m studies.seeds runs/demo/summary.json runs/demo-seed*/summary.json > docs/demo-results.md
 """
 
+import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

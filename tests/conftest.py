@@ -24,3 +24,11 @@ def forgotten_plugins(monkeypatch):
     yield
     for name in [name for name in sys.modules if name.endswith(".py")]:
         del sys.modules[name]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Logs with file names that are not UTF-8 reach the process that collects all reports."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report

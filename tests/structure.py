@@ -5,13 +5,14 @@ A breach is one line, `file:line: what is wrong`; where a rule holds, its check 
 
 import ast
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
 LEVELS = {  # of what lies directly in the package: imports go to a lower level, or stay in their own folder
     "errors": -1,
+    "guard": -1,
     "": 0,  # the package's own __init__, which every import runs
     "runtime": 1,
     "datasets": 2,
@@ -24,7 +25,7 @@ LEVELS = {  # of what lies directly in the package: imports go to a lower level,
     "evaluation": 7,
     "report": 8,
 }
-TOP = 9  # whatever else lies in the package, such as its __main__: nothing else imports it
+TOP = 9  # whatever else lies in the package, and commands, which parse and wire like a script: nothing imports them
 
 
 class Import(NamedTuple):
@@ -62,7 +63,7 @@ class Tree:
         breaches = []
         for source, target, line, _ in self.imports():
             folder, other = _folder(source), _folder(target)
-            level, other_level = LEVELS.get(folder, TOP), LEVELS.get(other, TOP)
+            level, other_level = self._level(source), self._level(target)
             if other_level > level or (other_level == level and other != folder):
                 breaches.append(f"{self._place(source, line)}: {source} imports {target}")
         return sorted(set(breaches))
@@ -83,31 +84,41 @@ class Tree:
             return error.args[1]
         return []
 
-    def lines(self, without: Container[str] = ()) -> int:
-        """The number of lines of all files but those in the folders `without`."""
-        kept = [path for name, (path, _) in self.modules.items() if _folder(name) not in without]
+    def lines(self, without: Sequence[str] = ()) -> int:
+        """The number of lines of all files but those in the folders `without`, dotted below the package."""
+        below = tuple(f".{folder}." for folder in without)
+        kept = [path for name, (path, _) in self.modules.items() if not f".{name.partition('.')[2]}.".startswith(below)]
         return sum(len(path.read_text().splitlines()) for path in kept)
 
     def names_namespace(self, allowed: Container[str] = ()) -> list[str]:
-        """Where argparse.Namespace is named, other than in `allowed` modules and in __main__ files."""
+        """Where argparse.Namespace is named, other than in `allowed` modules and in commands."""
         return self._breaches(allowed, "names argparse.Namespace", lambda node: _names(node, "argparse", "Namespace"))
 
     def reads_arguments(self, allowed: Container[str] = ()) -> list[str]:
-        """Where sys.argv is named, other than in `allowed` modules and in __main__ files."""
+        """Where sys.argv is named, other than in `allowed` modules and in commands."""
         return self._breaches(allowed, "reads sys.argv", lambda node: _names(node, "sys", "argv"))
 
     def prints(self, allowed: Container[str] = ()) -> list[str]:
-        """Where print is named, other than in `allowed` modules and in __main__ files."""
+        """Where print is named, other than in `allowed` modules and in commands."""
         return self._breaches(allowed, "prints", lambda node: isinstance(node, ast.Name) and node.id == "print")
 
     def _breaches(self, allowed: Container[str], what: str, breaks: Callable[[ast.AST], bool]) -> list[str]:
         return [
             f"{self._place(module, node.lineno)}: {what}"
-            for module, (path, tree) in self.modules.items()
-            if module not in allowed and path.name != "__main__.py"
+            for module, (_, tree) in self.modules.items()
+            if module not in allowed and not self._is_command(module)
             for node in ast.walk(tree)
             if breaks(node)
         ]
+
+    def _level(self, module: str) -> int:
+        return TOP if self._is_command(module) else LEVELS.get(_folder(module), TOP)
+
+    def _is_command(self, module: str) -> bool:
+        """Whether a module is for `python -m`: a __main__, or one that ends with its guard."""
+        path, tree = self.modules[module]
+        guards = (ast.unparse(node.test) for node in tree.body if isinstance(node, ast.If))
+        return path.name == "__main__.py" or "__name__ == '__main__'" in guards
 
     def _place(self, module: str, line: int) -> str:
         return f"{self.modules[module][0]}:{line}"

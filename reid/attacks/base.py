@@ -65,11 +65,12 @@ class Attack(ABC):
 def perform(attack: Attack, victim: Victim, batch: AttackBatch) -> Attacked:
     """`attack.attack(victim, batch)`, with its budget, the range of its images and its passes measured here.
 
-    `spent` is completed as by `spent_on`. Raises UsageError when the batch or the victim lacks what the attack needs,
-    ReidError when the attack returned other images than it may.
+    `spent` is completed as by `spent_on`. Raises UsageError for images that are not in [0, 1], and when the batch or
+    the victim lacks what the attack needs, ReidError when the attack returned other images than it may.
     """
     _check_needs(attack, victim, batch)
     before = victim.passes
+    victim.check(batch.images)
     images, components, _ = attack.attack(victim, batch)
     images = images.detach()
     if images.shape != batch.images.shape:

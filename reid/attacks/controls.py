@@ -4,6 +4,7 @@ import torch
 
 from reid.attacks.threat import Threat
 from reid.attacks.universal.perturbations import ColorLUT, Delta, Perturbation, Sequence
+from reid.runtime.seeds import for_torch
 
 
 def random_sign(threat: Threat, seed: int, height: int = 256, width: int = 128) -> Perturbation:
@@ -23,7 +24,7 @@ def random_both(threat: Threat, seed: int, height: int = 256, width: int = 128) 
 
 @torch.no_grad()
 def _at_border(noise: Perturbation, seed: int) -> Perturbation:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(for_torch(seed))
     boxes = noise.boxes()
     for name, parameter in noise.named_parameters():
         coin = torch.rand(parameter.shape, generator=generator) < 0.5

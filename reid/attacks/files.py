@@ -1,20 +1,21 @@
 """Attacker files: ours, the released ones, and the plain arrays of other systems."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from reid.attacks.threat import Threat, parse_budget
+from reid.attacks.arrays import additive_image
+from reid.attacks.threat import Threat, format_budget, parse_budget
 from reid.attacks.universal.perturbations import Perturbation, create
-from reid.errors import CheckpointError, UsageError
-from reid.models.architectures import few
+from reid.errors import CheckpointError, UsageError, few
+from reid.runtime.envelopes import find_weights
 from reid.runtime.torchfiles import read_torch, write_torch
+
+logger = logging.getLogger(__name__)
 
 RELEASED_BUDGET = 8 / 255  # released files do not say theirs; this is what the released scripts use
 
@@ -41,40 +42,40 @@ def save(path: str | Path, noise: Perturbation, provenance: dict[str, Any]) -> P
 def load(path: str | Path, eps: float | str | None = None) -> Perturbation:
     """Read an attacker file, on the CPU, projected into its budget. The noise type follows from its keys.
 
-    Taken are our files, released files (a bare state dict), and single additive images (3, H, W) or (1, 3, H, W), as
-    `.npy` or as a saved tensor, in image units. `eps` is the budget per component; without it, that of the file, or
-    8/255 where the file does not say. Raises CheckpointError for any other file, UsageError for a bad `eps`.
+    Taken are our files, released files (a bare state dict), and single additive images of other projects as numpy or
+    torch save them, alone or under a usual name; see `additive_image`. `eps` is the budget per component; without it,
+    that of the file, or 8/255 where the file does not say. Raises CheckpointError for any other file, UsageError for a
+    bad `eps`.
     """
     path = Path(path)
     if not path.exists():
         raise CheckpointError(f"no such perturbation file: {path}; check the path (relative to the current folder)")
-    content = _read_array(path) if path.suffix == ".npy" else read_torch(path)
-    if isinstance(content, Tensor):
-        content = {"delta": content if content.ndim == 4 else content[None]}
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    keys = frozenset(state) if isinstance(state, Mapping) else frozenset()
+    content = read_torch(path)
+    weights = find_weights(content, path, lambda state: frozenset(state) in NOISE_TYPES)
+    state, others = (weights.state, weights.others) if weights else ({}, {})
+    image = None if "threat" in others else additive_image(state or content, path)
+    if image is not None:
+        state = {"delta": image}
+    keys = frozenset(state)
     if keys not in NOISE_TYPES:
-        contents = few(state) if keys else f"no entries ({type(state).__name__})"
+        held = state or (content if isinstance(content, Mapping) else {})
+        contents = few(held) if held else f"no entries ({type(content).__name__})"
         raise CheckpointError(
             f"{path} is not a perturbation file: it holds {contents}, not what noise type 0, 1 or 2 has; "
             "give a file that metaAttack.py or the released code wrote"
         )
-    threat = _threat(content, eps, path)
+    threat = _threat(others, eps, path)
     delta = state.get("delta", state.get("layer_01.delta"))
     height, width = delta.shape[2:] if isinstance(delta, Tensor) and delta.ndim == 4 else (256, 128)
     noise = create(NOISE_TYPES[keys], threat.eps_color, threat.eps_delta, height, width, threat.side)
     _check_values(state, noise.state_dict(), path)
     noise.load_state_dict(state)
-    if isinstance(content.get("provenance"), dict):
-        noise.provenance = content["provenance"]
+    if isinstance(others.get("provenance"), dict):
+        noise.provenance = others["provenance"]
+    if image is not None and (largest := image.abs().max().item()) > threat.eps_delta + 1e-4:
+        eps = format_budget(threat.eps_delta)
+        logger.warning("%s changes images by up to %s; it is cut to %s", path, format_budget(largest), eps)
     return noise.project_()
-
-
-def _read_array(path: Path) -> Tensor:
-    try:
-        return torch.from_numpy(np.asarray(np.load(path, allow_pickle=False), dtype=np.float32))
-    except (ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
-        raise CheckpointError(f"{path} is not a numpy array of numbers, or damaged; save it again") from error
 
 
 def _threat(content: Mapping[str, Any], eps: float | str | None, path: Path) -> Threat:

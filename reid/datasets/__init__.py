@@ -3,13 +3,18 @@
 A dataset is a Loader and a line in the table here; a user's own registers itself in DATASETS.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from reid.datasets.base import Count, Dataset, Release, Sample, labels
 from reid.datasets.loader import Loader, normalise
+from reid.errors import UsageError
 from reid.runtime.registry import Registry
 
-__all__ = ["DATASETS", "Count", "Dataset", "Loader", "Release", "Sample", "create", "labels", "names"]
+__all__ = ["DATASETS", "Count", "Dataset", "Loader", "Release", "Root", "Sample", "create", "labels", "names"]
+
+Root = str | Path | Mapping[str, str | Path]  # a folder, or one for each name of a dataset and "" for all others
 
 DATASETS: Registry[type[Loader]] = Registry(
     "dataset",
@@ -29,23 +34,32 @@ DATASETS: Registry[type[Loader]] = Registry(
 
 
 def names() -> list[str]:
-    """The names that `create` takes; spellings such as Market-1501 or DukeMTMC-reID work too."""
+    """The names that `create` takes; spellings such as Market-1501 work too, and folder:PATH for your own images."""
     return list(DATASETS)
 
 
-def create(name: str, root: str | Path = "data", split: int = 0) -> Dataset:
+def create(name: str, root: Root = "data", split: int = 0) -> Dataset:
     """The dataset `name` below the folder `root`, converted on first use; root is the folder itself for "folder".
 
-    `split` numbers the division of trainval into train and val. Raises UsageError for an unknown name or a negative
-    split, and DatasetError when the data is missing, damaged, or in a layout that is not known.
+    A folder that `root` gives for this dataset alone may hold the dataset's folder, or be it. `split` numbers the
+    division of trainval into train and val. Raises UsageError for an unknown name or a negative split, and DatasetError
+    when the data is missing, damaged, or in a layout that is not known.
     """
-    return find_loader(name).load(root, split)
+    loader = find_loader(name)
+    roots = root if isinstance(root, Mapping) else {"": root}
+    known = {each and find_loader(each).name: place for each, place in roots.items()}
+    place = known.get(loader.name, known.get("", "data"))
+    return loader.load(os.path.expanduser(place), split, loader.name in known)
 
 
 def find_loader(name: str) -> Loader:
-    """The loader of a dataset by any of its spellings. Raises UsageError that lists the names."""
+    """The loader of a dataset by any of its spellings, or of folder:PATH. Raises UsageError that lists the names."""
+    if name.lower().startswith("folder:"):
+        return DATASETS["folder"](name)
     for known in DATASETS:
         loader = DATASETS[known](known)
         if normalise(name) in loader.spellings():
             return loader
+    if os.path.isdir(name):
+        raise UsageError(f"no dataset is called {name!r}; for your own images in that folder write folder:{name}")
     return DATASETS[name](name)  # raises

@@ -1,6 +1,7 @@
 """Convert a dataset once, compare it with the expected counts, and print its table.
 
     python -m reid.datasets market1501 --root data
+    python -m reid.datasets folder:my_images
 
 Differences from the expected counts are a warning on stderr; an error is one line and exit code 2.
 """
@@ -14,7 +15,7 @@ from reid.runtime import cli
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.datasets")
     parser.add_argument("name", help=f"dataset: {', '.join(names())}")
-    parser.add_argument("--root", default="data", help='folder that holds the datasets; for "folder", the images')
+    cli.add_data_option(parser.add_argument, "--root", "--data")
     parser.add_argument("--split", type=cli.natural_int, default=0, help="which draw of validation identities")
     args = parser.parse_args(argv)
     print(create(args.name, args.root, args.split).summary())

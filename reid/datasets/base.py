@@ -1,5 +1,6 @@
 """What every dataset gives: samples, splits, labels, and a table of what is in it."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ import numpy as np
 from reid.errors import UsageError
 
 SPLITS = ("trainval", "gallery", "query")
+_SHOWN_CAMERAS = 36
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image: absolute path, identity as the dataset's files number it, camera counted from 0."""
 
@@ -53,7 +55,8 @@ class Dataset:
     """The published splits `trainval`, `query` and `gallery` (the last two empty if it is for training only).
 
     `val` is about 10 % of the identities of `trainval`, drawn with the seed `split`, and `train` the rest. `original`
-    maps converted file names to raw ones. Raises UsageError for a negative split.
+    maps converted file names to raw ones. `unknown` has queries of no known identity (pid -1), if the set keeps them.
+    Raises UsageError for a negative split.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Dataset:
         self.name, self.release, self.split, self.num_cameras = name, release, split, num_cameras
         self.note, self.original, self.images_dir = note, original or {}, str(images_dir.absolute())
         self.trainval, self.gallery, self.query = (list(samples[key]) for key in SPLITS)
+        self.unknown = list(samples.get("unknown", ()))
         pids = sorted(labels(self.trainval))
         drawn = np.random.default_rng(split).permutation(pids)[: max(1, round(len(pids) / 10))]
         held_out = set(drawn.tolist()) if len(pids) > 1 else set()
@@ -81,7 +85,7 @@ class Dataset:
 
     def original_name(self, sample: Sample) -> str:
         """Its name below the top folder of the raw dataset, such as query/0001_c1s1_001051_00.jpg."""
-        name = Path(sample.path).name
+        name = os.path.relpath(sample.path, self.images_dir).replace(os.sep, "/")
         return self.original.get(name, name)
 
     def differences(self) -> list[str]:
@@ -94,7 +98,8 @@ class Dataset:
             if count.images != expected.images:
                 lines.append(f"{split} has {count.images:,} images, expected are {expected.images:,}")
             if expected.per_camera and count.per_camera != expected.per_camera:
-                lines.append(f"{split} has {count.per_camera} images per camera, expected are {expected.per_camera}")
+                found, wanted = (_listed(counts, ", ") for counts in (count.per_camera, expected.per_camera))
+                lines.append(f"{split} has ({found}) images per camera, expected are ({wanted})")
         return lines
 
     def summary(self) -> str:
@@ -106,7 +111,7 @@ class Dataset:
         ]
         for split in ("train", "val", "trainval", "query", "gallery"):
             ids, images, per_camera = self._count(split)
-            cameras = " ".join(map(str, per_camera)) if images else "(none)"
+            cameras = _listed(per_camera, " ") if images else "(none)"
             lines.append(f"  {split:<8} | {ids:5d} | {images:9,d} | {cameras}")
         return "\n".join(lines + [f"  note: {self.note}"] * bool(self.note))
 
@@ -114,3 +119,10 @@ class Dataset:
         samples: list[Sample] = getattr(self, split)
         cameras = Counter(sample.camid for sample in samples)
         return Count(len(labels(samples)), len(samples), tuple(cameras[camid] for camid in range(self.num_cameras)))
+
+
+def _listed(per_camera: Sequence[int], separator: str) -> str:
+    """The counts, or what they span where they are too many for a line."""
+    if len(per_camera) <= _SHOWN_CAMERAS:
+        return separator.join(map(str, per_camera))
+    return f"{min(per_camera):,} to {max(per_camera):,} in each of {len(per_camera):,} cameras"

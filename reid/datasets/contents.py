@@ -21,9 +21,10 @@ def contents_sha256(samples: Sequence[Sample], workers: int = 2) -> str:
     """
     whole = hashlib.sha256()
     remaining = iter(samples)
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or 1) as pool:  # which starts no thread before it is given work
+        in_turn = pool.map if workers else map
         while batch := list(islice(remaining, _BATCH)):
-            for sample, digest in zip(batch, pool.map(_digest, [sample.path for sample in batch]), strict=True):
+            for sample, digest in zip(batch, in_turn(_digest, [sample.path for sample in batch]), strict=True):
                 line = [os.path.basename(sample.path), int(sample.pid), int(sample.camid), digest]
                 whole.update(json.dumps(line).encode() + b"\n")
     return whole.hexdigest()

@@ -1,8 +1,9 @@
 """The converted form of a dataset: `images/`, `meta.json` and `splits.json`, as the open-reid family has it.
 
 `images/` holds {pid:08d}_{camid:02d}_{index:04d}.jpg, and `identities` in `meta.json` is a list by pid of lists by
-camid of file names. Folders written by the code released with MetaAttack load too. A conversion works in a hidden
-folder and writes `splits.json` last: once it is there, only the move into place is left, which can be repeated.
+camid of file names (an object by pid where numbers such as dates would make the list long). Folders written by the code
+released with MetaAttack load too. A conversion works in a hidden folder and writes `splits.json` last: once it is
+there, only the move into place is left, which can be repeated.
 """
 
 import json
@@ -11,20 +12,35 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from reid.datasets import picture
 from reid.datasets.base import SPLITS, Sample
 from reid.datasets.source import Source
 from reid.errors import DatasetError
 from reid.runtime.files import write_atomically
 
 PARTS = ("images", "meta.json", "splits.json")
+CACHE = "cache"  # folder next to them, of decoded images
 _STAGING = ".converting"
+_LONGEST_LIST = 100_000  # pids; the released code reads no objects
 _REMEDY = f"delete {', '.join(PARTS)} there and convert the raw dataset again"
+
+
+class Converted(NamedTuple):
+    """What `read` finds: samples of each split, number of cameras, release ("" if other code converted the dataset),
+    raw names by file name, hashes of the raw names, and how many images are in no split."""
+
+    samples: dict[str, list[Sample]]
+    num_cameras: int
+    release: str
+    original: dict[str, str]
+    raw: list[str]
+    unlisted: int
 
 
 class Record(NamedTuple):
@@ -62,14 +78,14 @@ def write(
         files = _number(records, {camera: camid for camid, camera in enumerate(cameras)})
         targets = {record.name: staging / "images" / file for file, record in files.items()}
         fetched = source.fetch(targets)
-        for raw in tqdm(fetched, total=len(targets), desc=f"converting {name}", unit="image", disable=None):
-            _check_image(targets[raw], source.describe(raw))
+        for image in tqdm(fetched, total=len(targets), desc=f"converting {name}", unit="image", disable=None):
+            picture.check(targets[image], source.describe(image))
         query, gallery = ([file for file in files if files[file].split == split] for split in ("query", "gallery"))
         head = {"name": name, "release": release, "shot": "multiple", "num_cameras": len(cameras)}
         identities = _identities(files, len(cameras))
         lists = {"identities": identities, "query_fnames": query, "gallery_fnames": gallery}
         original = {file: record.original for file, record in files.items()}
-        _write_json(staging / "meta.json", head | lists | {"original": original})
+        _write_json(staging / "meta.json", head | lists | {"original": original, "raw": source.fingerprints()})
         pids = {split: sorted({record.pid for record in records if record.split == split}) for split in SPLITS}
         _write_json(staging / "splits.json", [pids])
         _publish(home)
@@ -78,11 +94,8 @@ def write(
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def read(home: Path) -> tuple[dict[str, list[Sample]], int, str, dict[str, str]]:
-    """Samples of each split, number of cameras, release ("" if other code converted it), raw names by file name.
-
-    Raises DatasetError when the parts of `home` do not fit together.
-    """
+def read(home: Path) -> Converted:
+    """The dataset converted into `home`. Raises DatasetError when its parts do not fit together."""
     meta, splits = _read_json(home / "meta.json"), _read_json(home / "splits.json")
     images = (home / "images").absolute()
     try:
@@ -91,10 +104,11 @@ def read(home: Path) -> tuple[dict[str, list[Sample]], int, str, dict[str, str]]
         raise DatasetError(f"{images} cannot be listed ({error.strerror}); mend its permissions") from error
     try:
         identities = meta["identities"]
-        trainval = [file for pid in splits[0]["trainval"] for files in identities[pid] for file in files]
+        keys = (str(pid) if isinstance(identities, dict) else pid for pid in splits[0]["trainval"])
+        trainval = [file for key in keys for files in identities[key] for file in files]
         listed = {"trainval": trainval, "gallery": meta["gallery_fnames"], "query": meta["query_fnames"]}
         samples = {split: [_sample(images, file, present) for file in files] for split, files in listed.items()}
-        num_cameras, release, original = meta["num_cameras"], meta.get("release", ""), meta.get("original", {})
+        num_cameras = meta["num_cameras"]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         problem = f"meta.json and splits.json are not in the layout with query_fnames and gallery_fnames ({error!r})"
         raise DatasetError(f"{home}: {problem}; {_REMEDY}") from error
@@ -103,7 +117,9 @@ def read(home: Path) -> tuple[dict[str, list[Sample]], int, str, dict[str, str]]
         for split, group in samples.items():
             samples[split] = [replace(sample, camid=used.index(sample.camid)) for sample in group]
         num_cameras = len(used)
-    return samples, num_cameras, release, original
+    unlisted = sum(not file.startswith(".") for file in present.difference(chain.from_iterable(listed.values())))
+    ours = meta.get("release", ""), meta.get("original", {}), meta.get("raw", [])
+    return Converted(samples, num_cameras, *ours, unlisted)
 
 
 def _number(records: Sequence[Record], camids: Mapping[Any, int]) -> dict[str, Record]:
@@ -117,23 +133,13 @@ def _number(records: Sequence[Record], camids: Mapping[Any, int]) -> dict[str, R
     return files
 
 
-def _identities(files: Mapping[str, Record], num_cameras: int) -> list[list[list[str]]]:
-    identities: list[list[list[str]]] = [[] for _ in range(1 + max(record.pid for record in files.values()))]
+def _identities(files: Mapping[str, Record], num_cameras: int) -> Any:
+    people: dict[int, list[list[str]]] = {}
     for file, record in files.items():
-        identities[record.pid] = identities[record.pid] or [[] for _ in range(num_cameras)]
-        identities[record.pid][int(file.split("_")[1])].append(file)
-    return identities
-
-
-def _check_image(path: Path, described: str) -> None:
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (1, 1))  # the smallest scale: cheap, and a truncated file shows
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        problem = f"{described} cannot be read as an image ({reason})"
-        raise DatasetError(f"{problem}; get the dataset again, or remove that file") from error
+        person = people.setdefault(record.pid, [[] for _ in range(num_cameras)])
+        person[int(file.split("_")[1])].append(file)
+    longest = 1 + max(people)
+    return people if longest > _LONGEST_LIST else [people.get(pid, []) for pid in range(longest)]
 
 
 def _sample(images: Path, file: str, present: set[str]) -> Sample:

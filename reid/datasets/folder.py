@@ -1,51 +1,73 @@
 """Anybody's own images."""
 
+import logging
+import os
 from pathlib import Path
 
 from reid.datasets.base import SPLITS, Dataset, Release, Sample
-from reid.datasets.converted import Record
-from reid.datasets.loader import Loader, refuse_overlap
+from reid.datasets.converted import CACHE, Record
+from reid.datasets.loader import Loader, expect_folder, refuse_overlap, warn_of_left_out
 from reid.datasets.market_style import MARKET_FOLDERS, market_records
 from reid.datasets.source import Folder
-from reid.errors import DatasetError
+from reid.errors import DatasetError, UsageError
+
+logger = logging.getLogger(__name__)
 
 _FOLDERS = {"trainval": ("train", MARKET_FOLDERS[0]), "gallery": ("gallery", MARKET_FOLDERS[1]), "query": ("query",)}
 
 
 class OwnFolder(Loader):
-    """Your own images: `create("folder", root="my_images")` with my_images/train, my_images/query, my_images/gallery.
+    """Your own images: `create("folder:my_images")`, in my_images/train, my_images/query, my_images/gallery.
+
+    `create("folder", root="my_images")` is the same set under the name "folder".
 
     Market's names bounding_box_train and bounding_box_test serve as well. Files begin with identity and camera,
     `0002_c1_anything.jpg`; negative identities are junk; the cameras are numbered from 0 in sorted order (without
-    cameras give each image of an identity another one). train may be missing, or both query and gallery. The images
-    stay where they are, unchecked.
+    cameras give each image of an identity another one). train may be missing, or both query and gallery. Queries with
+    a negative identity are `unknown`. The images stay where they are, unchecked.
     """
 
     releases = (Release("own images"),)
 
-    def load(self, root: str | Path, split: int = 0) -> Dataset:
-        root = Path(root)
+    def load(self, root: str | Path, split: int = 0, is_home: bool = False) -> Dataset:
+        root, name = self._place(root)
+        expect_folder(root, self.remedy(root))
         folders = {key: folder for key in SPLITS if (folder := self._folder(root, _FOLDERS[key]))}
         if not folders or len(folders.keys() & {"query", "gallery"}) == 1:
             problem = "needs the folders query and gallery, or train, or all three"
             raise DatasetError(f"{root} {problem}; {self.remedy(root)}")
-        source = Folder(root, folders.values())
+        source = Folder(root, [""], skip=[CACHE])
         records: list[Record] = []
         for key, folder in folders.items():
             if not source.images(folder):
                 place = f"{root / folder} (folders in it are not searched)"
                 raise DatasetError(f"no images directly in {place}; {self.remedy(root)}")
-            records += market_records(source, "", folder, key)
-        refuse_overlap(self.name, source, records)
+            records += market_records(source, "", folder, key, junk=True)
+        unknown = [record._replace(split="unknown") for record in records if record.pid < 0 and record.split == "query"]
+        identified = [record for record in records if record.pid >= 0]
+        if left_out := len(records) - len(identified):
+            words = "%s: %d images have no identity (-1) and are left out, %d of them queries"
+            logger.warning(words, name, left_out, len(unknown))
+        refuse_overlap(name, source, identified)
+        warn_of_left_out(name, source, records)
         images = root.absolute()
-        camids = {camera: camid for camid, camera in enumerate(sorted({record.camera for record in records}))}
-        samples: dict[str, list[Sample]] = {key: [] for key in SPLITS}
-        for record in records:
-            samples[record.split].append(Sample(str(images / record.name), record.pid, camids[record.camera]))
-        return Dataset(self.name, images, samples, len(camids), self.releases[0], split)
+        kept = identified + unknown
+        camids = {camera: camid for camid, camera in enumerate(sorted({record.camera for record in kept}))}
+        samples: dict[str, list[Sample]] = {key: [] for key in (*SPLITS, "unknown")}
+        for record in kept:
+            samples[record.split].append(Sample(f"{images}/{record.name}", record.pid, camids[record.camera]))
+        return Dataset(name, images, samples, len(camids), self.releases[0], split)
 
-    def remedy(self, root: Path) -> str:
-        return f"put images named like 0002_c1_anything.jpg in {root}/train, {root}/query and {root}/gallery"
+    def remedy(self, home: Path) -> str:
+        return f"put images named like 0002_c1_anything.jpg in {home}/train, {home}/query and {home}/gallery"
+
+    def _place(self, root: str | Path) -> tuple[Path, str]:
+        """The folder, and the name of the set: that of the folder, however the path to it is written."""
+        _, colon, path = self.name.partition(":")
+        if colon and not path:
+            raise UsageError(f"{self.name} names no folder; write folder:PATH")
+        path = os.path.expanduser(path or root)
+        return Path(path), f"folder:{os.path.basename(os.path.abspath(path))}" if colon else self.name
 
     def _folder(self, root: Path, names: tuple[str, ...]) -> str:
         present = [name for name in names if (root / name).is_dir()]

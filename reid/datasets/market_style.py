@@ -36,20 +36,23 @@ class MarketStyle(Loader):
             yield from market_records(source, prefix, folder, split)
 
 
-def market_records(source: Source, prefix: str, folder: str, split: str) -> Iterator[Record]:
-    """Records of one folder in Market naming. Raises DatasetError for an empty folder or a strange name."""
+def market_records(source: Source, prefix: str, folder: str, split: str, junk: bool = False) -> Iterator[Record]:
+    """Records of one folder in Market naming, without those of pid -1 unless `junk` asks for them.
+
+    Raises DatasetError for an empty folder or a strange name.
+    """
     path = posixpath.join(prefix, folder)
     images = source.images(path)
     if not images:
         raise DatasetError(f"no images in {source.describe(path)}; unpack or download the dataset again")
     for name in images:
-        base = posixpath.basename(name)
+        base = name.rpartition("/")[2]
         match = _PATTERN.match(base)
         if match is None:
             problem = "the name does not begin with identity and camera as in 0002_c1s1_000451_03.jpg"
             raise DatasetError(f"{source.describe(name)}: {problem}; rename or remove the file")
         pid, camera = map(int, match.groups())
-        if pid >= 0:
+        if pid >= 0 or junk:
             yield Record(split, name, f"{folder}/{base}", pid, camera)
 
 
@@ -89,6 +92,7 @@ class Synth(MarketStyle):
     """
 
     releases = (Release("synthperson", MARKET_FOLDERS),)
+    makes = ("raw/settings.json",)
 
-    def remedy(self, root: Path) -> str:
-        return f"make it with: python -m reid.synthperson {self.name} --root {root}"
+    def remedy(self, home: Path) -> str:
+        return f"make it with: python -m reid.synthperson {self.name} --root {home.parent}"

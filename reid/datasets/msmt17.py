@@ -11,7 +11,7 @@ from reid.datasets.source import Source
 from reid.errors import DatasetError
 
 _LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
-_CAMERA = re.compile(r"\d+_\d+_(\d+)_")
+_LINE = re.compile(r"(?:.*/)?(\d+/\d+_\d+_(\d+)_[^/]*?)\s+(\d+)")  # path, camera, pid
 _CAMERAS = tuple(range(1, 16))
 _PER_CAMERA = (4910, 203, 454, 1614, 4296, 1678, 3453, 795, 1396, 655, 3154, 1364, 3635, 3876, 1138)
 _EXPECTED = {
@@ -56,12 +56,15 @@ def _listed(source: Source, prefix: str, release: Release) -> Iterator[Record]:
     for key in ("train", "val", "query", "gallery"):
         split, folder = (key, test) if key in SPLITS else ("trainval", train)
         list_name = files.get(posixpath.join(prefix, f"list_{key}.txt").lower(), "")
-        for line in source.lines(list_name) if list_name else ():
-            path, _, pid = line.rpartition(" ")
-            camera = _CAMERA.match(posixpath.basename(path))
-            if not pid.isdecimal() or camera is None:
-                problem = f"the line {line!r} is not like '0000/0000_000_01_0303morning_0008_0.jpg 0'"
+        lines = source.lines(list_name) if list_name else []
+        if not lines and key != "val":
+            raise DatasetError(f"{source.describe(list_name)} is empty; get the list of the original archive")
+        for line in lines:
+            match = _LINE.fullmatch(line.replace("\\", "/"))
+            if match is None:
+                problem = f"the line {line[:100]!r} is not like '0000/0000_000_01_0303morning_0008_0.jpg 0'"
                 raise DatasetError(f"{source.describe(list_name)}: {problem}; get the list of the original archive")
+            path, camera, pid = match.groups()
             original = f"{folder}/{path}"
             name = files.get(posixpath.join(prefix, original).lower())
             if name is None:
@@ -69,4 +72,4 @@ def _listed(source: Source, prefix: str, release: Release) -> Iterator[Record]:
                 raise DatasetError(f"{missing} is missing, list_{key}.txt names it; unpack or download MSMT17 again")
             if (split, name) not in listed:
                 listed.add((split, name))
-                yield Record(split, name, original, int(pid), int(camera[1]))
+                yield Record(split, name, original, int(pid), int(camera))

@@ -1,5 +1,6 @@
 """UnrealPerson."""
 
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,12 @@ from reid.datasets.base import Count, Release
 from reid.datasets.converted import Record
 from reid.datasets.loader import Loader
 from reid.datasets.source import Source
-from reid.errors import DatasetError
+from reid.errors import DatasetError, few
+
+logger = logging.getLogger(__name__)
 
 NUM_IDS, IMAGES_PER_ID, SEED = 3_000, 40, 0
-_PATTERN = re.compile(r"unreal_v(\d+)\.(\d+)(?:\.tar|\.tar\.gz|\.tgz|\.zip)?/(images/(-?\d+)_c(\d+)_\d+\.\w+)$")
+_PATTERN = re.compile(r"unreal_v(\d+)\.(\d+)[^/]*/(images/(-?\d+)_c(\d+)_\d+\.\w+)$")
 _VERSION_STEP = 100_000
 _LIST = "list_unreal_train.txt"
 
@@ -25,7 +28,8 @@ class UnrealPerson(Loader):
     Archives unreal_v{1-4}.{1-3}.tar, or one UnrealPerson.tar with all, linked from the authors' project page. In
     `unreal_vX.Y/images/P_cD_N.jpg` X is the scene and Y the kind of human model: (Y, P) is an identity, stored as pid
     Y * 100,000 + P, and (X, D) a camera. Of everything there we draw the paper's training setting, 3,000 identities
-    with 40 images each. The paper's own draw was not published; a list_unreal_train.txt that is there is followed.
+    with 40 images each. The paper's own draw was not published; a list_unreal_train.txt that is there is followed: each
+    of its lines names an image, whatever is before `unreal_vX.Y` and after the name.
     """
 
     aliases = ("unreal",)
@@ -38,12 +42,30 @@ class UnrealPerson(Loader):
         lists = [name for name in source.names if name.endswith(_LIST)]
         if not lists:
             return iter(draw(records, NUM_IDS, IMAGES_PER_ID, SEED))
-        listed = {line.split()[0] for name in lists for line in source.lines(name)}
+        there = {record.original for record in records}
+        listed = {image for name in lists for image in self._listed(source, name, there)}
         return (record for record in records if record.original in listed)
 
     def original(self, name: str) -> str:
         match = _PATTERN.search(name)
         return f"unreal_v{match[1]}.{match[2]}/{match[3]}" if match else name
+
+    def _listed(self, source: Source, name: str, there: set[str]) -> set[str]:
+        """What a list names. Raises DatasetError for a strange line, or when nothing of it is there."""
+        listed: set[str] = set()
+        for line in source.lines(name):
+            words = re.split(r"[\s,]+", line.replace("\\", "/"))
+            if not any(map(_PATTERN.search, words)):
+                problem = f"the line {line[:100]!r} names nothing like unreal_v3.1/images/333_c001_78.jpg"
+                raise DatasetError(f"{source.describe(name)}: {problem}; mend it, or remove the list")
+            listed.update(self.original(word) for word in words if _PATTERN.search(word))
+        if not listed & there:
+            problem = f"names none of the images that are there: {few(sorted(listed))}" if listed else "is empty"
+            raise DatasetError(f"{source.describe(name)} {problem}; put its images there, or remove the list")
+        if absent := sorted(listed - there):
+            what = "%s: %d of %d images are not there and left out: %s"
+            logger.warning(what, source.describe(name), len(absent), len(listed), few(absent))
+        return listed
 
 
 def _record(source: Source, name: str) -> Record:

@@ -35,6 +35,18 @@ class Gallery:
         images = self.by_pid[np.minimum(place, len(self.pids) - 1)]
         return np.where((place < end) & (pids[:, None] != JUNK_PID), images, -1)
 
+    def leave_out(self, keys: Tensor, pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Overwrite those of `keys` (B, columns) that do not count for queries with these pids and camids (B,) by LAST.
+
+        Gives the positions (B, L) of the images of their identities, and which of these share the camera.
+        """
+        own = self.of_identity(pids)
+        same_camera = (self.camids[own] == camids[:, None]) & (own >= 0)
+        query, place = np.nonzero(same_camera & (own >= self.first) & (own < self.end))
+        keys[torch.from_numpy(query), torch.from_numpy(own[query, place] - self.first)] = LAST
+        keys[:, self.junk_columns] = LAST
+        return own, same_camera
+
     def total(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over the processes among which the gallery is split."""
         return distributed.all_sum(tensor) if self.sharded else tensor
@@ -96,12 +108,8 @@ def match_ranks(
     `keys` (b, columns), distinct, order the gallery for each query, or this process's part of it; those of images that
     do not count are overwritten.
     """
-    own = gallery.of_identity(pids)
-    same_camera = (gallery.camids[own] == camids[:, None]) & (own >= 0)
+    own, same_camera = gallery.leave_out(keys, pids, camids)
     matches = gallery.total(gallery.gather(keys, own)[0])
-    query, place = np.nonzero(same_camera & (own >= gallery.first) & (own < gallery.end))
-    keys[torch.from_numpy(query), torch.from_numpy(own[query, place] - gallery.first)] = LAST
-    keys[:, gallery.junk_columns] = LAST
     closer = gallery.total(torch.searchsorted(_ascending(keys), matches, right=True)).cpu().numpy()
     ranks = np.sort(np.where((own >= 0) & ~same_camera, closer, 0), axis=1)
     is_match = ranks > 0

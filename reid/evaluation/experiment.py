@@ -12,6 +12,7 @@ from reid.attacks.threat import Threat, format_budget
 from reid.datasets import Dataset
 from reid.datasets.contents import contents_sha256
 from reid.evaluation import results
+from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import Row
@@ -40,7 +41,7 @@ def protocol_settings(
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the results of all rows share. `settings` come from `protocol_settings`."""
+    """What the results of all rows share. `settings` come from `protocol_settings`; `lists` get each row too."""
 
     retrieval: Retrieval
     dataset: Dataset
@@ -50,16 +51,20 @@ class Experiment:
     seed: int
     command: str
     folder: Path
+    lists: RankLists | None = None
 
     def run(self, rows: Iterable[Row], reuse: bool) -> Iterator[Result]:
         """The Result of each row: scored and written into `folder`, or with `reuse` what is in the folder already.
 
-        Under torchrun rank 0 reads and writes. Raises ReidError when an attack leaves its budget.
+        With `lists` every row is scored, and has no result where there are only unknown queries. Under torchrun rank 0
+        reads and writes. Raises ReidError when an attack leaves its budget.
         """
         for row in rows:
             identity = self._identity(row)
             path = self.folder / results.file_name(identity)
-            if reuse and distributed.from_main(path.exists):
+            if self.lists and not len(self.retrieval.query):
+                self.lists.add(identity, row.attack, self.side, None)
+            elif reuse and not self.lists and distributed.from_main(path.exists):
                 yield distributed.from_main(partial(results.read_result, path))
             else:
                 yield self._scored(row, identity)
@@ -78,6 +83,8 @@ class Experiment:
             seconds=time.perf_counter() - began,
         )
         distributed.from_main(lambda: results.write_result(self.folder, result, score.ranking))
+        if self.lists:
+            self.lists.add(identity, row.attack, self.side, score.features)
         return result
 
     def _identity(self, row: Row) -> dict[str, Any]:

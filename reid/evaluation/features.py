@@ -74,5 +74,5 @@ def extract(
     parts = distributed.every((spent, passes))
     spent = reduce(largest, (part for part, _ in parts))
     passes = sum((part for _, part in parts), Passes())
-    features = distributed.gather_blocks([rows] if done else [], rows.device) if whole else rows
+    features = distributed.gather_blocks([rows] if done else [], rows.device) if whole and len(store) else rows
     return Extracted(features, spent, passes)

@@ -46,7 +46,7 @@ class Source:
     samples: Sequence[Sample]
 
 
-def training_source(name: str, root: str, split: int) -> Source:
+def training_source(name: str, root: datasets.Root, split: int) -> Source:
     """The training images of a dataset. Raises UsageError where it has none."""
     dataset = datasets.create(name, root, split=split)
     if not dataset.train:

@@ -15,7 +15,7 @@ from reid.datasets import Dataset, Sample
 from reid.errors import DatasetError, UsageError
 from reid.evaluation.distances import BY_NAME, squared_euclidean
 from reid.evaluation.features import Extracted, batches_here, extract, ids_of, largest
-from reid.evaluation.ranking import Ranking, block_rows, rank
+from reid.evaluation.ranking import Ranking, RankList, block_rows, rank, rank_list
 from reid.loading import Images, ImageStore
 from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
@@ -27,9 +27,11 @@ WORKSPACE = 2**30  # bytes: what ranking on a GPU takes beyond features and dist
 
 @dataclass(frozen=True)
 class Score:
-    """A ranking, and what the attack spent on the images that were ranked (empty, and none, without an attack)."""
+    """A ranking, the features of queries and gallery, as `Retrieval.features` gives them, that were ranked, and what
+    the attack spent on their images (empty, and none, without an attack)."""
 
     ranking: Ranking
+    features: tuple[Tensor, Tensor]
     spent: dict[str, float]
     passes: Passes
 
@@ -53,48 +55,62 @@ class Retrieval:
         self.query, self.gallery = sides
         self.compute, self.batch_size, self.rank_options = compute, batch_size, rank_options
         batches = -(-len(self.gallery) // batch_size)
+        self._clean: dict[ImageStore, Tensor] = {}
         self._pairwise = rank_options.get("distances", squared_euclidean) in BY_NAME.values()
         self._sharded = 1 < distributed.size() <= batches and self._pairwise  # re-ranking needs all images
 
-    @cached_property
+    @property
     def clean(self) -> tuple[Tensor, Tensor]:
         """Clean features of the queries, and of the gallery or this process's part of it."""
-        return self._extract(self.query).features, self._extract(self.gallery).features
+        return self.features(self.query).features, self.features(self.gallery).features
+
+    def features(self, store: ImageStore, attack: Attack | None = None, side: str = "query") -> Extracted:
+        """Those of the queries, of the gallery or this process's part of it, or of other queries: under `attack` where
+        `side` is theirs, else the clean ones, which are kept."""
+        if attack is not None and side in ("gallery" if store is self.gallery else "query", "both"):
+            return self._extract(store, attack)
+        if store not in self._clean:
+            self._clean[store] = self._extract(store).features
+        return Extracted(self._clean[store], {}, Passes())
 
     @cached_property
-    def _references(self) -> dict[int, Reference]:
-        """What an attack on the images of each store may know: the whole other side, on the device of the network."""
+    def _references(self) -> dict[str, Reference]:
+        """What an attack on the images of each side may know: the whole other side, on the device of the network."""
         query, gallery = self.clean
         if self._sharded:
             gallery = distributed.gather_blocks([gallery], gallery.device)
         return {
-            id(store): Reference(features.to(self.compute.device), *ids_of(other.samples))
-            for store, other, features in ((self.query, self.gallery, gallery), (self.gallery, self.query, query))
+            side: Reference(features.to(self.compute.device), *ids_of(other.samples))
+            for side, other, features in (("query", self.gallery, gallery), ("gallery", self.query, query))
         }
 
     def score(self, attack: Attack | None = None, side: str = "query") -> Score:
         """Rank the gallery for every query, with `attack` on the images of `side`; it goes to the network's device."""
         if side not in SIDES:
             raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
-        query, gallery = (
-            self._extract(store, attack)
-            if attack is not None and side in (name, "both")
-            else Extracted(features, {}, Passes())
-            for name, store, features in zip(SIDES, (self.query, self.gallery), self.clean, strict=False)
-        )
-        spent = largest(query.spent, gallery.spent)
-        return Score(self.rank(query.features, gallery.features), spent, query.passes + gallery.passes)
+        query, gallery = (self.features(store, attack, side) for store in (self.query, self.gallery))
+        features, spent = (query.features, gallery.features), largest(query.spent, gallery.spent)
+        return Score(self.rank(*features), features, spent, query.passes + gallery.passes)
 
     def rank(self, query: Tensor, gallery: Tensor) -> Ranking:
         """Rank features of the two sides, such as `clean` gives, under the pids and camids of the samples."""
+        return rank(*self._compared(self.query, query, gallery), sharded=self._sharded, **self.rank_options)
+
+    def rank_list(self, store: ImageStore, query: Tensor, gallery: Tensor, count: int) -> RankList:
+        """The first `count` images of the gallery for the queries, or others, of a store, by features as in `rank`."""
+        distances = self.rank_options.get("distances", squared_euclidean)
+        compared = self._compared(store, query, gallery)
+        return rank_list(*compared, count=count, distances=distances, sharded=self._sharded)
+
+    def _compared(self, store: ImageStore, query: Tensor, gallery: Tensor) -> tuple[Tensor, ...]:
+        """Features where they are to be ranked, then pids and camids, in the order in which `rank` takes them."""
         samples = self.gallery.samples
         if self._sharded:
             here = batches_here(len(samples), self.batch_size)
             samples = samples[here[0].start : here[-1].stop]
         device = self._ranks_on(query, gallery)
-        asking, answering = ids_of(self.query.samples), ids_of(samples)
-        ids = (asking[0], answering[0], asking[1], answering[1])
-        return rank(query.to(device), gallery.to(device), *ids, sharded=self._sharded, **self.rank_options)
+        asking, answering = ids_of(store.samples), ids_of(samples)
+        return query.to(device), gallery.to(device), asking[0], answering[0], asking[1], answering[1]
 
     def _ranks_on(self, query: Tensor, gallery: Tensor) -> torch.device:
         """The network's device where ranking takes half of its memory at most, else the CPU; alike on all processes."""
@@ -107,10 +123,11 @@ class Retrieval:
         return device if all(distributed.every(fits)) else torch.device("cpu")
 
     def _extract(self, store: ImageStore, attack: Attack | None = None) -> Extracted:
-        whole = store is self.query or not self._sharded
-        reference = self._references[id(store)] if attack is not None and "reference" in attack.needs else None
+        side = "gallery" if store is self.gallery else "query"
+        reference = self._references[side] if attack is not None and "reference" in attack.needs else None
         if isinstance(attack, nn.Module):
             attack.to(self.compute.device)
+        whole = side == "query" or not self._sharded
         return extract(self.victim, store, self.compute, self.batch_size, attack, whole, reference)
 
 
@@ -148,7 +165,12 @@ def log_scores(words: str, retrieval: Retrieval, attacks: Mapping[str, Attack]) 
 
 
 def test_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
-    """Query and gallery of a dataset. Raises DatasetError for a train-only set."""
+    """Query and gallery of a dataset. Raises DatasetError for a train-only set, and where no query can be scored."""
+    if dataset.query or dataset.unknown:
+        for side, words in ((dataset.query, "queries"), (dataset.gallery, "gallery images")):
+            if not side:
+                problem = f"the {words} of {dataset.name} have no identity to score (all are of pid -1)"
+                raise DatasetError(f"{problem}; begin their names with it, as in 0002_c1_anything.jpg")
     if not dataset.query or not dataset.gallery:
         raise DatasetError(f"{dataset.name} has no query and gallery to evaluate on; it serves for training only")
     return dataset.query, dataset.gallery

@@ -19,12 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from reid.datasets import Sample
+from reid.datasets.converted import CACHE
+from reid.datasets.picture import RESTORE, RULES
 from reid.errors import DatasetError
 from reid.runtime.files import temporary_sibling
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "cache"
 HEADER = 4096  # bytes before the pixels: one line of JSON, filled up with spaces
 
 
@@ -32,18 +33,20 @@ class DiskImages:
     """Images of `samples`, uint8 (height, width, 3), in one file of the folder `cache` next to that of the images.
 
     Who opens it first makes it of `decoded`, batches (n, 3, height, width) in order; others wait. It is made again when
-    it is cut short, or the image files (name, size, time) or Pillow are not those of its header. Reading maps nothing:
-    memory does not grow with the set. Raises DatasetError when an image is missing or the file cannot be made.
+    it is cut short, or the image files (name, size, time), Pillow or the rules of decoding are not those of its header.
+    Reading maps nothing: memory does not grow with the set. Raises DatasetError when an image is missing or the file
+    cannot be made.
     """
 
     def __init__(self, samples: Sequence[Sample], height: int, width: int, decoded: Iterable[Tensor]) -> None:
         home = os.path.dirname(os.path.dirname(samples[0].path))
         names = _hash(sample.path.removeprefix(home) for sample in samples)
-        self.path = Path(home, FOLDER, f"{height}x{width}-{names[:12]}.images")
+        self.path = Path(home, CACHE, f"{height}x{width}-{names[:12]}.images")
         self._count, self._image_bytes = len(samples), 3 * height * width
         self._size = HEADER + self._count * self._image_bytes
         shape = {"height": height, "width": width, "count": self._count}
-        origin = {"names": names, "files": _hash(map(_state, samples)), "decoded_by": f"Pillow {PIL.__version__}"}
+        decoder = f"Pillow {PIL.__version__}, rules {RULES}"
+        origin = {"names": names, "files": _hash(map(_state, samples)), "decoded_by": decoder}
         self._header = json.dumps(shape | origin).encode().ljust(HEADER - 1) + b"\n"
         self._lock = threading.Lock()
         self._file = self._open_or_make(decoded)
@@ -65,7 +68,7 @@ class DiskImages:
                 if file := self._open():
                     return file
                 if self.path.exists():
-                    logger.warning("%s is cut short, or of other images or another Pillow: it is replaced", self.path)
+                    logger.warning("%s is cut short, or of other images, rules or Pillow: it is replaced", self.path)
                 self._make(decoded)
                 return FileIO(self.path)
         except OSError as error:
@@ -97,16 +100,12 @@ class DiskImages:
 
 
 def _hash(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()  # names need not be UTF-8
 
 
 def _state(sample: Sample) -> str:
     try:
         status = os.stat(sample.path)
     except OSError as error:
-        raise unreadable(sample.path, error) from error
+        raise DatasetError(f"cannot read the image {sample.path} ({error.strerror}); {RESTORE}") from error
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def unreadable(path: str, error: Exception) -> DatasetError:
-    return DatasetError(f"cannot read the image {path} ({error}); restore it, or convert the dataset again")

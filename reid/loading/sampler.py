@@ -38,7 +38,8 @@ class PKSampler:
             problem += f"; make --batch_size a multiple of {num_instances * processes}"
         elif len(self._pids) < self.num_pids:
             needed = f"a batch of {self.num_pids} identities x {num_instances} images needs {self.num_pids} identities"
-            problem = f"{needed}, and {name} has {len(self._pids)}; lower --batch_size or raise --num-instances"
+            has = f"{name} has {len(self._pids)}, not counting any that are held out for validation"
+            problem = f"{needed}, and {has}; lower --batch_size or raise --num-instances"
         if problem:
             raise UsageError(problem)
 

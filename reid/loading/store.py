@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from reid.datasets import Sample
+from reid.datasets.picture import read_rgb
 from reid.errors import UsageError
-from reid.loading.disk import DiskImages, unreadable
+from reid.loading.disk import DiskImages
 from reid.runtime.device import send
 
 GIBIBYTE = 2**30
@@ -39,7 +40,7 @@ class Images:
 
 
 class ImageStore:
-    """Images of `samples`, decoded by `workers` threads and resized by Pillow's bilinear filter.
+    """Images of `samples`, decoded by `workers` threads (0: the caller's) and resized by Pillow's bilinear filter.
 
     `cache` says what happens to decoded images: "none" drops them, "ram" keeps up to `memory` bytes of them, "disk"
     keeps all in a file that processes share (see DiskImages). Raises UsageError for others.
@@ -57,10 +58,12 @@ class ImageStore:
         if cache not in CACHES:
             raise UsageError(f"cache {cache!r} is not one of {', '.join(CACHES)}")
         self.samples = list(samples)
+        if workers < 0:
+            raise UsageError(f"{workers} workers cannot decode; give at least 0, which is the caller's own thread")
         self.height, self.width, self._workers, self._cache = height, width, workers, cache
         self._kept: dict[int, np.ndarray] = {}
         self._room = memory // (3 * height * width) if cache == "ram" else 0
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._map = ThreadPoolExecutor(workers, thread_name_prefix="decode").map if workers else map
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -72,15 +75,20 @@ class ImageStore:
         places = list(zip(indices, images.numpy(), strict=True))
         read = self._on_disk.read if self._cache == "disk" else self._read
 
+        parts = self._workers or 1
+
         def fill(part: int) -> None:
-            for index, target in places[part :: self._workers]:
+            for index, target in places[part::parts]:
                 read(index, target)
 
-        list(self._threads.map(fill, range(self._workers)))
+        list(self._map(fill, range(parts)))
         return images.permute(0, 3, 1, 2)
 
     def batches(self, index_batches: Iterable[Sequence[int]]) -> Iterator[tuple[Sequence[int], Tensor]]:
-        """(indices, images) of each batch; the next one is decoded while the caller uses this one."""
+        """(indices, images) of each batch; where there are workers, the next one is decoded while this one is used."""
+        if not self._workers:
+            yield from ((indices, self.batch(indices)) for indices in index_batches)
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
             submitted = ((indices, ahead.submit(self.batch, indices)) for indices in index_batches)
             pending = next(submitted, None)
@@ -108,11 +116,7 @@ class ImageStore:
 
 
 def _decode(path: str, height: int, width: int) -> np.ndarray:
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise unreadable(path, error) from error
+    image = read_rgb(path)
     doubled = (2 * image.width, 2 * image.height) == (width, height)
     if not doubled and image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)

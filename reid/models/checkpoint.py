@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -11,52 +11,94 @@ import numpy as np
 from torch import Tensor, nn
 
 from reid.errors import CheckpointError, few
-from reid.models.architectures import HEAD, RES_META, RES_META_HEAD, layout_of
+from reid.models.architectures import HEAD, RES_META, RES_META_HEAD, Layout, layout_of
 from reid.models.network import ReidModel, create
+from reid.runtime.envelopes import find_weights
 from reid.runtime.torchfiles import read_torch, write_torch
 
 logger = logging.getLogger(__name__)
 
 START_OF_RES_META = ("resnet50", RES_META)  # the one (file, model) that differ and still load, with a warning
+RUN_STATE = {"epoch", "settings", "network", "best"}
 HEADS = (f"{HEAD}.", f"{RES_META_HEAD}.", "base.fc.")  # the last is that of ImageNet, unused
 
 
 @dataclass(frozen=True)
 class LoadReport:
     """What became of each key. `missing`: in the model only; `unexpected`: in the file only; `mismatched`:
-    in both with different shapes. Missing and mismatched tensors of the model keep the values they had."""
+    in both with different shapes. Missing and mismatched tensors of the model keep the values they had.
+    `skipped`: objects in the file that are no plain values, with their classes. `found`: where the weights lay."""
 
     loaded: list[str]
     missing: list[str]
     unexpected: list[str]
     mismatched: list[str]
+    skipped: list[str] = field(default_factory=list)
+    found: str = field(default="", compare=False)
 
     def summary(self) -> str:
         """One line: the counts, and the first names of what was not loaded."""
-        others = [f"{len(keys)} {kind} ({few(keys)})" for kind, keys in vars(self).items() if keys and kind != "loaded"]
-        return ", ".join([f"{len(self.loaded)} tensors loaded", *others])
+        kinds = ("missing", "unexpected", "mismatched", "skipped")
+        others = [f"{len(keys)} {kind} ({few(keys)})" for kind in kinds if (keys := getattr(self, kind))]
+        return ", ".join([f"{len(self.loaded)} tensors loaded", *[self.found] * bool(self.found), *others])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file, read once: its state dict, `content` (what it has besides), and what a LoadReport says of it."""
+
+    path: Path
+    state: dict[str, Tensor]
+    content: dict[str, Any]
+    found: str = ""
+    skipped: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Checkpoint":
+        """Floats become float32, on the CPU. Code in the file is never run.
+
+        Raises CheckpointError when it is missing, damaged, of another kind, or holds no state dict, or several.
+        """
+        content = read_torch(path)
+        if isinstance(content, Mapping) and content.keys() >= RUN_STATE:
+            raise CheckpointError(f"{path} is the state of a training run; give the model_best.pth next to it")
+        weights = find_weights(content, path, lambda state: family_of(state) is not None)
+        if weights is None:
+            what = few(content) if isinstance(content, Mapping) and content else type(content).__name__
+            remedy = "make one with torch.save(model.state_dict(), path)"
+            raise CheckpointError(f"{path} holds no state dict: no named tensors in it ({what}); {remedy}")
+        if weights.found or weights.skipped:
+            logger.info("%s: weights %s; skipped: %s", path, weights.found or "bare", few(weights.skipped) or "nothing")
+        return cls(Path(path), weights.state, weights.others, weights.found, weights.skipped)
+
+    @property
+    def trained_size(self) -> tuple[int, int] | None:
+        """Height and width of the images on which the model was trained, where the file says so."""
+        height, width = self.content.get("height"), self.content.get("width")
+        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+    @property
+    def layout(self) -> Layout:
+        """Which network of this project it is for. Raises CheckpointError where it is for none."""
+        family = family_of(self.state)
+        if family not in (None, "resnet"):
+            remedy = "evaluate and attack it as a victim: models.load_victim"
+            raise CheckpointError(f"{self.path} is a model of the family {family}, no ResNet of this project; {remedy}")
+        return layout_of(self.state, self.path)
+
+    def into(self, model: ReidModel) -> LoadReport:
+        """Load it like `load_checkpoint`."""
+        _check_same_network(self.layout.arch, model.arch, self.path)
+        report = load_state(model, self.state, self.path)
+        return replace(report, skipped=self.skipped, found=self.found)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file, bare or under 'state_dict': on the CPU, keys without the prefix `module.`
+    """The state dict in a file, wherever it lies in it: float32, on the CPU, keys without prefixes such as `module.`
 
     Code in the file is never run. Raises CheckpointError when it is missing, damaged, or holds no state dict.
     """
-    return read_content(path)[0]
-
-
-def read_content(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dict like `read_checkpoint`, and what the file has besides."""
-    content = read_torch(path)
-    wrapped = isinstance(content, Mapping) and "state_dict" in content
-    state = content["state_dict"] if wrapped else content
-    items = state.items() if isinstance(state, Mapping) else [(type(state).__name__, None)]
-    strange = [key for key, value in items if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if strange or not items:
-        what = f"{few(strange)} is no named tensor" if strange else "it is empty"
-        raise CheckpointError(f"{path} holds no state dict: {what}; make one with torch.save(model.state_dict(), path)")
-    others = {key: value for key, value in content.items() if key != "state_dict"} if wrapped else {}
-    return {key.removeprefix("module."): value for key, value in state.items()}, others
+    return Checkpoint.read(path).state
 
 
 def load_checkpoint(model: nn.Module | str | Path, path: str | Path | nn.Module) -> LoadReport:
@@ -69,9 +111,7 @@ def load_checkpoint(model: nn.Module | str | Path, path: str | Path | nn.Module)
         model, path = path, model
     if not isinstance(model, ReidModel) or not isinstance(path, str | Path):
         raise TypeError("load_checkpoint takes a model of reid.models.create and the path of a checkpoint")
-    state = read_checkpoint(path)
-    _check_same_network(layout_of(state, path).arch, model.arch, path)
-    return load_state(model, state, path)
+    return Checkpoint.read(path).into(model)
 
 
 def load_model(path: str | Path) -> tuple[ReidModel, LoadReport]:
@@ -79,12 +119,12 @@ def load_model(path: str | Path) -> tuple[ReidModel, LoadReport]:
 
     Raises CheckpointError like `load_checkpoint`, and for a file without a head.
     """
-    state = read_checkpoint(path)
-    arch, num_classes = layout_of(state, path)
+    checkpoint = Checkpoint.read(path)
+    arch, num_classes = checkpoint.layout
     if num_classes is None:
         raise CheckpointError(f"{path} has no head to count classes; create a {arch} and use load_checkpoint")
     model = create(arch, num_classes, seed=0).eval()
-    return model, load_state(model, state, path)
+    return model, checkpoint.into(model)
 
 
 def load_state(
@@ -92,17 +132,20 @@ def load_state(
 ) -> LoadReport:
     """Load a state dict into any model and report every key; `path` is for the messages.
 
-    Raises CheckpointError, with the model untouched, when a tensor is missing or has another shape, unless its key
-    begins with one of `optional` or it counts batches.
+    Raises CheckpointError, with the model untouched, when a tensor is missing, has another shape, or integers for
+    floats, unless its key begins with one of `optional` or it counts batches.
     """
     own = model.state_dict()
     shared = [key for key in own if key in state]
+    fits = {key: state[key].shape == own[key].shape for key in shared}
     report = LoadReport(
-        loaded=[key for key in shared if state[key].shape == own[key].shape],
+        loaded=[key for key in shared if fits[key]],
         missing=[key for key in own if key not in state],
         unexpected=[key for key in state if key not in own],
-        mismatched=[key for key in shared if state[key].shape != own[key].shape],
+        mismatched=[key for key in shared if not fits[key]],
     )
+    if integers := [key for key in report.loaded if own[key].is_floating_point() > state[key].is_floating_point()]:
+        raise CheckpointError(f"{path} has integers in place of weights ({few(integers)}); save the float model")
     absent = [key for key in report.missing + report.mismatched if not key.endswith("num_batches_tracked")]
     broken = [key for key in absent if not key.startswith(optional)]
     if broken:
@@ -130,6 +173,13 @@ def save_checkpoint(path: str | Path, model: nn.Module, **metadata: Any) -> Path
         raise TypeError(f"{few(sorted(reserved))} comes from the model and cannot be metadata")
     content |= {key: _plain(value) for key, value in metadata.items()}
     return write_torch(path, content)
+
+
+def family_of(state: Mapping[str, Tensor]) -> str | None:
+    """The name of the family that the keys are of, the last registered of several that fit."""
+    from reid.models.families import FAMILIES  # its families import this module
+
+    return next((name for name in reversed([*FAMILIES]) if FAMILIES[name]().matches(state)), None)
 
 
 def _check_same_network(file: str, model: str, path: str | Path) -> None:

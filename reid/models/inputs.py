@@ -1,12 +1,16 @@
 """What a network wants to be given: size, channel order, range and normalisation, as the first layer of a victim."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from reid.errors import UsageError
+from reid.runtime.registry import unknown
 
 Channels = tuple[float, float, float]
 
@@ -51,6 +55,22 @@ class InputSpec:
         """The layer that does it, without weights."""
         return InputLayer(self)
 
+    def to_json(self) -> str:
+        """One line of JSON, as exported models carry it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, where: str | Path) -> Self:
+        """From such a line, found `where`. Raises UsageError for anything else."""
+        try:
+            values: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()
+            }
+            return cls(**values)
+        except (ValueError, TypeError, AttributeError) as error:
+            wanted = ", ".join(each.name for each in fields(cls))
+            raise UsageError(f"{where} describes no input ({error}); give {wanted} as JSON") from error
+
 
 class InputLayer(nn.Module):
     """Images (N, 3, H, W), RGB in [0, 1], to what the network of `spec` takes; gradients flow through."""
@@ -73,3 +93,30 @@ class InputLayer(nn.Module):
         if spec.scale != 1:
             images = images * spec.scale
         return (images - self.mean.to(images)) / self.std.to(images)
+
+
+NONE: Channels = (0.0, 0.0, 0.0)
+ONE: Channels = (1.0, 1.0, 1.0)
+HALF: Channels = (0.5, 0.5, 0.5)
+PREPROCESSINGS: dict[str, tuple[str, float, Channels, Channels]] = {  # channels, scale, mean and std
+    "imagenet": ("rgb", 1.0, IMAGENET_MEAN, IMAGENET_STD),
+    "imagenet-bgr": ("bgr", 1.0, IMAGENET_MEAN[::-1], IMAGENET_STD[::-1]),
+    "half": ("rgb", 1.0, HALF, HALF),
+    "half-bgr": ("bgr", 1.0, HALF, HALF),
+    "unit": ("rgb", 1.0, NONE, ONE),
+    "unit-bgr": ("bgr", 1.0, NONE, ONE),
+    "255": ("rgb", 255.0, NONE, ONE),
+    "255-bgr": ("bgr", 255.0, NONE, ONE),
+    "caffe": ("bgr", 255.0, (103.939, 116.779, 123.68), ONE),
+}
+
+
+def preprocessing(name: str, height: int, width: int, resize: str | None = "bilinear") -> InputSpec:
+    """The InputSpec of a preprocessing that is common in the field. Raises UsageError for an unknown name.
+
+    imagenet: mean and deviation of ImageNet; half: 0.5 and 0.5; unit: [0, 1] as it is; 255: grey levels as they are;
+    caffe: grey levels less ImageNet's mean. With -bgr the channels are in OpenCV's order.
+    """
+    if name not in PREPROCESSINGS:
+        raise unknown("preprocessing", name, list(PREPROCESSINGS))
+    return InputSpec(height, width, resize, *PREPROCESSINGS[name])

@@ -2,12 +2,10 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from reid.errors import CheckpointError
-from reid.models.checkpoint import read_content
+from reid.errors import CheckpointError, few
+from reid.models.checkpoint import Checkpoint, family_of
 from reid.models.families import FAMILIES
 from reid.models.victim import Victim
 from reid.runtime.files import sha256
@@ -23,12 +21,14 @@ def load_victim(
     `size` is the (height, width) of the images that it will get; None is what it was trained on, as far as known. Warns
     when they differ. Raises CheckpointError for another architecture than `arch`, or no known family.
     """
-    state, content = read_content(spec)
-    families = [FAMILIES[name]() for name in reversed([*FAMILIES])]
-    family = next((each for each in families if each.matches(state)), FAMILIES["resnet"]())  # says what is wrong
-    module, _ = family.build(state, spec)
-    input = family.input(state, content)
-    trained = _trained_size(content)
+    checkpoint = Checkpoint.read(spec)
+    family = FAMILIES[family_of(checkpoint.state) or "resnet"]()  # which says what is wrong with any other
+    taken, *others = family.variants(checkpoint.state, checkpoint.content)
+    if others:
+        logger.warning("%s does not say which network it is; taken: %s; or: %s", spec, taken, few(others))
+    module, _ = family.build(checkpoint.state, spec, taken)
+    input = family.input(checkpoint.state, checkpoint.content, taken)
+    trained = checkpoint.trained_size
     usual = trained or input.size
     used = height, width = size[0] or usual[0], size[1] or usual[1]
     if trained not in (None, used):
@@ -39,13 +39,3 @@ def load_victim(
     if arch not in (None, victim.arch):
         raise CheckpointError(f"{spec} is a {victim.arch}, not a {arch}; use -a {victim.arch}, or leave -a out")
     return victim
-
-
-def trained_size(path: str | Path) -> tuple[int, int] | None:
-    """Height and width of the images on which the model in a checkpoint was trained, where the file says so."""
-    return _trained_size(read_content(path)[1])
-
-
-def _trained_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
-    height, width = content.get("height"), content.get("width")
-    return (height, width) if isinstance(height, int) and isinstance(width, int) else None

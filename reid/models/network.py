@@ -12,8 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 from reid.errors import UsageError
 from reid.models.architectures import BODIES, EMBEDDING, HEAD, RES_META, RES_META_HEAD, names
+from reid.models.checks import ImageCheck
 from reid.models.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from reid.runtime.registry import unknown
+from reid.runtime.seeds import for_torch
 
 if TYPE_CHECKING:
     from torchvision.models.resnet import ResNet
@@ -37,7 +39,7 @@ class ReidModel(nn.Module):
         self.arch, self.num_classes, self.stem_relu = arch, num_classes, not res_meta
         self.recompute_activations = False
         self.input = INPUT
-        self.normalise: nn.Module = INPUT.layer()
+        self.normalise: nn.Module = nn.Sequential(ImageCheck(), INPUT.layer())
         self.base = _resnet("resnet50" if res_meta else arch)
         self.feature_dim: int = self.base.fc.in_features
         if res_meta:
@@ -55,7 +57,7 @@ class ReidModel(nn.Module):
         nn.init.zeros_(head.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits of images (N, 3, H, W) in [0, 1]."""
+        """Features and logits of images (N, 3, H, W) in [0, 1]. Raises UsageError for others, as `features` does."""
         features = self.features(images)
         return features, self.get_submodule(self.head_name)(self.embedding(features))
 
@@ -85,7 +87,7 @@ def create(name: str, num_classes: int, pretrained: bool = False, seed: int | No
         raise UsageError(f"num_classes is {num_classes}; give the number of training identities, at least 1")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(for_torch(seed))
         model = ReidModel(name, num_classes)
     if pretrained:
         _load_imagenet_weights(model)

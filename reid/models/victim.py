@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from reid.errors import UsageError
+from reid.models.checks import ImageCheck
 from reid.models.inputs import InputSpec
 from reid.models.network import ReidModel
 
@@ -55,7 +56,8 @@ class Victim(nn.Module):
         self.model = _copied(model) if isinstance(model, nn.Module) else model
         if isinstance(self.model, ReidModel):
             input = input or self.model.input
-            self.model.normalise = nn.Identity()  # the layer below does that
+            self.model.normalise = nn.Identity()  # `check` and `layer` do that
+        self.check = ImageCheck()
         self.input = input or ANY_SIZE
         self.layer = self.input.layer().to(next((p.device for p in self.parameters()), None))
         self.reset_passes()
@@ -66,11 +68,8 @@ class Victim(nn.Module):
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Raises UsageError for what are no images, and for a model that gives no features."""
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            kind = f"{images.dtype} {tuple(images.shape)}"
-            raise UsageError(f"images are float (N, 3, H, W) in [0, 1], not {kind}; divide 8-bit values by 255")
-        features, count = self._features(images), len(images)
+        """Raises UsageError for what are no images in [0, 1], and for a model that gives no features."""
+        features, count = self._features(self.check(images)), len(images)
         self.passes += Passes(forward=count)
 
         def count_backward(_: Tensor) -> None:

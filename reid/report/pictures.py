@@ -7,9 +7,6 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from reid.attacks.universal.perturbations import NODES, Perturbation
-from reid.datasets import Sample
-from reid.evaluation.features import extract
-from reid.evaluation.ranking import JUNK_PID
 from reid.evaluation.retrieval import Retrieval
 from reid.loading import ImageStore, to_images
 from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, to_image
@@ -60,16 +57,15 @@ def ranked_lists(retrieval: Retrieval, noise: Perturbation, which: Sequence[int]
     chosen = ImageStore([query.samples[i] for i in which], query.height, query.width)
     pixels = to_images(chosen.batch(range(len(chosen))), retrieval.compute.device)
     clean, gallery_features = retrieval.clean
-    attacked = extract(retrieval.victim, chosen, retrieval.compute, retrieval.batch_size, noise).features
+    attacked = retrieval.features(chosen, noise).features
+    lists = [retrieval.rank_list(chosen, each, gallery_features, LENGTH) for each in (clean[list(which)], attacked)]
     with torch.no_grad():
-        perturbed = noise(pixels)
+        shown = pixels, noise(pixels)
     panels = []
     for place, i in enumerate(which):
-        sample = query.samples[i]
-        both = ("clean", pixels[place], clean[i]), ("attacked", perturbed[place], attacked[place])
-        for name, image, features in both:
-            order = ranked_order(features, gallery_features, sample, gallery.samples, LENGTH)
-            hits = [gallery.samples[j].pid == sample.pid for j in order]
+        for name, images, ranked in zip(("clean", "attacked"), shown, lists, strict=True):
+            image, order = images[place], [j for j in ranked.places[place].tolist() if j >= 0]
+            hits = [gallery.samples[j].pid == query.samples[i].pid for j in order]
             answers = [to_image(x) for x in to_images(gallery.batch(order), torch.device("cpu"))]
             panels.append(ranked_panel(to_image(image), f"query {i}, {name}", answers, hits))
     return panels
@@ -81,16 +77,6 @@ def ranked_panel(
     """A query and the head of its ranked list, matches framed green and misses red."""
     answers = [thumbnail(image, height, GREEN if hit else RED) for image, hit in zip(gallery, hits, strict=True)]
     return row([text(caption, 13, width=LABEL), thumbnail(query, height, GREY), text(" "), *answers])
-
-
-def ranked_order(
-    query: Tensor, gallery: Tensor, query_sample: Sample, gallery_samples: Sequence[Sample], length: int
-) -> list[int]:
-    """Gallery indices of up to `length` items nearest to features query (D,), by the rules of `ranking.rank`."""
-    distances = (gallery - query).pow(2).sum(1)
-    counts = [s.pid != JUNK_PID and (s.pid, s.camid) != (query_sample.pid, query_sample.camid) for s in gallery_samples]
-    kept = torch.tensor(counts).nonzero().flatten()
-    return kept[torch.argsort(distances[kept], stable=True)[:length]].tolist()
 
 
 def attack_picture(retrieval: Retrieval, noise: Perturbation, title: str, num_queries: int = 4) -> Image.Image:

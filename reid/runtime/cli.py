@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import io
 import logging
 import math
 import os
@@ -14,13 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from reid.errors import ReidError, UsageError
-from reid.runtime import job
+from reid.errors import ReidError, UsageError, few
+from reid.runtime import interrupts, job
 from reid.runtime.budgets import format_budget, parse_budget
 from reid.runtime.registry import load_plugin
 
 # what may differ between a killed run and the one that goes on with it, whatever the script
 NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "cache", "device", "data", "checkpointing", "plugin", "debug")
+STDOUT = "standard output"
 IMAGE_SIZE = (256, 128)  # height and width where neither the user nor a checkpoint says another
 
 
@@ -76,7 +78,7 @@ class OneLineParser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             choices = list(map(str, action.choices))
             hint = _did_you_mean(difflib.get_close_matches(str(value), choices, n=1))
-            raise argparse.ArgumentError(action, f"{str(value)!r} is none of {', '.join(choices)}{hint}")
+            raise argparse.ArgumentError(action, f"{few([value])!r} is none of {', '.join(choices)}{hint}")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -128,13 +130,14 @@ def _number(kind: type, allowed: Callable[[float], bool], words: str) -> Callabl
         with contextlib.suppress(ValueError):
             if allowed(value := kind(text)):
                 return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+        raise argparse.ArgumentTypeError(f"{few([text])!r} is not {words}")
 
     return convert
 
 
 positive_int = _number(int, lambda value: value >= 1, "a whole number of at least 1")
 natural_int = _number(int, lambda value: value >= 0, "a whole number of at least 0")
+seed = _number(int, lambda value: 0 <= value < 2**128, "a whole number from 0 to 2**128 - 1")
 positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
 natural_float = _number(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
 
@@ -165,17 +168,41 @@ def positive_budget(text: str) -> float:
 BUDGETS = (budget, grey_level_budget, positive_budget)
 
 
+class _Places(argparse.Action):
+    """DIR, or NAME=DIR for one dataset: a dict of folders by dataset, "" for all others; what is given last counts."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:
+        name, equals, folder = value.partition("=")
+        if not equals or re.search(r"[/\\]", name) or os.path.isdir(value):
+            name, folder = "", value
+        if not folder:
+            raise argparse.ArgumentError(self, f"{value!r} names no folder")
+        setattr(namespace, self.dest, getattr(namespace, self.dest) | {name: folder})
+
+
+def add_data_option(add: Callable[..., Any], *options: str) -> None:
+    """Where datasets are, for `datasets.create`."""
+    text = "folder that holds the datasets (default: data); NAME=DIR is for one of them, and for folder the images "
+    text += "themselves; can be repeated. folder:PATH is the name of your own images in any folder"
+    add(*options, action=_Places, default={}, metavar="[NAME=]DIR", help=text)
+
+
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Where images come from and in which shape; --height and --width are None where `image_size` is to decide."""
     add = parser.add_argument_group("data").add_argument
-    add("--data", default="data", metavar="DIR", help="folder that holds the datasets")
+    add_data_option(add, "--data")
     add("--split", type=natural_int, default=0, help="number of the split into training and validation identities")
-    for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
-        add(f"--{side}", type=positive_int, help=f"image {side} (default: the checkpoint's own, else {pixels})")
-    add("--workers", type=positive_int, default=2, help="threads that decode images")
+    add_size_options(add)
     kept = "where decoded images are kept: ram: in memory, up to 4 GiB of each list of images; disk: in a file next to "
     kept += "the images, shared by all processes; none: nowhere, each use decodes again"
     add("--cache", choices=("ram", "disk", "none"), default="ram", help=kept)
+
+
+def add_size_options(add: Callable[..., Any], usual: str = "the checkpoint's own") -> None:
+    """Height and width of images, None where `image_size` is to decide, and how many threads decode them."""
+    for side, pixels in zip(("height", "width"), IMAGE_SIZE, strict=True):
+        add(f"--{side}", type=positive_int, help=f"image {side} (default: {usual}, else {pixels})")
+    add("--workers", type=natural_int, default=2, help="threads that decode images; 0: none but the main one")
 
 
 def image_size(height: int | None, width: int | None, own: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -185,14 +212,18 @@ def image_size(height: int | None, width: int | None, own: tuple[int, int] | Non
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=natural_int, default=0, help="seed of everything random")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of everything random")
 
 
 def add_compute_options(parser: argparse.ArgumentParser, precision: str) -> None:
     """Device, and precision with this default: "fp32" for what measures, "auto" for what trains."""
     add = parser.add_argument_group("compute").add_argument
-    add("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: CUDA if there is a GPU")
+    add_device_option(add)
     add("--precision", default=precision, help="networks in fp32, bf16, or auto: bf16 where the hardware has it")
+
+
+def add_device_option(add: Callable[..., Any]) -> None:
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: CUDA if there is a GPU")
 
 
 def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_instances: int, margin: float) -> None:
@@ -225,31 +256,59 @@ def settings(options: Mapping[str, Any], ignore: Sequence[str] = ()) -> dict[str
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a script's `main(argv)`, with the other processes of torchrun if it started several.
 
-    Leaves with 0; with one line and 2 for what the user can mend, 1 if a process was lost, or 130 if interrupted.
+    Leaves with 0; with one line and 2 for what the user can mend, 1 if a process was lost, 130 after Ctrl-C, 143 after
+    SIGTERM; and with 141, without a line, where nobody reads what it prints any more, as after `| head`.
     """
     try:
-        job.start()
-        level = logging.INFO if job.is_main() else logging.ERROR
-        logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-        main(argv)
-        if job.stop():  # under torchrun, torch's threads now and then abort a process while Python takes itself down
-            logging.shutdown()
-            sys.stdout.flush()
-            os._exit(0)
-    except KeyboardInterrupt:
-        job.report("interrupted; a run that knows --resume-from goes on with --resume-from auto")
-        sys.exit(130)
-    except (ReidError, OSError, RuntimeError, job.Lost) as error:
-        lost = isinstance(error, job.Lost) or (isinstance(error, RuntimeError) and job.is_loss(error))
-        if isinstance(error, RuntimeError) and not lost and "out of memory" not in str(error):
-            raise
-        if _early(argv).debug:
-            traceback.print_exc()
-        if lost:
-            job.report_lost(error)
-            sys.exit(1)
-        _fail(_one_line(error))
+        with interrupts.answered():
+            job.start()
+            level = logging.INFO if job.is_main() else logging.ERROR
+            logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+            logging.getLogger("torch").setLevel(logging.WARNING)  # of its own doings it would speak after the last line
+            if isinstance(sys.stdout, io.TextIOWrapper):  # which may have no letters for a name, as stderr always has
+                sys.stdout.reconfigure(errors="backslashreplace")
+            try:
+                main(argv)
+            finally:
+                _flush()
+            if job.stop():  # torch's threads now and then abort a process of torchrun while Python takes itself down
+                logging.shutdown()
+                os._exit(0)
+    except (Exception, KeyboardInterrupt, job.Lost) as error:
+        sys.exit(_code_after(error, argv))
     sys.exit(0)
+
+
+def _code_after(error: BaseException, argv: Sequence[str] | None) -> int:
+    """The code to leave with after an error of `main`, having said its line. Raises it again where it is a bug."""
+    if interrupts.is_end_of(error):
+        line, code = interrupts.last_line()
+        job.report(line)
+        return code
+    if isinstance(error, BrokenPipeError) and error.filename in (None, STDOUT):
+        return 141  # what a shell makes of SIGPIPE
+    lost = isinstance(error, job.Lost) or (isinstance(error, RuntimeError) and job.is_loss(error))
+    no_memory = isinstance(error, RuntimeError) and "out of memory" in str(error)
+    if not (lost or no_memory or isinstance(error, ReidError | OSError)):
+        raise error
+    if _early(argv).debug:
+        traceback.print_exc()
+    if lost:
+        job.report_lost(error)
+        return 1
+    job.report(f"error: {_one_line(error)}")
+    return 2
+
+
+def _flush() -> None:
+    """Write out what was printed. What cannot be is dropped, or Python would try again, and complain, as it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        error.filename = STDOUT
+        raise
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -11,8 +12,14 @@ from torch import Tensor
 from reid.errors import UsageError
 from reid.runtime import distributed
 
+logger = logging.getLogger(__name__)
+
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICE_TYPES = ("cpu", "cuda", "mps")
+# Images that are no higher or no wider are not trained on in bf16 on the CPU. A ResNet's last 3 x 3 convolution with
+# stride 2 gets maps of a sixteenth of their size. With AVX512-BF16 (torch 2.14) the gradient of its weights is another
+# each time where those are one place wide, and now and then infinite: it has values in it that nobody wrote.
+TOO_SMALL_FOR_BF16 = 16
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
@@ -38,10 +45,11 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=tensor.device.type == "cpu" and device.type != "mps")
 
 
-def resolve(device: str = "auto", precision: str = "auto") -> Compute:
+def resolve(device: str = "auto", precision: str = "auto", trained_on: tuple[int, int] | None = None) -> Compute:
     """Turn `--device` and `--precision` into a Compute; of several processes each takes the GPU of its number.
 
-    Raises UsageError for a device that cannot be used.
+    `trained_on` is the height and width of images where weights are trained: "auto" is fp32 for what is
+    TOO_SMALL_FOR_BF16. Raises UsageError for a device that cannot be used.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision} is not one of {', '.join(PRECISIONS)}")
@@ -61,6 +69,9 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
         raise UsageError(f"--device {device} cannot be used on this machine; try --device cpu") from error
     if precision == "auto":
         precision = "bf16" if _has_fast_bf16(resolved) else "fp32"
+        if precision == "bf16" and resolved.type == "cpu" and trained_on and min(trained_on) <= TOO_SMALL_FOR_BF16:
+            precision = "fp32"
+            logger.info("training in fp32: bf16 gradients of %d x %d images cannot be repeated on the CPU", *trained_on)
     return Compute(resolved, precision)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import hashlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +13,11 @@ from pathlib import Path
 from reid.errors import ReidError
 
 ABANDONED = 3600  # seconds without a write after which the process that wrote a file was killed
+
+
+def slug(text: str) -> str:
+    """The end of a text as the name of one file or folder on every system: without what separates or is reserved."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.")[-60:] or "_"
 
 
 @contextlib.contextmanager
@@ -46,7 +52,14 @@ def write_atomically(path: str | Path, writer: Callable[[Path], object]) -> Path
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file. Raises ReidError when it cannot be read."""
+    """Hexadecimal SHA-256 of a file, or of the names and hashes of all files in a folder.
+
+    Raises ReidError when one cannot be read.
+    """
+    if os.path.isdir(path):
+        files = sorted(each for each in Path(path).rglob("*") if each.is_file())
+        lines = [f"{each.relative_to(path).as_posix()} {sha256(each)}\n" for each in files]
+        return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ class _Job:
     size, rank = 1, 0
     store: Any = None  # which all processes can read and write, and which outlives each of them
     resume = "start them again"
+    wakeup: Any = None
 
 
 def start() -> None:
@@ -36,7 +38,7 @@ def start() -> None:
         base, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store of torchrun outlives its restarts
         store, _Job.store = (dist.PrefixStore(attempt, each) for each in (base, base.clone()))
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     _Job.size, _Job.rank = size, rank
     _answer_sigterm()
@@ -102,7 +104,8 @@ def report(line: str) -> None:
         with contextlib.suppress(RuntimeError):  # the store is gone with the machine of rank 0: then all may speak
             if _Job.store.add("last lines", 1) > 1:
                 return
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        print(line, file=sys.stderr, flush=True)
 
 
 def report_lost(error: BaseException) -> None:
@@ -116,13 +119,14 @@ def _report_end(what: str) -> None:
 
 def _answer_sigterm() -> None:
     """On SIGTERM, by which torchrun ends the others when one is lost: one line, even from within a long computation."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
+    reading, writing = socket.socketpair()  # Windows cannot tell a pipe not to block
+    writing.setblocking(False)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    _Job.wakeup = writing  # closed when nothing refers to it
 
     def wait() -> None:
-        while os.read(reading, 1) != bytes([signal.SIGTERM]):
+        while reading.recv(1) != bytes([signal.SIGTERM]):
             pass
         _report_end("was told to stop, as torchrun does when another one is lost")
         os._exit(1)

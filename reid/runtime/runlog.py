@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from reid.errors import UsageError
 from reid.runtime import job
 from reid.runtime.files import write_atomically
 
@@ -28,8 +29,11 @@ class RunLog:
         self._metrics = folder / "metrics.jsonl"
         kept = self._metrics.read_text().splitlines(keepends=True)[:first_epoch] if self._metrics.exists() else []
         write_atomically(self._metrics, lambda path: path.write_text("".join(kept)))
-        self._board = SummaryWriter(str(folder), purge_step=first_epoch)
-        self._file = logging.FileHandler(folder / "log.txt")
+        try:
+            self._board = SummaryWriter(str(folder), purge_step=first_epoch)
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{folder}: TensorBoard needs a folder whose name is UTF-8; give another") from error
+        self._file = logging.FileHandler(folder / "log.txt", encoding="utf-8", errors="backslashreplace")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.getLogger().addHandler(self._file)
 

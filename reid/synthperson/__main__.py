@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--per-cam", type=cli.positive_int, help=f"images per camera (default: {_default('per_cam')})")
     parser.add_argument("--height", type=cli.positive_int, default=128, help="image height")
     parser.add_argument("--width", type=cli.positive_int, default=64, help="image width")
-    parser.add_argument("--seed", type=cli.natural_int, default=0, help="seed of every image")
+    parser.add_argument("--seed", type=cli.seed, default=0, help="seed of every image")
     parser.add_argument("--workers", type=cli.positive_int, help="processes that draw (default: one per core)")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw only a contact sheet, into this file")
     args = parser.parse_args(argv)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import threading
 import time
 import uuid
@@ -127,14 +128,18 @@ def _whole_or_not_at_all(raw_dir: Path) -> Iterator[Path]:
 def _draw_all(draw: Callable[[Shot], None], shots: list[Shot], part: Path, title: str, workers: int | None) -> None:
     for folder in (TRAIN, TEST, QUERY):
         (part / MARKET / folder).mkdir(parents=True)
-    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_die_with_parent) as pool:
+    workers = min(workers or os.cpu_count() or 1, 61)  # as many as Windows can wait for
+    with ProcessPoolExecutor(workers, initializer=_die_with_parent) as pool:
         done = pool.map(draw, shots, chunksize=16)
         for _ in tqdm(done, total=len(shots), desc=title, unit="image", disable=None):
             pass
 
 
 def _die_with_parent() -> None:
-    """End this worker when its parent ends: a killed parent cannot tell it to, and it would wait for work for ever."""
+    """End this worker when its parent ends: a killed parent cannot tell it to, and it would wait for work for ever.
+    Ctrl-C, which reaches all processes of a terminal, is for the parent alone to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = os.getppid()
 
     def watch() -> None:

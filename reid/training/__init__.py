@@ -22,5 +22,6 @@ __getattr__ = lazy_exports(
         "Selection": "reid.training.trainer:Selection",
         "Trainer": "reid.training.trainer:Trainer",
         "TrainingSet": "reid.training.batches:TrainingSet",
+        "device": "reid.runtime.device",  # where it was at first, for code that was written for that
     },
 )

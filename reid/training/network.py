@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from reid.models.architectures import EMBEDDING
 from reid.models.network import ReidModel
+from reid.runtime.seeds import for_torch
 
 Weights = dict[str, Tensor]
 
@@ -21,7 +22,8 @@ class TrainedNetwork(nn.Module):
         self.virtual_head: nn.Linear | None = None
         if num_virtual:
             self.virtual_head = nn.Linear(EMBEDDING, num_virtual)
-            nn.init.normal_(self.virtual_head.weight, std=0.001, generator=torch.Generator().manual_seed(seed))
+            random = torch.Generator().manual_seed(for_torch(seed))
+            nn.init.normal_(self.virtual_head.weight, std=0.001, generator=random)
             nn.init.zeros_(self.virtual_head.bias)
 
     def forward(self, images: Tensor, virtual: bool = False) -> tuple[Tensor, Tensor]:

@@ -7,25 +7,26 @@ from reid import models
 from reid.datasets import Dataset
 from reid.datasets.contents import contents_sha256
 from reid.errors import UsageError
-from reid.models.architectures import layout_of
-from reid.models.checkpoint import START_OF_RES_META
+from reid.models.checkpoint import START_OF_RES_META, Checkpoint
 from reid.models.network import ReidModel
 from reid.runtime import distributed
 from reid.runtime.files import sha256
 
 
-def starting_model(path: str | Path, num_classes: int | None, arch: str | None = None, seed: int = 0) -> ReidModel:
-    """The model in a file, for `num_classes` identities; where it had others, its head starts from `seed`.
+def starting_model(
+    checkpoint: Checkpoint, num_classes: int | None, arch: str | None = None, seed: int = 0
+) -> ReidModel:
+    """The model in a checkpoint, for `num_classes` identities; where it had others, its head starts from `seed`.
 
     Without `num_classes` the head stays as it is. `arch` is to be that of the file, or resMeta for a resnet50.
     Raises UsageError for another, CheckpointError for a file that is no such model.
     """
-    layout = layout_of(models.read_checkpoint(path), path)
+    path, layout = checkpoint.path, checkpoint.layout
     arch = arch or layout.arch
     if arch != layout.arch and (layout.arch, arch) != START_OF_RES_META:
         raise UsageError(f"{path} is a {layout.arch}, not a {arch}; use -a {layout.arch}, or leave -a out")
     model = models.create(arch, num_classes or layout.num_classes or 1, seed=seed)
-    models.load_checkpoint(model, path)
+    checkpoint.into(model)
     return model
 
 

@@ -1,3 +1,4 @@
+import logging
 import os
 import pickle
 import re
@@ -124,10 +125,26 @@ class TestPlainArrays:
         noise = attacks.load(tmp_path / "uap.npy", eps="10/255")
         np.testing.assert_allclose(noise.delta.detach().numpy()[0], self.DELTA, atol=1e-7)
 
-    def test_in_grey_levels_are_refused_with_the_remedy(self, tmp_path):
-        np.save(tmp_path / "uap.npy", self.DELTA * 255)
-        with pytest.raises(CheckpointError, match="divide by 255"):
-            attacks.load(tmp_path / "uap.npy")
+    def test_in_grey_levels_or_with_the_channels_last_are_taken_with_a_word(self, tmp_path, caplog):
+        np.save(tmp_path / "uap.npy", (self.DELTA * 255).transpose(1, 2, 0))
+        with caplog.at_level(logging.INFO):
+            noise = attacks.load(tmp_path / "uap.npy", eps="10/255")
+        np.testing.assert_allclose(noise.delta.detach().numpy()[0], self.DELTA, atol=1e-7)
+        assert "uap.npy is taken with the channels last, in grey levels" in caplog.text
+
+    def test_beyond_the_budget_are_cut_with_a_word(self, tmp_path, caplog):
+        np.save(tmp_path / "uap.npy", self.DELTA)
+        attacks.load(tmp_path / "uap.npy")
+        assert "uap.npy changes images by up to 10/255; it is cut to 8/255" in caplog.text
+
+    def test_of_another_size_are_resized_with_a_word(self, images, tmp_path, caplog):
+        np.save(tmp_path / "uap.npy", self.DELTA)
+        noise = attacks.load(tmp_path / "uap.npy", eps=1)
+        with caplog.at_level(logging.INFO):
+            moved = [noise(images) for _ in range(2)]
+        assert torch.equal(*moved)
+        height, width = images.shape[2:]
+        assert caplog.text.count(f"a perturbation of 6 x 4 is resized to images of {height} x {width}") == 1
 
 
 class Malicious:
@@ -150,10 +167,10 @@ def wrong_files():
         "flat delta": ({"delta": torch.zeros(24)}, r"delta is \[24\]"),
         "no pixels": ({"delta": torch.zeros(1, 3, 0, 2)}, r"delta is \[1, 3, 0, 2\]"),
         "wrong table": ({"xform.xform_params": table[:, :5]}, r"xform_params is \[1, 5, 25, 25, 3\]"),
-        "no tensor": ({"delta": "zeros"}, "delta is str"),
+        "no tensor": ({"delta": "zeros"}, "holds delta, not"),
         "nan": ({"delta": delta / 0}, "no finite numbers"),
         "infinite": ({"delta": delta + float("inf")}, "no finite numbers"),
-        "integers": ({"delta": delta.long()}, "no finite numbers"),
+        "integers": ({"delta": delta.long()}, r"int64 in \[0, 0\], of which the unit is not certain"),
         "grey levels": ({"delta": delta + 8}, "divide by 255"),
         "no threat": ({"state_dict": {"delta": delta}, "threat": {"eps": 1}}, "no usable threat"),
         "threat of a stranger": ({"state_dict": {"delta": delta}, "threat": {**threat, "eps_delta": 8}}, "no usable"),
@@ -198,10 +215,10 @@ class TestWrongFiles:
         (tmp_path / "file.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-8])
         self.refused(tmp_path / "file.npy", "damaged")
 
-    def test_an_archive_of_arrays(self, tmp_path):
-        np.savez(tmp_path / "file.npz", delta=np.zeros((3, 8, 4)))
+    def test_an_archive_of_several_arrays(self, tmp_path):
+        np.savez(tmp_path / "file.npz", delta=np.zeros((3, 8, 4)), v=np.zeros((3, 8, 4)))
         os.rename(tmp_path / "file.npz", tmp_path / "file.npy")
-        self.refused(tmp_path / "file.npy", "not a numpy array")
+        self.refused(tmp_path / "file.npy", "holds delta, v, not")
 
     @pytest.mark.parametrize("suffix", ["pth", "npy"])
     def test_code_in_a_file_is_never_run(self, suffix, tmp_path, monkeypatch):

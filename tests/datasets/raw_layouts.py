@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -141,6 +142,11 @@ def listing(home: Path) -> list[str]:
 
 
 def snapshot(home: Path) -> dict[str, bytes]:
-    """Every file of the converted form, and anything that a conversion left behind; not the raw data."""
+    """Every file of the converted form, and anything that a conversion left behind; not the raw data, nor its names."""
     files = (path for path in home.rglob("*") if path.is_file() and path.name != ".converting.lock")
-    return {str(path.relative_to(home)): path.read_bytes() for path in files if "raw" not in path.parts}
+    found = {str(path.relative_to(home)): path.read_bytes() for path in files if "raw" not in path.parts}
+    if "meta.json" in found:
+        meta = json.loads(found["meta.json"])
+        assert all(len(fingerprint) == 64 for fingerprint in meta.pop("raw"))
+        found["meta.json"] = json.dumps(meta).encode()
+    return found

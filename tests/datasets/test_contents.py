@@ -1,4 +1,5 @@
 import os
+import threading
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,13 @@ def write(folder, pixels=b"pixels") -> list[Sample]:
 
 def test_equal_names_with_other_pixels_give_another_hash(tmp_path):
     assert contents_sha256(write(tmp_path / "a")) != contents_sha256(write(tmp_path / "b", b"others"))
+
+
+def test_the_number_of_workers_does_not_count(tmp_path, monkeypatch):
+    hashes = {contents_sha256(write(tmp_path / str(workers)), workers) for workers in (0, 1, 3)}
+    assert len(hashes) == 1
+    monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("a thread is started"))
+    assert contents_sha256(write(tmp_path / "again"), 0) in hashes
 
 
 def test_the_folder_does_not_count(tmp_path):

@@ -127,7 +127,7 @@ def test_a_zip_whose_list_states_wrong_sizes_is_damaged(home):
             (size,) = struct.unpack_from("<I", content, entry.start() + field)
             struct.pack_into("<I", content, entry.start() + field, size + 1_000_000)
     path.write_bytes(content)
-    assert f"{path} is truncated, damaged or encrypted (EOFError)" in refusal(home)
+    assert f"{path} is truncated or damaged (EOFError)" in refusal(home)
 
 
 def test_a_zip_with_a_damaged_utf8_name_is_damaged(home):
@@ -137,7 +137,7 @@ def test_a_zip_with_a_damaged_utf8_name_is_damaged(home):
     assert damaged != content
     path.write_bytes(damaged)
     message = refusal(home)
-    assert f"{path} is truncated, damaged" in message
+    assert f"{path} is truncated or damaged" in message
 
 
 @pytest.mark.parametrize("compress", [lzma.compress, bz2.compress])
@@ -148,7 +148,7 @@ def test_a_damaged_tar_in_another_compression_is_named(home, compress, harm):
     if harm == "flipped":
         packed[len(packed) // 2] ^= 0xFF
     path.write_bytes(packed[: len(packed) // 2] if harm == "half" else packed)
-    assert f"{path} is truncated, damaged" in refusal(home)
+    assert f"{path} is truncated or damaged" in refusal(home)
 
 
 def test_a_tar_in_another_compression_is_read(home):

@@ -53,14 +53,14 @@ def test_a_second_use_neither_converts_nor_needs_the_raw_data(tmp_path, referenc
 KILLED_AT_IMAGE_7 = """
 import os, signal, sys
 from reid import datasets
-from reid.datasets import converted
-check, seen = converted._check_image, []
+from reid.datasets import picture
+check, seen = picture.check, []
 def check_and_die(*args):
     seen.append(args)
     if len(seen) == 7:
         os.kill(os.getpid(), signal.SIGKILL)
     check(*args)
-converted._check_image = check_and_die
+picture.check = check_and_die
 datasets.create("market1501", sys.argv[1])
 """
 
@@ -277,7 +277,7 @@ def test_a_missing_archive_is_asked_for(tmp_path):
 
 
 def test_a_missing_root_is_named(tmp_path):
-    assert f"no folder {tmp_path / 'nowhere'}" in refusal("market1501", tmp_path / "nowhere")
+    assert f"no such folder: {tmp_path / 'nowhere'};" in refusal("market1501", tmp_path / "nowhere")
 
 
 def test_missing_synthetic_data_names_the_command_that_makes_it(tmp_path):

@@ -129,6 +129,9 @@ class TestIsMadeAnewWithOneWarning:
     def test_when_another_pillow_would_decode(self, monkeypatch):
         monkeypatch.setattr(PIL, "__version__", "999")
 
+    def test_when_pixels_would_be_read_by_other_rules(self, monkeypatch):
+        monkeypatch.setattr(disk, "RULES", disk.RULES + 1)
+
 
 class TestWhenItCannotBeMade:
     @pytest.fixture

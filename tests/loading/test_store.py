@@ -31,13 +31,24 @@ def test_images_of_one_command_are_read_in_one_way(samples):
 
 class TestBatch:
     @pytest.mark.parametrize("cache", CACHES)
-    @pytest.mark.parametrize("workers", [1, 3])
+    @pytest.mark.parametrize("workers", [0, 1, 3])
     def test_gives_the_pixels_of_the_files_in_the_order_asked_for(self, samples, cache, workers):
         store = ImageStore(samples, 16, 8, workers, cache)
         for indices in ([4, 0, 4, 6, 2], [1], [], range(7)):
             batch = store.batch(indices)
             assert (batch.dtype, batch.shape) == (torch.uint8, (len(indices), 3, 16, 8))
             assert all(torch.equal(image, pixels(samples[i])) for image, i in zip(batch, indices, strict=True))
+
+    @pytest.mark.parametrize("cache", CACHES)
+    def test_without_workers_starts_no_thread(self, samples, cache, monkeypatch):
+        monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("a thread is started"))
+        parts = [images for _, images in ImageStore(samples, 16, 8, 0, cache).in_order(3)]
+        assert [len(part) for part in parts] == [3, 3, 1]
+        assert all(torch.equal(image, pixels(sample)) for image, sample in zip(torch.cat(parts), samples, strict=True))
+
+    def test_fewer_than_no_workers_are_refused(self, samples):
+        with pytest.raises(UsageError, match="-1 workers cannot decode; give at least 0"):
+            ImageStore(samples, 16, 8, -1)
 
     @pytest.mark.parametrize("size", [(32, 16), (64, 32), (20, 30), (32, 20), (10, 5), (16, 16), (32, 8)])
     @pytest.mark.parametrize("cache", CACHES)

@@ -21,5 +21,5 @@ class ToyFamily(Family):
         network.arch = "toy"
         return network.eval(), load_state(network, state, path)
 
-    def input(self, state, content):
+    def input(self, state, content, variant=""):
         return InputSpec(32, 16, channels="bgr", scale=255, mean=(104, 117, 123))

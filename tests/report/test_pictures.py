@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from reid import attacks
-from reid.datasets import Sample
 from reid.report import canvas, pictures
 
 
@@ -38,10 +37,3 @@ def test_only_a_colour_component_has_a_colour_panel():
 def test_the_colour_panel_is_drawn_on_the_device_of_the_perturbation():
     with pytest.raises(NotImplementedError, match="meta"):  # computed there, refused only when read back as a picture
         pictures.colour_table_panel(attacks.create(1).to("meta"))
-
-
-def test_the_ranked_list_is_by_distance_without_the_same_camera():
-    query = Sample("q", pid=1, camid=0)
-    gallery = [Sample(str(i), pid, camid) for i, (pid, camid) in enumerate([(1, 0), (1, 1), (2, 0), (3, 1), (-1, 1)])]
-    features = torch.tensor([[0.0], [3.0], [1.0], [2.0], [0.5]])
-    assert pictures.ranked_order(torch.tensor([0.0]), features, query, gallery, length=9) == [2, 3, 1]

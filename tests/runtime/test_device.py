@@ -1,10 +1,12 @@
 """Devices and precisions: which are taken, what a process is set up for, how values are sent."""
 
 import ctypes
+import logging
 
 import pytest
 import torch
 
+from reid import models
 from reid.errors import UsageError
 from reid.runtime import device, distributed
 from reid.runtime.device import send
@@ -35,6 +37,41 @@ def test_devices_and_precisions_are_checked():
             device.resolve(name)
     with pytest.raises(UsageError, match="--precision fp8"):
         device.resolve("cpu", "fp8")
+
+
+@pytest.fixture
+def bf16(monkeypatch):
+    """A CPU on which bf16 is fast."""
+    monkeypatch.setattr(device, "_has_fast_bf16", lambda place: place.type == "cpu")
+
+
+@pytest.mark.parametrize(
+    ("size", "precision"),
+    [((256, 128), "bf16"), ((64, 32), "bf16"), ((32, 16), "fp32"), ((128, 16), "fp32"), ((16, 64), "fp32")],
+)
+def test_weights_of_small_images_are_trained_in_fp32(size, precision, bf16, caplog):
+    with caplog.at_level(logging.INFO):
+        assert device.resolve("cpu", "auto", size).precision == precision
+    line = f"training in fp32: bf16 gradients of {size[0]} x {size[1]} images cannot be repeated on the CPU"
+    assert caplog.messages == [line] * (precision == "fp32")
+    assert device.resolve("cpu", "bf16", size).precision == "bf16", "who asks for it gets it"
+    assert device.resolve("cpu").precision == "bf16", "nothing is trained"
+
+
+@pytest.mark.parametrize("size", [(17, 17), (40, 17), (17, 40)])
+def test_from_the_smallest_size_in_bf16_on_gradients_can_be_repeated(size, bf16):
+    """Where this processor has it; others compute it in another way."""
+    model = models.create("resnet10", 2, seed=0).train().to(memory_format=torch.channels_last)
+    images = torch.rand(8, 3, *size, generator=torch.Generator().manual_seed(0))
+    convolutions = [module.weight for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    runs = []
+    for _ in range(4):
+        [torch.full((300_000,), torch.nan) for _ in range(4)]  # memory that is free afterwards, and not of zeros
+        with device.resolve("cpu", "auto", size).autocast():
+            features = model.features(images)
+        runs.append(torch.autograd.grad(features.square().sum(), convolutions))
+    for gradients in runs:
+        assert all(torch.equal(a, b) and a.isfinite().all() for a, b in zip(gradients, runs[0], strict=True))
 
 
 def test_one_gpu_is_not_for_several_processes(monkeypatch):

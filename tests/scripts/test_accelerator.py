@@ -12,7 +12,7 @@ import metaAttack
 import metaDefense
 import trainReid
 from reid import attacks
-from reid.evaluation import ranking
+from reid.evaluation import comparison
 from reid.evaluation.results import read_results
 from reid.runtime import device as devices
 
@@ -25,7 +25,7 @@ def on_both(monkeypatch, tmp_path):
     What is trained is not: gradients are added up in another order there, and Adam makes much of little.
     """
     monkeypatch.setattr(devices, "DEVICE_TYPES", (*devices.DEVICE_TYPES, DEVICE.type))
-    monkeypatch.setattr(ranking, "in_threads", lambda function, pieces, device: map(function, pieces))
+    monkeypatch.setattr(comparison, "in_threads", lambda function, pieces, device: map(function, pieces))
 
     def run(main, options, folder_option):
         folders = tmp_path / "cpu", tmp_path / DEVICE.type

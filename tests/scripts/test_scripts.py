@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,9 +15,11 @@ import evaluate
 import metaAttack
 import metaDefense
 import trainReid
-from reid import attacks, models
+from reid import attacks, datasets, models
+from reid.attacks import apply
 from reid.errors import ReidError
 from reid.evaluation.results import read_results
+from reid.models import extract
 from reid.report import __main__ as picture
 from studies import demo
 
@@ -266,6 +269,30 @@ def test_the_summary_of_the_demo_holds_the_measured_numbers(
         assert scores["relearnt"] == min(restarts)
 
 
+def test_rank_lists_are_written_for_unlabelled_queries_too(victim, attacker, data, tmp_path, monkeypatch, capsys):
+    create = datasets.create
+
+    def unlabelled(*args, **kwargs):
+        dataset = create(*args, **kwargs)
+        dataset.unknown = [replace(sample, pid=-1) for sample in dataset.query[:2]]
+        dataset.query = dataset.query[kept:]
+        return dataset
+
+    monkeypatch.setattr(datasets, "create", unlabelled)
+    options = ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE, "--topk", "4"]
+    for kept in (2, 24):
+        folder, path = tmp_path / str(kept), tmp_path / f"{kept}.json"
+        evaluate.main([*options, "--results", str(folder), "--rank-list", str(path)])
+        content = json.loads(path.read_text())
+        assert [len(listed["queries"]) for listed in content["rows"].values()] == [24 - kept + 2] * 5
+        for listed in content["rows"].values():
+            assert {len(query["gallery"]) for query in listed["queries"]} == {4}
+            assert [query["pid"] for query in listed["queries"]][-2:] == [-1, -1]
+            assert (listed["result"] is None) == (kept == 24)
+        assert folder.exists() == (kept == 2)
+    assert "mAP of a random ranking" in capsys.readouterr().out
+
+
 class Watched(argparse.Namespace):
     """A namespace that remembers which options were read, as attributes or out of its vars()."""
 
@@ -294,10 +321,13 @@ def test_every_option_is_used(
         metaDefense: [*defense_options, *defended, "--attacker", "frozen", "pgd", "--logs_dir", str(tmp_path / "d")],
         evaluate: ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE, *adaptive],
         picture: ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, *SIZE],
+        apply: [f"{data}/synth-a/images", "--attack", attacker, *SIZE, "--out", str(tmp_path / "out")],
+        extract: [f"{data}/synth-a/images", "--resume", victim, *SIZE, "--out", str(tmp_path / "f.npz"), "--overwrite"],
     }
     extra = {
-        evaluate: ["--results", str(tmp_path / "r"), "--adaptive-epochs", "1"],
+        evaluate: ["--results", str(tmp_path / "r"), "--adaptive-epochs", "1", "--rank-list", str(tmp_path / "l.json")],
         picture: ["--out", str(tmp_path / "p.png")],
+        extract: ["--attack", attacker],
     }
     for script, options in runs.items():
         parse = script.parse

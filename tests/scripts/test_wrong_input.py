@@ -9,6 +9,8 @@ import metaAttack
 import metaDefense
 import trainReid
 from reid import attacks, datasets, models
+from reid.attacks import apply
+from reid.models import extract
 from reid.report import __main__ as picture
 from reid.runtime import cli
 from reid.training import trainer as train
@@ -49,12 +51,12 @@ def wrong(tmp_path):
     return {"page": str(page), "cut": str(cut), "missing": str(tmp_path / "none.pth"), "folder": str(tmp_path)}
 
 
-@pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture])
+@pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture, apply, extract])
 def test_no_arguments(script, capsys):
     assert "the following arguments are required" in failure(script, [], capsys)
 
 
-@pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture])
+@pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture, apply, extract])
 def test_help_describes_every_option(script, capsys, monkeypatch):
     parsers = []
     initialise = cli.OneLineParser.__init__
@@ -172,10 +174,58 @@ def test_meta_learning_without_a_virtual_set(victim, data, capsys):
         (["--side", "left"], "--side"),
         (["--rerank", "--dist_metric", "cosine"], "--rerank"),
         (["--split", "-1"], "--split"),
+        (["--topk", "3"], "--topk is the length of rank lists; give a file as --rank-list"),
+        (["--rank-list", "x.json", "--topk", "0"], "--topk: '0' is not a whole number of at least 1"),
+        (["--rank-list", "x.csv"], "--rank-list x.csv is to be a file that ends in .json"),
+        (["--rank-list", "results/x.json"], "--rank-list results/x.json is among the results"),
     ],
 )
 def test_wrong_evaluation_options(extra, words, victim, data, capsys):
     assert words in failure(evaluate, ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, *extra], capsys)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--attack", "nowhere.pth"], "no such perturbation file: nowhere.pth"),
+        (["--eps", "8"], "did you mean 8/255"),
+        (["--own-size", "--height", "8"], "leave --height and --width out"),
+        (["--height", "0"], "--height"),
+        (["--workers", "x"], "--workers"),
+        (["--device", "cuda:77"], "--device cuda:77"),
+        (["--precision", "bf16"], "no option is called --precision"),
+        (["--out", __file__], "is a file; give a folder"),
+    ],
+)
+def test_wrong_options_of_perturbed_folders(extra, words, attacker, data, tmp_path, capsys):
+    options = [f"{data}/synth-a", "--attack", attacker, "--out", str(tmp_path / "out")]
+    assert words in failure(apply, [*options, *extra], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--resume", "nowhere.pth"], "no such checkpoint file: nowhere.pth"),
+        (["--out", "features.csv"], "features.csv must end in .npz, .h5 or .hdf5"),
+        (["--out", __file__], "must end in .npz"),
+        (["--eps", "8/255"], "--eps is the budget of a perturbation; give one as --attack"),
+        (["--attack", "nowhere.pth"], "no such perturbation file: nowhere.pth"),
+        (["-a", "resnet18"], "is a resnet10, not a resnet18"),
+        (["--batch_size", "0"], "--batch_size"),
+        (["--precision", "fp8"], "--precision fp8"),
+    ],
+)
+def test_wrong_options_of_extracted_features(extra, words, victim, data, tmp_path, capsys):
+    options = [f"{data}/synth-a", "--resume", victim, "--out", str(tmp_path / "f.npz"), *SIZE]
+    assert words in failure(extract, [*options, *extra], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_and_attackers_of_folders_mixed_up(victim, attacker, data, tmp_path, capsys):
+    folder, out = f"{data}/synth-a", ["--out", str(tmp_path / "f.npz")]
+    assert f"{victim} is not a perturbation file" in failure(apply, [folder, "--attack", victim, *out], capsys)
+    assert attacker in failure(extract, [folder, "--resume", attacker, *out], capsys)
 
 
 def test_a_picture_must_be_png(victim, attacker, data, capsys):

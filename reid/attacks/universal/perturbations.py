@@ -3,6 +3,7 @@
 Their state dicts have the keys and shapes of the released attacker files, so that files go both ways.
 """
 
+import logging
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -15,7 +16,10 @@ from reid.attacks.base import Attack, AttackBatch, Attacked, linf, spent_on
 from reid.attacks.threat import Threat
 from reid.attacks.universal import TYPE_NAMES
 from reid.errors import UsageError
+from reid.models.checks import ImageCheck
 from reid.models.victim import Victim
+
+logger = logging.getLogger(__name__)
 
 NODES = 25  # of the colour table, along each of red, green and blue
 
@@ -35,6 +39,7 @@ class Box(NamedTuple):
 class Perturbation(nn.Module, Attack):
     """A universal perturbation: `x_adv = perturbation(x)`, both (N, 3, H, W) in [0, 1], for any N, H and W.
 
+    Raises UsageError for other images. A subclass says in `perturbed` what it does to those that have been checked.
     `threat` bounds it once its parameters are projected; learning projects after every update. `provenance` says how it
     was made (plain values, read from its file), and `component` which one a single layer is: "color" or "delta".
     """
@@ -47,6 +52,14 @@ class Perturbation(nn.Module, Attack):
         super().__init__()
         self.threat = threat
         self.provenance: dict[str, Any] = {}
+        self.check = ImageCheck()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.perturbed(self.check(x))
+
+    @abstractmethod
+    def perturbed(self, x: Tensor) -> Tensor:
+        """What becomes of images (N, 3, H, W) in [0, 1], differentiably."""
 
     @abstractmethod
     def boxes(self) -> dict[str, Box]:
@@ -85,9 +98,9 @@ class Perturbation(nn.Module, Attack):
     @torch.no_grad()
     def attack(self, victim: Victim | None, batch: AttackBatch) -> Attacked:
         """The perturbed images, without a graph; a universal perturbation looks at nothing else."""
-        x_adv, spent = batch.images, {}
+        x_adv, spent = self.check(batch.images), {}
         for layer in self.layers():
-            before, x_adv = x_adv, layer(x_adv)
+            before, x_adv = x_adv, layer.perturbed(x_adv)
             spent[layer.component] = linf(x_adv, before)
         return Attacked(x_adv, spent)
 
@@ -122,7 +135,7 @@ class ColorLUT(Perturbation):
     def boxes(self) -> dict[str, Box]:
         return {"xform.xform_params": Box(self.lower, self.upper, self.threat.eps_color)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def perturbed(self, x: Tensor) -> Tensor:
         # Offsets are interpolated, not colours: then the identity is exact, and rounding errors are small.
         # grid_sample wants the table as [b, g, r] for colours in (r, g, b), within [-1, 1]; its threads share out the
         # batch, so that every image has an entry of its own: a view of the one table.
@@ -139,7 +152,7 @@ class ColorLUT(Perturbation):
 class Delta(Perturbation):
     """Noise type 2: one image `delta` (1, 3, height, width) added to every image. It starts as zero.
 
-    Images of another size get it resized bilinearly, corners aligned.
+    Images of another size get it resized bilinearly, corners aligned, which is logged.
     """
 
     noise_type = 2
@@ -150,13 +163,19 @@ class Delta(Perturbation):
         super().__init__(replace(threat, eps_color=0.0))
         self.delta = nn.Parameter(torch.zeros(1, 3, height, width))
         self.register_buffer("limit", torch.tensor(threat.eps_delta), persistent=False)
+        self._resized_to = self.delta.shape[-2:]
 
     def boxes(self) -> dict[str, Box]:
         return {"delta": Box(-self.limit, self.limit, self.threat.eps_delta)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def perturbed(self, x: Tensor) -> Tensor:
         delta: Tensor = self.delta
         if delta.shape[-2:] != x.shape[-2:]:
+            if self._resized_to != x.shape[-2:]:
+                logger.info(
+                    "a perturbation of %d x %d is resized to images of %d x %d", *delta.shape[-2:], *x.shape[-2:]
+                )
+                self._resized_to = x.shape[-2:]
             delta = interpolate(delta, x.shape[-2:], mode="bilinear", align_corners=True)
         return (x + delta).clamp(0, 1)
 
@@ -177,8 +196,8 @@ class Sequence(Perturbation):
     def boxes(self) -> dict[str, Box]:
         return {f"layer_0{i}.{key}": box for i, layer in enumerate(self.layers()) for key, box in layer.boxes().items()}
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer_01(self.layer_00(x))
+    def perturbed(self, x: Tensor) -> Tensor:
+        return self.layer_01.perturbed(self.layer_00.perturbed(x))
 
 
 def create(

@@ -47,12 +47,33 @@ class Family:
         """
         raise NotImplementedError
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
-        """What the network takes."""
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
+        """What the network of this variant takes."""
         raise NotImplementedError
 
 
 FAMILIES: Registry[type[Family]] = Registry(
     "model family",
-    {"resnet": ("reid.models.families.resnet:ResNetFamily", "the ResNets and resMeta of this project")},
+    {
+        "resnet": ("reid.models.families.resnet:ResNetFamily", "the ResNets and resMeta of this project"),
+        "osnet": ("reid.models.families.osnet:OSNetFamily", "torchreid's OSNet, OSNet-IBN and OSNet-AIN"),
+        "torchreid_resnet": ("reid.models.families.torchreid_resnet:TorchreidResNetFamily", "torchreid's ResNets"),
+        "deep_sort": ("reid.models.families.deep_sort:DeepSortFamily", "the networks of deep_sort_pytorch"),
+        "strong_baseline": (
+            "reid.models.families.strong_baseline:StrongBaseline",
+            "reid-strong-baseline (BoT), the ResNets of TransReID and SOLIDER-REID",
+        ),
+        "agw": ("reid.models.families.agw:Agw", "AGW of the ReID-Survey"),
+        "tao": ("reid.models.families.tao:Tao", "the ResNets of NVIDIA TAO's ReIdentificationNet"),
+        "cluster_contrast": (
+            "reid.models.families.cluster_contrast:ClusterContrast",
+            "cluster-contrast, SpCL and MMT with ResNets",
+        ),
+        "fastreid": ("reid.models.families.fastreid:FastReidFamily", "fast-reid with ResNet and ResNeSt bodies"),
+        "layumi": ("reid.models.families.layumi:LayumiFamily", "layumi's ResNet-50 with a linear block, and PCB"),
+        "transreid": ("reid.models.families.transreid:TransReIDFamily", "TransReID, TransReID-SSL and PersonViT"),
+        "clip_reid": ("reid.models.families.clip_reid:ClipReidFamily", "CLIP-ReID, the image side of its ViT"),
+        "solider": ("reid.models.families.solider:SoliderFamily", "SOLIDER, Swin-T, S and B"),
+        "refused": ("reid.models.families.refused:RefusedFamily", "networks that are known and refused by name"),
+    },
 )

@@ -27,5 +27,5 @@ class ResNetFamily(Family):
         model = create(arch, num_classes or 1, seed=0).eval()
         return model, load_state(model, state, path)
 
-    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any]) -> InputSpec:
+    def input(self, state: Mapping[str, Tensor], content: Mapping[str, Any], variant: str = "") -> InputSpec:
         return INPUT

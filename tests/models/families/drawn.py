@@ -18,7 +18,7 @@ def drawn_state(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     """A state dict for keys and shapes; each tensor depends on its key and shape alone.
 
     Weights keep the size of what goes through them; biases and running means are small, running variances and the
-    one-dimensional weights of normalisations near 1, counters 0.
+    one-dimensional weights of normalisations near 1, as exponents of pooling; counters 0.
     """
     return {key: _drawn(key, tuple(shape)) for key, shape in shapes.items()}
 
@@ -29,9 +29,13 @@ def _drawn(key: str, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape, dtype=torch.int64)
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
     values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    if name == "running_var" or (name == "weight" and len(shape) == 1):
+    if name.startswith("pixel_"):  # mean and deviation, for pixels in [0, 255]
+        return torch.from_numpy(100 + 20 * np.tanh(values))
+    if name == "running_var" or (name in ("weight", "p") and len(shape) == 1):
         return torch.from_numpy(np.asarray(1 + 0.2 * np.tanh(values), dtype=np.float32))
     fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 100
+    if "NL_" in key:  # non-local blocks take the third power of what goes through them
+        values *= np.float32(0.01)
     return torch.from_numpy(np.asarray(values * np.float32((2 / max(fan_in, 1)) ** 0.5), dtype=np.float32))
 
 
@@ -56,5 +60,11 @@ def summary(features: Tensor) -> dict[str, Any]:
 
 
 def read_golden(name: str) -> dict[str, Any]:
-    """A golden file: repository, commit, how its features were made, `keys` (name -> shape) and `features`."""
-    return json.loads((GOLDEN / f"{name}.json").read_text())
+    """A golden file: repository, commit, how its features were made, `keys` (name -> shape) and `features`.
+
+    `keys` may be the name of another golden file, which has the same.
+    """
+    golden = json.loads((GOLDEN / f"{name}.json").read_text())
+    if isinstance(golden["keys"], str):
+        golden["keys"] = read_golden(golden["keys"])["keys"]
+    return golden
