@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from reid.attacks.threat import Threat
 from reid.errors import ReidError, UsageError
 from reid.models.victim import Passes, Victim
+from reid.runtime.device import send
 
 NEEDS = ("gradients", "labels", "reference", "training", "scores")
 TOLERANCE = 1e-6
@@ -23,12 +26,25 @@ class Reference:
     pids: Tensor
     camids: Tensor
 
+    @cached_property
+    def middle(self) -> Tensor:
+        """The mean feature (D,)."""
+        return self.features.mean(dim=0)
+
+    @cached_property
+    def identities(self) -> Tensor:
+        """The mean feature of each identity (P, D), in the order of their pids, without junk."""
+        pids, places = send(self.pids, self.features.device).unique(return_inverse=True)
+        sums = self.features.new_zeros(len(pids), self.features.shape[1]).index_add_(0, places, self.features)
+        means = sums / places.bincount(minlength=len(pids))[:, None]
+        return means[pids != -1]
+
 
 @dataclass(frozen=True)
 class AttackBatch:
     """Images (N, 3, H, W) in [0, 1] to attack; their pids, camids and positions in their set (N,), on the CPU.
 
-    `reference` are the images of the other side, query or gallery, `training` images of other people.
+    `reference` are the images of the other side, query or gallery, `training` a training set.
     """
 
     images: Tensor
@@ -100,6 +116,16 @@ def beyond(spent: dict[str, float], threat: Threat) -> list[str]:
         for name, bound in bounds.items()
         if not spent[name] <= bound + TOLERANCE
     ]
+
+
+def in_8_bits(images: Tensor, clean: Tensor, eps: float) -> Tensor:
+    """The nearest images of whole grey levels within `eps` of the clean ones; a pixel for which there is no such level
+    stays clean."""
+    white = torch.full((), 255.0, device=images.device)  # by a number, CUDA would multiply by a rounded 1/255
+    lowest = ((clean - eps) * white - 255 * TOLERANCE).ceil().clamp(min=0)
+    highest = ((clean + eps) * white + 255 * TOLERANCE).floor().clamp(max=255)
+    levels = torch.minimum(torch.maximum((images * white).round(), lowest), highest)
+    return torch.where(lowest <= highest, levels / white, clean)
 
 
 def linf(a: Tensor, b: Tensor) -> float:

@@ -96,7 +96,7 @@ class Experiment:
                 "noise_type": None if row.attack is None else row.attack.noise_type,
                 "sha256": row.sha256,
                 "learnt_on": row.provenance.get("victim_sha256"),
-                "settings": row.settings,
+                "settings": row.settings | self._known(row),
             },
             "dataset": {
                 "name": self.dataset.name,
@@ -109,6 +109,16 @@ class Experiment:
             "protocol": self.settings | {"features": self.retrieval.victim.feature},
             "seed": self.seed,
         }
+
+    def _known(self, row: Row) -> dict[str, str]:
+        """The training images that an attack knows, by their contents."""
+        knows = row.attack is not None and "training" in row.attack.needs
+        return {"training": self._training} if knows else {}
+
+    @cached_property
+    def _training(self) -> str:
+        training = self.retrieval.training
+        return contents_sha256(training.samples if training else [])
 
     @cached_property
     def _contents(self) -> str:

@@ -18,5 +18,5 @@ class CentredCosine(Adaptive):
 
     def objective(self, features: Tensor, clean: Tensor, batch: AttackBatch) -> Tensor:
         assert batch.training is not None
-        middle = batch.training.features.mean(dim=0)
+        middle = batch.training.middle
         return -cosine_similarity(features - middle, clean - middle, dim=1)

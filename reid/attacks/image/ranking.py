@@ -11,7 +11,6 @@ from reid.runtime.device import send
 
 SHARPNESS = 0.01  # of the mean distance: over which two distances count as unequal
 STRANGERS = 10
-FAR = 1e9
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,16 @@ class Margin(Adaptive):
     needs = frozenset({"gradients", "labels", "reference"})
 
     def objective(self, features: Tensor, clean: Tensor, batch: AttackBatch) -> Tensor:
-        similar, match, counted = compared(features, batch)
-        strangers = similar.masked_fill(match | ~counted, -FAR).topk(min(STRANGERS, similar.shape[1]), dim=1).values
-        matches = (similar * match).sum(dim=1) / match.sum(dim=1).clamp(min=1)
-        return strangers.clamp(min=-FAR / 2).mean(dim=1) - matches
+        return margin(features, batch)
+
+
+def margin(features: Tensor, batch: AttackBatch) -> Tensor:
+    """How much farther from the features (N, D) their matches are, on average, than the nearest strangers (N,)."""
+    similar, match, counted = compared(features, batch)
+    order = similar.masked_fill(match | ~counted, -torch.inf).topk(min(STRANGERS, similar.shape[1]), dim=1)
+    present = order.values.isfinite()
+    strangers = torch.where(present, order.values, 0.0).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+    return strangers - (similar * match).sum(dim=1) / match.sum(dim=1).clamp(min=1)
 
 
 def compared(features: Tensor, batch: AttackBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,5 +58,5 @@ def compared(features: Tensor, batch: AttackBatch) -> tuple[Tensor, Tensor, Tens
     same = batch.pids[:, None] == other.pids
     here = torch.zeros_like(same) if batch.camids is None else batch.camids[:, None] == other.camids
     counted = ~(same & here) & (other.pids != -1)
-    masks = (send(mask, features.device) for mask in (same & counted, counted))
-    return -torch.cdist(features, other.features), *masks
+    match, counted = send(same & counted, features.device), send(counted, features.device)
+    return -torch.cdist(features, other.features), match, counted
