@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.rerank import k_reciprocal
     from reid.evaluation.retrieval import Retrieval, test_samples
-    from reid.evaluation.rows import CLEAN_ROW, Row, control_rows, distortion_rows, file_rows, image_rows, threats_of
+    from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, Row, control_rows, file_rows, image_rows, threats_of
     from reid.loading import Images
     from reid.report.table import summary
     from reid.runtime import device, distributed
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     victim = models.load_victim(args.resume, arch=args.arch, size=(args.height, args.width)).to(compute.device)
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
-    controls = [*control_rows(threats, args.seed, images.height, images.width), *distortion_rows()]
+    controls = [*control_rows(threats, args.seed, images.height, images.width), *DISTORTIONS] if suite.controls else []
     recipes, source = args.recipe or suite.recipes, None
     if recipes or any("training" in row.attack.needs for row in image if row.attack):
         source = training_source(args.learn_on or args.dataset, args.data, args.split)
@@ -136,9 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         relearning = Relearning(victim, source, images, effort, compute, args.seed, folder, virtual)
         relearnt = relearning.rows(recipes, threats, args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
-    results = list(
-        experiment.run([CLEAN_ROW, *files, *relearnt, *image, *(controls if suite.controls else [])], args.reuse)
-    )
+    results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))
     if distributed.is_main() and results:
         print(summary(results))
         logger.info("results are in %s", args.results)

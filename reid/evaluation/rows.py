@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from reid.attacks import controls, distortions
+from reid.attacks import controls
 from reid.attacks.base import Attack
+from reid.attacks.distortions import JPEG, Blur, EightBits
 from reid.attacks.files import RELEASED_BUDGET, load
 from reid.attacks.specs import create
 from reid.attacks.threat import Threat, format_budget
@@ -35,6 +36,10 @@ class Row:
 
 
 CLEAN_ROW = Row("clean", CLEAN)
+DISTORTIONS = [  # what cameras and files do to images, without a budget
+    Row(name, CONTROL, attack, settings={"control": name})
+    for name, attack in {"8 bits": EightBits(), "JPEG 75": JPEG(75), "blur 3 x 3": Blur()}.items()
+]
 
 
 def file_rows(paths: list[str], eps: float | None) -> list[Row]:
@@ -85,9 +90,3 @@ def control_rows(threats: Sequence[tuple[int, Threat]], seed: int, height: int, 
         }
         rows += [Row(f"{name} {budgets}", CONTROL, each, settings={"control": name}) for name, each in attacks.items()]
     return rows
-
-
-def distortion_rows() -> list[Row]:
-    """What cameras and files do to images, without a budget."""
-    attacks = {"8 bits": distortions.EightBits(), "JPEG 75": distortions.JPEG(75), "blur 3 x 3": distortions.Blur()}
-    return [Row(name, CONTROL, each, settings={"control": name}) for name, each in attacks.items()]

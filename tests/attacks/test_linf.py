@@ -7,9 +7,10 @@ import torch
 
 from reid import UsageError, attacks, models
 from reid.attacks import AttackBatch, Threat
-from reid.attacks.image import IMAGE, create
+from reid.attacks.image import IMAGE
 from reid.attacks.image.linf import LInf
 from reid.attacks.image.pgd import PGD
+from reid.attacks.specs import create
 from reid.models import InputSpec, Victim
 from reid.runtime import seeds
 
