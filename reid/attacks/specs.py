@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Union
 from reid.attacks.image import IMAGE
 from reid.attacks.search import SEARCH
 from reid.errors import UsageError
+from reid.runtime.registry import unknown
 
 if TYPE_CHECKING:
     from reid.attacks.image.linf import LInf
@@ -20,6 +21,8 @@ def create(spec: str, **settings: Any) -> Union["LInf", "Square"]:
     Raises UsageError for an unknown name or setting, and for a value of another kind than the default.
     """
     name, _, words = spec.partition(":")
+    if name not in IMAGE and name not in SEARCH:
+        raise unknown("image attack", name, [*IMAGE, *SEARCH])
     kind = SEARCH[name] if name in SEARCH else IMAGE[name]
     defaults: dict[str, Any] = {field.name: field.default for field in fields(kind)}
     for word in filter(None, words.split(",")):
