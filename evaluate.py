@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reid import datasets, models
-from reid.attacks import IMAGE, RECIPES
+from reid.attacks import IMAGE, RECIPES, SEARCH
 from reid.attacks.threat import SIDES
 from reid.errors import UsageError
 from reid.evaluation import DISTANCES
@@ -51,7 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     adaptive.add_argument("--adaptive", action="store_const", const="adaptive", dest="suite", help="--suite adaptive")
     recipes = "how to re-learn perturbations (default: as the suite says)"
     adaptive.add_argument("--recipe", nargs="+", choices=list(RECIPES), help=recipes)
-    image = f"attacks on each image: {', '.join(IMAGE)}; such as pgd:steps=50,restarts=3 (default: as the suite says)"
+    image = f"attacks on each image: {', '.join([*IMAGE, *SEARCH])}; such as pgd:steps=50 (default: as the suite says)"
     adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
     adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.rerank import k_reciprocal
     from reid.evaluation.retrieval import Retrieval, test_samples
-    from reid.evaluation.rows import CLEAN_ROW, Row, control_rows, file_rows, image_rows, threats_of
+    from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, Row, control_rows, file_rows, image_rows, threats_of
     from reid.loading import Images
     from reid.models.sources import open_model
     from reid.models.trial import described
@@ -106,12 +106,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
     victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
-    controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
+    controls = [*control_rows(threats, args.seed, images.height, images.width), *DISTORTIONS] if suite.controls else []
+    recipes, known = args.recipe or suite.recipes, None
+    if recipes or any("training" in row.attack.needs for row in image if row.attack):
+        known = training_source(args.learn_on or args.dataset, args.data, args.split)
     retrieval = Retrieval(
         victim,
         images.stores(listed_samples(dataset) if args.rank_list else test_samples(dataset)),
         compute,
         args.batch_size,
+        images.store(known.samples) if known else None,
         distances=k_reciprocal() if args.rerank else BY_NAME[distance],
         cuhk03_repeats=args.cuhk03_repeats or 0,
         cuhk03_seed=args.seed,
@@ -130,12 +134,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         lists=lists,
     )
     relearnt: Iterable[Row] = ()
-    if recipes := args.recipe or suite.recipes:
-        learnt_on = training_source(args.learn_on or args.dataset, args.data, args.split)
+    if recipes and known:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = build(Effort, vars(args), batch_size=args.batch_size)
         kept = args.results / "attackers"
-        relearning = Relearning(victim, learnt_on, images, effort, compute, args.seed, kept, virtual)
+        relearning = Relearning(victim, known, images, effort, compute, args.seed, kept, virtual)
         relearnt = relearning.rows(recipes, threats, args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))

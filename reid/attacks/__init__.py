@@ -7,6 +7,7 @@ x_adv = noise(x) for x (N, 3, H, W) in [0, 1]. `names()` lists what there is of 
 from typing import TYPE_CHECKING
 
 from reid.attacks.image import IMAGE
+from reid.attacks.search import SEARCH
 from reid.attacks.universal import RECIPES
 from reid.runtime.registry import lazy_exports
 
@@ -43,5 +44,5 @@ __getattr__ = lazy_exports(__name__, PLACES)
 
 def names() -> dict[str, list[str]]:
     """The names of all attacks, by kind."""
-    controls = ["random_sign", "random_lut", "random_both"]
-    return {"universal": list(RECIPES), "image": list(IMAGE), "search": [], "control": controls}
+    controls = ["random_sign", "random_lut", "random_both", "eight_bits", "jpeg", "blur"]
+    return {"universal": list(RECIPES), "image": list(IMAGE), "search": list(SEARCH), "control": controls}

@@ -2,37 +2,57 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from reid.attacks.threat import Threat
 from reid.errors import ReidError, UsageError
 from reid.models.victim import Passes, Victim
+from reid.runtime.device import send
 
-NEEDS = ("gradients", "labels", "reference", "scores")
+NEEDS = ("gradients", "labels", "reference", "training", "scores")
 TOLERANCE = 1e-6
 HALF_LEVEL = 0.5 / 255
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What an attack may know of the gallery: clean features (G, D), pids and camids (G,)."""
+    """What an attack may know of other images: clean features (G, D), on the victim's device, pids and camids (G,)."""
 
     features: Tensor
     pids: Tensor
     camids: Tensor
 
+    @cached_property
+    def middle(self) -> Tensor:
+        """The mean feature (D,)."""
+        return self.features.mean(dim=0)
+
+    @cached_property
+    def identities(self) -> Tensor:
+        """The mean feature of each identity (P, D), in the order of their pids, without junk."""
+        pids, places = send(self.pids, self.features.device).unique(return_inverse=True)
+        sums = self.features.new_zeros(len(pids), self.features.shape[1]).index_add_(0, places, self.features)
+        means = sums / places.bincount(minlength=len(pids))[:, None]
+        return means[pids != -1]
+
 
 @dataclass(frozen=True)
 class AttackBatch:
-    """Images (N, 3, H, W) in [0, 1] to attack; their pids, camids and positions in their set (N,), on the CPU."""
+    """Images (N, 3, H, W) in [0, 1] to attack; their pids, camids and positions in their set (N,), on the CPU.
+
+    `reference` are the images of the other side, query or gallery, `training` a training set.
+    """
 
     images: Tensor
     pids: Tensor | None = None
     camids: Tensor | None = None
     places: Tensor | None = None
     reference: Reference | None = None
+    training: Reference | None = None
 
 
 class Attacked(NamedTuple):
@@ -98,6 +118,16 @@ def beyond(spent: dict[str, float], threat: Threat) -> list[str]:
     ]
 
 
+def in_8_bits(images: Tensor, clean: Tensor, eps: float) -> Tensor:
+    """The nearest images of whole grey levels within `eps` of the clean ones; a pixel for which there is no such level
+    stays clean."""
+    white = torch.full((), 255.0, device=images.device)  # by a number, CUDA would multiply by a rounded 1/255
+    lowest = ((clean - eps) * white - 255 * TOLERANCE).ceil().clamp(min=0)
+    highest = ((clean + eps) * white + 255 * TOLERANCE).floor().clamp(max=255)
+    levels = torch.minimum(torch.maximum((images * white).round(), lowest), highest)
+    return torch.where(lowest <= highest, levels / white, clean)
+
+
 def linf(a: Tensor, b: Tensor) -> float:
     """The largest difference between two tensors."""
     return (a - b).abs().max().item()
@@ -110,6 +140,7 @@ def _check_needs(attack: Attack, victim: Victim, batch: AttackBatch) -> None:
     lacks = {
         "labels": batch.pids is None,
         "reference": batch.reference is None,
+        "training": batch.training is None,
         "gradients": "gradients" in attack.needs and not victim.differentiable,
     }
     if missing := ", ".join(need for need in sorted(attack.needs) if lacks.get(need)):

@@ -69,18 +69,17 @@ class Experiment:
             if self.lists and not len(self.retrieval.query):
                 self.lists.add(identity, row.attack, self.side, None)
             elif reuse and not self.lists and distributed.from_main(path.exists):
-                yield self._known(distributed.from_main(partial(results.read_result, path)))
+                yield self._reused(distributed.from_main(partial(results.read_result, path)))
             else:
                 yield self._scored(row, identity)
 
-    def _known(self, result: Result) -> Result:
+    def _reused(self, result: Result) -> Result:
         """A result of before; warns where the model, with the same weights, then behaved otherwise."""
         then, now = (victim.get("fingerprint") for victim in (result.victim, self.victim))
         if None not in (then, now) and then != now:
-            words = (
-                "%s gave other features when %s was measured (fingerprint %s, now %s), perhaps by another release of "
-            )
-            logger.warning(words + "a library; leave --reuse out", self.victim["path"], result.file_name, then, now)
+            words = "%s gave other features when %s was measured (fingerprint %s, now %s), perhaps by another release"
+            values = (self.victim["path"], result.file_name, then, now)
+            logger.warning(words + " of a library; leave --reuse out", *values)
         return result
 
     def _scored(self, row: Row, identity: dict[str, Any]) -> Result:
@@ -110,7 +109,7 @@ class Experiment:
                 "noise_type": None if row.attack is None else row.attack.noise_type,
                 "sha256": row.sha256,
                 "learnt_on": row.provenance.get("victim_sha256"),
-                "settings": row.settings,
+                "settings": row.settings | self._known(row),
             },
             "dataset": {
                 "name": self.dataset.name,
@@ -129,6 +128,16 @@ class Experiment:
         """How the model was given its images, where that is not its own way."""
         reading = self.retrieval.victim.reading
         return {} if reading in ("", OWN) else {"reading": reading}
+
+    def _known(self, row: Row) -> dict[str, str]:
+        """The training images that an attack knows, by their contents."""
+        knows = row.attack is not None and "training" in row.attack.needs
+        return {"training": self._training} if knows else {}
+
+    @cached_property
+    def _training(self) -> str:
+        training = self.retrieval.training
+        return contents_sha256(training.samples if training else [])
 
     @cached_property
     def _contents(self) -> str:

@@ -47,9 +47,10 @@ def extract(
     batch_size: int = 64,
     attack: Attack | None = None,
     whole: bool = True,
-    reference: Reference | None = None,
+    **known: Reference,
 ) -> Extracted:
-    """Features of all images of `store`, each under `attack` if there is one, which may look at `reference`.
+    """Features of all images of `store`, each under `attack` if there is one, which may look at what is `known`
+    (`reference` and `training` of AttackBatch).
 
     Under torchrun each process computes its part of the batches, and gets the features of all, or where not `whole`
     only its own. Raises UsageError and ReidError as `perform` does.
@@ -62,7 +63,8 @@ def extract(
             images = to_images(pixels, compute.device)
             if attack is not None:
                 samples = [store.samples[i] for i in places]
-                batch = AttackBatch(images, *ids_of(samples), torch.tensor(list(places)), reference)
+                pids, camids = ids_of(samples)
+                batch = AttackBatch(images, pids, camids, torch.tensor(list(places)), **known)
                 images, on_batch, more = perform(attack, victim, batch)
                 spent, passes = largest(spent, on_batch), passes + more
             with compute.autocast():

@@ -39,7 +39,8 @@ class Score:
 class Retrieval:
     """Scores of a victim on fixed stores, query and gallery.
 
-    Clean features are computed once, when first needed. `rank_options` go to `rank`. Under torchrun each process
+    Clean features are computed once, when first needed; those of `training` images serve attacks that know a training
+    set. `rank_options` go to `rank`. Under torchrun each process
     computes its part of all features and ranks its part of the gallery; all get the same scores.
     """
 
@@ -49,10 +50,12 @@ class Retrieval:
         sides: tuple[ImageStore, ImageStore],
         compute: Compute,
         batch_size: int = 64,
+        training: ImageStore | None = None,
         **rank_options: Any,
     ) -> None:
         self.victim = victim
         self.query, self.gallery = sides
+        self.training = training
         self.compute, self.batch_size, self.rank_options = compute, batch_size, rank_options
         batches = -(-len(self.gallery) // batch_size)
         self._clean: dict[ImageStore, Tensor] = {}
@@ -83,6 +86,13 @@ class Retrieval:
             side: Reference(features.to(self.compute.device), *ids_of(other.samples))
             for side, other, features in (("query", self.gallery, gallery), ("gallery", self.query, query))
         }
+
+    @cached_property
+    def _trained_on(self) -> Reference:
+        """What an attack may know of the training images."""
+        assert self.training is not None
+        features = extract(self.victim, self.training, self.compute, self.batch_size).features
+        return Reference(features.to(self.compute.device), *ids_of(self.training.samples))
 
     def score(self, attack: Attack | None = None, side: str = "query") -> Score:
         """Rank the gallery for every query, with `attack` on the images of `side`; it goes to the network's device."""
@@ -124,11 +134,14 @@ class Retrieval:
 
     def _extract(self, store: ImageStore, attack: Attack | None = None) -> Extracted:
         side = "gallery" if store is self.gallery else "query"
-        reference = self._references[side] if attack is not None and "reference" in attack.needs else None
+        needs = frozenset() if attack is None else attack.needs
+        known = {"reference": self._references[side]} if "reference" in needs else {}
+        if "training" in needs and self.training is not None:
+            known["training"] = self._trained_on
         if isinstance(attack, nn.Module):
             attack.to(self.compute.device)
         whole = side == "query" or not self._sharded
-        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, reference)
+        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, **known)
 
 
 def validation(

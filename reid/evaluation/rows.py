@@ -7,13 +7,15 @@ from typing import Any
 
 from reid.attacks import controls
 from reid.attacks.base import Attack
+from reid.attacks.distortions import JPEG, Blur, EightBits
 from reid.attacks.files import RELEASED_BUDGET, load
-from reid.attacks.image import create as create_image_attack
+from reid.attacks.specs import create
 from reid.attacks.threat import Threat, format_budget
 from reid.attacks.universal.perturbations import Perturbation
 from reid.runtime.files import sha256
 
-CLEAN, UNIVERSAL, RELEARNT, IMAGE, CONTROL = KINDS = ("clean", "universal", "relearnt", "image", "control")
+KINDS = ("clean", "universal", "relearnt", "image", "search", "control")
+CLEAN, UNIVERSAL, RELEARNT, IMAGE, SEARCH, CONTROL = KINDS
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Row:
 
 
 CLEAN_ROW = Row("clean", CLEAN)
+DISTORTIONS = [  # what cameras and files do to images, without a budget
+    Row(name, CONTROL, attack, settings={"control": name})
+    for name, attack in {"8 bits": EightBits(), "JPEG 75": JPEG(75), "blur 3 x 3": Blur()}.items()
+]
 
 
 def file_rows(paths: list[str], eps: float | None) -> list[Row]:
@@ -49,21 +55,22 @@ def threats_of(rows: Sequence[Row], eps: float | None) -> list[tuple[int, Threat
 
 
 def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], steps: int, seed: int) -> list[Row]:
-    """Image attacks by their specs, such as "pgd" or "pgd:restarts=3", at the component budget of each threat.
+    """Attacks on each image by their specs, such as "pgd:restarts=3" or "square", at the component budget of each
+    threat, or at one of their own.
 
     "pgd" takes `steps` steps where the spec does not say how many; other attacks have a number of their own.
     """
-    rows = []
+    rows: list[Row] = []
     for spec in specs:
         name = spec.partition(":")[0]
         settings = {"seed": seed} | ({"steps": steps} if name == "pgd" else {})
         for eps in sorted({max(threat.eps_color, threat.eps_delta) for _, threat in threats}):
-            attack = create_image_attack(spec, eps=eps, **settings)
+            attack = create(spec, eps=eps, **settings)
             stated = ("eps", "seed") if attack.seed == seed else ("eps",)  # what results state elsewhere
             options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in stated}
-            words = f"{name} {format_budget(attack.eps)}, {attack.steps} step{'s' * (attack.steps > 1)}"
-            words += f", best of {attack.restarts}" if attack.restarts > 1 else ""
-            rows.append(Row(words, IMAGE, attack, settings={"attack": name, **options}))
+            words = f"{name} {format_budget(attack.eps)}, {attack.effort}"
+            row = Row(words, attack.kind, attack, settings={"attack": name, **options})
+            rows += [row] * (row not in rows)
     return rows
 
 

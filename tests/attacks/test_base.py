@@ -88,7 +88,9 @@ class TestRefused:
             perform(adding(0.0, needs=[need]), blind, grey)
 
     def test_is_a_need_that_nobody_knows(self, victim, grey):
-        with pytest.raises(UsageError, match="needs magic, which is none of gradients, labels, reference, scores"):
+        with pytest.raises(
+            UsageError, match="needs magic, which is none of gradients, labels, reference, training, scores"
+        ):
             perform(adding(0.0, needs=["magic"]), victim, grey)
 
     def test_is_not_an_attack_that_has_all(self, victim, grey):

@@ -15,7 +15,7 @@ from reid.errors import ReidError
 from reid.evaluation.experiment import Experiment, protocol_settings
 from reid.evaluation.results import read_results
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import CLEAN_ROW, Row, control_rows
+from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, Row, control_rows, image_rows
 from reid.loading import Images
 from reid.models import Victim
 from reid.runtime.device import resolve
@@ -54,6 +54,14 @@ def spoil(samples):
     """Give the images other pixels; names, identities and cameras stay."""
     for place, sample in enumerate(samples):
         Image.new("RGB", (4, 8), (20 * place, 255 - 20 * place, 100)).save(sample.path)
+
+
+def test_a_result_says_which_training_images_the_attack_knew(experiment, samples):
+    run = experiment()
+    run.retrieval.training = IMAGES.store(samples[:4])
+    cosine, pgd = run.run(image_rows(["cosine:steps=1", "pgd"], [(0, Threat(0.0, 0.1))], 1, 0), reuse=False)
+    assert cosine.attack["settings"]["training"] == contents_sha256(samples[:4])
+    assert "training" not in pgd.attack["settings"]
 
 
 def test_a_result_says_what_was_measured_on_what(experiment, samples):
@@ -121,3 +129,10 @@ def test_a_row_that_left_its_budget_is_not_written(experiment, tmp_path):
     with pytest.raises(ReidError, match="left its budget"):
         list(experiment().run([Row("too much", "universal", noise)], reuse=False))
     assert not list(tmp_path.glob("results/*"))
+
+
+def test_distortions_are_controls_without_a_budget(experiment):
+    results = list(experiment("both").run(DISTORTIONS, reuse=False))
+    assert [result.attack["kind"] for result in results] == ["control"] * 3
+    assert {result.threat["eps_delta"] for result in results} == {1.0}
+    assert results[0].spent["total"] == 0.0

@@ -14,6 +14,7 @@ from ranks import together
 from reid import attacks
 from reid.attacks import Attack, Attacked, Threat
 from reid.attacks.image.pgd import PGD
+from reid.attacks.specs import create
 from reid.datasets import Dataset, Release, Sample
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.features import extract, largest
@@ -175,6 +176,27 @@ class TestReference:
         attack = Watching("labels")
         retrieval.score(attack, "both")
         assert all(batch.reference is None for batch in attack.batches)
+
+
+class TestTraining:
+    """An attack that knows a training set gets the clean features of it, computed once."""
+
+    def test_are_its_clean_features(self, victim, sides, samples):
+        training = ImageStore(samples[:5], 8, 4)
+        retrieval, attack = Retrieval(victim, sides, CPU, 3, training), Watching("training")
+        retrieval.score(attack, "both")
+        known = {id(batch.training): batch.training for batch in attack.batches}
+        (known,) = known.values()
+        assert torch.equal(known.features, extract(victim, training, CPU).features)
+        assert (known.pids.tolist(), known.camids.tolist()) == tuple(
+            [getattr(sample, name) for sample in samples[:5]] for name in ("pid", "camid")
+        )
+        retrieval.score(other := Watching("labels"))
+        assert all(batch.training is None for batch in other.batches)
+
+    def test_that_nobody_gave_are_missed_in_one_line(self, retrieval):
+        with pytest.raises(UsageError, match="needs training, which this model or these images do not give"):
+            retrieval.score(create("cosine"))
 
 
 def references_seen(samples):

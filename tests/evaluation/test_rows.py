@@ -74,6 +74,15 @@ class TestImageAttacks:
         assert rows[2].settings == {"attack": "pgd", "steps": 15, "restarts": 3}
         assert all(row.kind == "image" and row.sha256 is None for row in rows)
 
+    def test_may_have_budgets_of_their_own_which_make_one_row(self):
+        rows = image_rows(["sma:eps=4/255", "i-fgsm"], [BOTH, (2, Threat(0.0, 2 / 255))], 15, 0)
+        assert [row.name for row in rows] == ["sma 4/255, 15 steps", "i-fgsm 2/255, 2 steps", "i-fgsm 8/255, 10 steps"]
+
+    def test_of_scores_only_are_rows_of_their_kind(self):
+        (row,) = image_rows(["square:calls=9"], [BOTH], 15, 3)
+        assert (row.kind, row.name, row.attack.seed) == ("search", "square 8/255, 9 calls", 3)
+        assert row.settings == {"attack": "square", "calls": 9, "area": row.attack.area}
+
     def test_are_drawn_with_the_seed_of_the_command(self):
         assert image_rows(["pgd"], [BOTH], 1, 7)[0].attack.seed == 7
 
@@ -83,8 +92,8 @@ class TestImageAttacks:
         assert "seed" not in image_rows(["pgd:seed=1"], [BOTH], 15, 1)[0].settings
 
     def test_that_nobody_knows_are_refused(self):
-        with pytest.raises(UsageError, match="no image attack is called 'odfa'"):
-            image_rows(["odfa"], [BOTH], 1, 0)
+        with pytest.raises(UsageError, match="no image attack is called 'odffa'; did you mean odfa"):
+            image_rows(["odffa"], [BOTH], 1, 0)
 
 
 class TestControls:
@@ -108,7 +117,7 @@ class TestControls:
 def test_kinds_are_a_field_and_a_clean_row_has_no_provenance():
     assert Row("random thing", "universal").kind == "universal"
     assert Row("clean", "clean").provenance == {}
-    assert KINDS == ("clean", "universal", "relearnt", "image", "control")
+    assert KINDS == ("clean", "universal", "relearnt", "image", "search", "control")
 
 
 def test_suites_name_attacks_that_exist():

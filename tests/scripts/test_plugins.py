@@ -25,7 +25,7 @@ RECIPE, IMAGE_ATTACK, FAMILY, DATASET = (
     [
         (metaAttack, RECIPE, "toy: pull all features to their middle"),
         (evaluate, RECIPE, "{maml,alternating,none,toy}"),
-        (evaluate, IMAGE_ATTACK, "attacks on each image: pgd, toy"),
+        (evaluate, IMAGE_ATTACK, "margin, toy, square"),
         (evaluate, DATASET, "toy-people"),
     ],
 )

@@ -1,9 +1,7 @@
 """Attacks on each image by itself, by name. Adding one is a file here, or a plugin, and a line in IMAGE."""
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from reid.errors import UsageError
 from reid.runtime.registry import Registry
 
 if TYPE_CHECKING:
@@ -11,24 +9,20 @@ if TYPE_CHECKING:
 
 IMAGE: Registry[type["LInf"]] = Registry(
     "image attack",
-    {"pgd": ("reid.attacks.image.pgd:PGD", "push each feature away from the clean one (PGD; SMA's objective)")},
+    {
+        "pgd": ("reid.attacks.image.pgd:PGD", "push each feature away from the clean one (PGD; SMA's objective)"),
+        "fgsm": ("reid.attacks.image.fgsm:FGSM", "away from the matches in one step; knows the gallery"),
+        "i-fgsm": ("reid.attacks.image.ifgsm:IFGSM", "away from the matches (AMA); knows the gallery"),
+        "mi-fgsm": ("reid.attacks.image.mifgsm:MIFGSM", "the same with momentum; knows the gallery"),
+        "sma": ("reid.attacks.image.sma:SMA", "away from the clean feature in steps of a grey level"),
+        "odfa": ("reid.attacks.image.odfa:ODFA", "toward the opposite feature"),
+        "lta": ("reid.attacks.image.lta:LTA", "away from the feature of the image with a patch in grey"),
+        "fna": ("reid.attacks.image.fna:FNA", "away from the clean feature, toward the farthest training identity"),
+        "fna-gallery": ("reid.attacks.image.fna:GalleryFNA", "as published: guides and identities of the gallery"),
+        "nearest": ("reid.attacks.image.identities:Nearest", "toward the nearest training identity"),
+        "farthest": ("reid.attacks.image.identities:Farthest", "toward the farthest training identity"),
+        "cosine": ("reid.attacks.image.cosine:CentredCosine", "turn it away, seen from the middle of training images"),
+        "smooth-ap": ("reid.attacks.image.ranking:SmoothAP", "lower the average precision; knows the gallery"),
+        "margin": ("reid.attacks.image.ranking:Margin", "put strangers before the matches; knows the gallery"),
+    },
 )
-
-
-def create(spec: str, **settings: Any) -> "LInf":
-    """The attack of a name, with `settings`; what follows the name goes before them: "pgd:steps=50,restarts=3".
-
-    Raises UsageError for an unknown name or setting, and for a value of another kind than the default.
-    """
-    name, _, words = spec.partition(":")
-    kind = IMAGE[name]
-    defaults: dict[str, Any] = {field.name: field.default for field in fields(kind)}
-    for word in filter(None, words.split(",")):
-        key, _, text = word.partition("=")
-        if key not in defaults:
-            raise UsageError(f"{spec}: {name} has no setting {key!r}, but {', '.join(defaults)}; as in {name}:steps=50")
-        try:
-            settings[key] = type(defaults[key])(text)
-        except ValueError as error:
-            raise UsageError(f"{spec}: {key} is a number such as {defaults[key]}, not {text!r}") from error
-    return kind(**settings)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reid.attacks.base import Attack, AttackBatch, Attacked, linf
+from reid.attacks.base import Attack, AttackBatch, Attacked, in_8_bits, linf
 from reid.attacks.threat import Threat
 from reid.errors import UsageError
 from reid.models.victim import Victim
@@ -45,26 +45,40 @@ class LInf(Attack):
             )
         object.__setattr__(self, "threat", Threat(0.0, self.eps))
 
+    @property
+    def effort(self) -> str:
+        """How much is tried, in words."""
+        starts = f", best of {self.restarts}" if self.restarts > 1 else ""
+        return f"{self.steps} step{'s' * (self.steps > 1)}{starts}"
+
     @abstractmethod
     def objective(self, features: Tensor, clean: Tensor, batch: AttackBatch) -> Tensor:
         """How well each image is attacked (N,), the more the better, from its features and clean features (N, D)."""
+
+    def guides(self, victim: Features, batch: AttackBatch) -> Tensor:
+        """What the objective gets as clean features (N, D)."""
+        return victim(batch.images)
 
     def start(self, images: Tensor, lower: Tensor, upper: Tensor, random: torch.Generator) -> Tensor:
         """The first iterate (N, 3, H, W) for images between the bounds: uniform, the same draw for all images."""
         return lower + send(torch.rand(lower.shape[1:], generator=random), lower.device) * (upper - lower)
 
-    def step(self, images: Tensor, gradient: Tensor, eps: float | Tensor, number: int) -> Tensor:
+    def direction(self, gradient: Tensor, last: Tensor) -> Tensor:
+        """Where a step goes, from the gradient and the direction of the last step (at first 0): along the gradient."""
+        return gradient
+
+    def step(self, images: Tensor, direction: Tensor, eps: float | Tensor, number: int) -> Tensor:
         """Where step `number` (0-based) leads from `images`, before projection: sign steps of 2.5 eps / steps."""
-        return images + 2.5 / self.steps * eps * gradient.sign()
+        return images + 2.5 / self.steps * eps * direction.sign()
 
     def project(self, images: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """The nearest images inside the budget and [0, 1]."""
         return torch.minimum(torch.maximum(images, lower), upper)
 
     def attack(self, victim: Victim, batch: AttackBatch) -> Attacked:
-        """The best iterate of each image over all restarts."""
+        """The best iterate of each image over all restarts, rounded to 8 bits within the budget."""
         with torch.no_grad():
-            clean = victim(batch.images).float()
+            clean = self.guides(victim, batch).float()
         best, highest = batch.images, torch.full((len(clean),), -torch.inf, device=clean.device)
         for restart in range(self.restarts):
             for images, value in self.iterates(victim, batch, clean, self.eps, generator(self.seed, restart)):
@@ -74,6 +88,7 @@ class LInf(Attack):
                 better = value > highest
                 best = torch.where(better[:, None, None, None], images, best)
                 highest = torch.where(better, value, highest)
+        best = in_8_bits(best, batch.images, self.eps)
         return Attacked(best, {"delta": linf(best, batch.images)})
 
     def iterates(
@@ -85,12 +100,18 @@ class LInf(Attack):
         """
         lower, upper = (batch.images - eps).clamp(min=0), (batch.images + eps).clamp(max=1)
         images = self.start(batch.images, lower, upper, random)
+        direction = torch.zeros_like(images)
         for number in range(self.steps):
-            with torch.enable_grad():
-                images = images.detach().requires_grad_()
-                value = self.objective(victim(images).float(), clean, batch)
-                (gradient,) = torch.autograd.grad(value.sum(), images)
-            images = images.detach()
-            yield images, value.detach()
-            images = self.project(self.step(images, gradient, eps, number), lower, upper)
+            value, gradient = self.ascent(victim, batch, clean, images)
+            yield images, value
+            direction = self.direction(gradient, direction)
+            images = self.project(self.step(images, direction, eps, number), lower, upper)
         yield images, None
+
+    def ascent(self, victim: Features, batch: AttackBatch, clean: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective (N,) at some images, and its gradient (N, 3, H, W), both detached."""
+        with torch.enable_grad():
+            images = images.detach().requires_grad_()
+            value = self.objective(victim(images).float(), clean, batch)
+            (gradient,) = torch.autograd.grad(value.sum(), images)
+        return value.detach(), gradient
