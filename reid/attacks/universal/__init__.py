@@ -17,5 +17,9 @@ RECIPES: Registry["Recipe"] = Registry(
         "maml": ("reid.attacks.universal.recipes:MAML", "virtual-guided meta-learning, as the paper describes it"),
         "alternating": ("reid.attacks.universal.recipes:ALTERNATING", "the released code, whose inner step stays"),
         "none": ("reid.attacks.universal.recipes:PLAIN", "no look-ahead: the plain universal attack"),
+        "nearest": ("reid.attacks.universal.identities:NEAREST", "toward the nearest other identity"),
+        "hinge": ("reid.attacks.universal.identities:HINGE", "toward the nearest strangers"),
+        "cosine": ("reid.attacks.universal.identities:COSINE", "away from the clean feature, seen from the middle"),
+        "collapse": ("reid.attacks.universal.identities:COLLAPSE", "all features to one point"),
     },
 )
