@@ -110,7 +110,9 @@ class Learner:
 
     @cached_property
     def _objectives(self) -> list[Objective]:
-        return [self.recipe.objective_on(each.reference) for each in (self.source, self.virtual) if each is not None]
+        sets, side = (self.source, self.virtual), self.noise.threat.side
+        objectives = [self.recipe.objective_on(each.reference, side) for each in sets if each is not None]
+        return objectives * (2 // len(objectives))
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Learn for an epoch (0-based); returns the mean losses. Raises ReidError when one is no longer finite."""
@@ -121,8 +123,9 @@ class Learner:
         totals: dict[str, float] = defaultdict(float)
         bar = progress(source.epoch(epoch), source.steps, f"epoch {epoch + 1}/{source.epochs}")
         for number, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
+            minimised = (*self._objectives, self.recipe.penalty)
             step = meta_step(
-                self.noise, source.victim, real, other, self.optimizer, self.recipe.meta, autocast, *self._objectives
+                self.noise, source.victim, real, other, self.optimizer, self.recipe.meta, autocast, *minimised
             )
             losses = dict(zip(step, torch.stack([*step.values()]).tolist(), strict=True))  # one wait for a GPU
             for name, value in losses.items():
@@ -136,15 +139,10 @@ class Learner:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
         return {name: value / source.steps for name, value in totals.items()}
 
-    @torch.no_grad()
-    def loss_on(self, batches: CleanBatches) -> float:
-        """The mean of the recipe's objective over the first epoch of other batches, where nothing is learnt."""
-        objective = self.recipe.objective_on(batches.reference)
-        losses = []
-        for batch in batches.epoch(0):
-            features = distributed.gather(batches.features(self.noise(batch.images)))
-            losses.append(objective(batch.clean_features, features, batch.pids))
-        return torch.stack(losses).mean().item()
+    def slow_down(self) -> None:
+        """From now on steps of half the length, without the momentum so far."""
+        self._lrs = [lr / 2 for lr in self._lrs]
+        self.optimizer.state.clear()
 
 
 def learn(learner: Learner, folder: Path, run: Run, provenance: dict[str, Any]) -> Path:
