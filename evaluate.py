@@ -55,6 +55,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
     adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
+    warm = (
+        "perturbations to start from too, such as those learnt on other models; not one that the model was trained on"
+    )
+    adaptive.add_argument("--warm-start", nargs="+", default=[], metavar="FILE", help=warm)
+    total = "re-learn delta alone too, at the total budget of colour and delta together"
+    adaptive.add_argument("--equal-total", action="store_true", help=total)
     add_options(adaptive, Effort)
     adaptive.add_argument(
         "--pgd-steps", type=cli.positive_int, default=15, help="steps of pgd, unless --image-attack sets its steps"
@@ -88,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.rerank import k_reciprocal
     from reid.evaluation.retrieval import Retrieval, test_samples
-    from reid.evaluation.rows import CLEAN_ROW, Row, control_rows, file_rows, image_rows, threats_of
+    from reid.evaluation.rows import CLEAN_ROW, Row, control_rows, file_rows, image_rows, learnable, threats_of
+    from reid.evaluation.starts import warm_starts
     from reid.loading import Images
     from reid.report.table import summary
     from reid.runtime import device, distributed
@@ -130,8 +137,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = build(Effort, vars(args), batch_size=args.batch_size)
         folder = args.results / "attackers"
-        relearning = Relearning(victim, source, images, effort, compute, args.seed, folder, virtual)
-        relearnt = relearning.rows(recipes, threats, args.reuse)
+        warm = warm_starts(args.warm_start, (images.height, images.width), victim.met)
+        relearning = Relearning(victim, source, images, effort, compute, args.seed, folder, virtual, warm)
+        relearnt = relearning.rows(recipes, learnable(threats, args.side, args.equal_total), args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))
     if distributed.is_main() and results:

@@ -16,6 +16,7 @@ from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import Row
+from reid.evaluation.search import gained, has_converged
 from reid.loading import Images
 from reid.runtime import distributed
 from reid.runtime.device import Compute
@@ -123,8 +124,9 @@ def _checks(row: Row, spent: dict[str, float], threat: dict[str, Any]) -> list[d
     words = ", ".join(f"{name} {format_budget(value)}" for name, value in spent.items())
     detail = f"spent on the scored images: {words}; allowed: {allowed.label}"
     checks = [{"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}]
-    if "converged" in row.provenance:
-        losses = row.provenance["losses"]
-        detail = f"loss {losses[-1]:.3f} after {len(losses)} epochs, lowest {min(losses):.3f}"
-        checks.append({"name": "converged", "passed": bool(row.provenance["converged"]), "detail": detail})
+    if scores := row.provenance.get("held_out"):
+        lowest = row.provenance.get("lowest_of_restarts", min(scores))
+        words = "mAP of identities held out %.1f, of which the second half of %d epochs gained %.1f; best restart %.1f"
+        detail = words % (100 * min(scores), len(scores) - 1, 100 * gained(scores), 100 * lowest)
+        checks.append({"name": "converged", "passed": has_converged(scores, lowest), "detail": detail})
     return checks

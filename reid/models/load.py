@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from reid.errors import CheckpointError, few
@@ -36,6 +37,8 @@ def load_victim(
     if input.resize is None:
         input = dataclasses.replace(input, height=height, width=width)
     victim = Victim(module, input, name=Path(spec).name, sha256=sha256(spec), feature=family.feature)
+    settings = checkpoint.content.get("settings")
+    victim.met = str(settings.get("attackers_sha256", "")) if isinstance(settings, Mapping) else ""
     if arch not in (None, victim.arch):
         raise CheckpointError(f"{spec} is a {victim.arch}, not a {arch}; use -a {victim.arch}, or leave -a out")
     return victim

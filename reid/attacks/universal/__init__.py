@@ -22,8 +22,8 @@ RECIPES: Registry["Recipe"] = Registry(
         "smooth_ap": ("reid.attacks.universal.smooth_ap:SMOOTH_AP", "lowest average precision, made smooth"),
         "cosine": ("reid.attacks.universal.cosine:COSINE", "away from the clean feature, seen from the middle of all"),
         "collapse": ("reid.attacks.universal.collapse:COLLAPSE", "all features to one point"),
-        "metaattack": ("reid.attacks.universal.metaattack:METAATTACK", "MetaAttack (AAAI 2021): clusters, their labels, and maml"),
-        "uap_retrieval": ("reid.attacks.universal.uap_retrieval:UAP_RETRIEVAL", "UAP-Retrieval (ICCV 2019): clusters"),
-        "muap": ("reid.attacks.universal.muap:MUAP", "MUAP: average precision by histograms, and smooth images"),
+        "metaattack": ("reid.attacks.universal.metaattack:METAATTACK", "MetaAttack, AAAI 2021: clusters, by maml"),
+        "uap_retrieval": ("reid.attacks.universal.uap_retrieval:UAP_RETRIEVAL", "UAP-Retrieval, ICCV 2019: clusters"),
+        "muap": ("reid.attacks.universal.muap:MUAP", "MUAP, TIFS 2021: average precision by histograms"),
     },
 )

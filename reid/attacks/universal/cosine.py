@@ -1,4 +1,4 @@
-"""Away from the clean feature, as an angle. Most features lie in a narrow cone; seen from its middle, angles are wide."""
+"""Away from the clean feature, as an angle seen from the middle of all: features lie in a narrow cone."""
 
 from dataclasses import dataclass
 

@@ -80,10 +80,11 @@ def clean_batches(
     seed: int,
     epochs: int,
     steps: int | None,
+    first: int | None = None,
 ) -> CleanBatches:
-    """P x K batches of the images of a store; without `steps`, an epoch has all identities once. Raises UsageError for
-    a set that cannot fill a batch."""
-    sampler = PKSampler([sample.pid for sample in store.samples], batch_size, num_instances, seed, name)
+    """P x K batches of the images of a store, or of the `first` of them; without `steps`, an epoch has all identities
+    once. Raises UsageError for a set that cannot fill a batch."""
+    sampler = PKSampler([sample.pid for sample in store.samples[:first]], batch_size, num_instances, seed, name)
     plan = [sampler.epoch(epoch, steps or sampler.batches_per_deck) for epoch in range(epochs)]
     return CleanBatches(name, store, victim, compute, plan)
 

@@ -1,4 +1,4 @@
-"""MUAP (wenjie710/MUAP @ 793badc): average precision by histograms of distances, and smooth perturbed images.
+"""MUAP (Ding et al., TIFS 2021; wenjie710/MUAP @ 793badc): average precision by histograms, and smooth images.
 
 Published, by HWliiu/QueryUAPReidAttack, by transfer, delta 10/255 on queries of Market-1501: mAP ABD-Net 87 -> 37,
 AGW 88 -> 41, OSNet 83 -> 30. There the perturbation is also stretched once to reach its budget.
@@ -20,7 +20,7 @@ SMOOTHNESS = 10.0
 def histogram_ap(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
     """The average precision of perturbed features (N, D) among the clean ones of a batch, ranked by bins of distance.
 
-    A distance counts in the two bins around it, by how near it is to each (He et al., CVPR 2018).
+    A distance counts in the two bins around it, by how near it is to each (Cakir et al., CVPR 2019).
     """
     distances = torch.cdist(normalize(perturbed.float()), normalize(clean.float()))
     centres = torch.linspace(0, 2, BINS, device=distances.device)

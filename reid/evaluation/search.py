@@ -1,0 +1,56 @@
+"""The search for a perturbation: its best iterate, when steps get shorter, when it ends, and whether it converged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+HALVINGS = 3  # of the step; a search ends when it would be halved once more
+DOUBLING = 0.02  # mAP that twice the steps may gain in a search that has converged
+SPREAD = 0.05  # mAP by which it may be above the best of several starts
+
+
+@dataclass
+class Best:
+    """The iterate with the lowest mAP so far, the start too, and how often the step is to be halved.
+
+    `scores` are the mAP of images that are not learnt on: at the start, then after each epoch.
+    """
+
+    scores: list[float] = field(default_factory=list)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    halvings: int = 0
+
+    def offer(self, score: float, state: dict[str, Tensor]) -> bool:
+        """Take a copy of the state if its mAP is the lowest so far. If not, the search is to go on from the best one
+        with half the step."""
+        better = not self.scores or score < self.lowest
+        if better:
+            self.state = {name: value.clone() for name, value in state.items()}
+        self.scores.append(score)
+        self.halvings += not better
+        return better
+
+    @property
+    def lowest(self) -> float:
+        return min(self.scores)
+
+    @property
+    def epoch(self) -> int:
+        """After which epoch (from 1; 0 is the start) it was reached first."""
+        return self.scores.index(self.lowest)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether shorter steps would be too short."""
+        return self.halvings > HALVINGS
+
+
+def gained(scores: Sequence[float]) -> float:
+    """By how much the second half of a search lowered the mAP. A loss that stands still says nothing of the kind."""
+    return min(scores[: (len(scores) + 1) // 2]) - min(scores)
+
+
+def has_converged(scores: Sequence[float], lowest: float) -> bool:
+    """Whether twice the steps gained little, and the search ended near the `lowest` mAP of all starts."""
+    return gained(scores) < DOUBLING and min(scores) < lowest + SPREAD
