@@ -55,9 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
     adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
-    warm = (
-        "perturbations to start from too, such as those learnt on other models; not one that the model was trained on"
-    )
+    warm = "perturbations to start from too, learnt on other models, say; none that the model was trained on"
     adaptive.add_argument("--warm-start", nargs="+", default=[], metavar="FILE", help=warm)
     total = "re-learn delta alone too, at the total budget of colour and delta together"
     adaptive.add_argument("--equal-total", action="store_true", help=total)

@@ -16,7 +16,7 @@ from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import Row
-from reid.evaluation.search import gained, has_converged
+from reid.evaluation.search import has_converged, told
 from reid.loading import Images
 from reid.runtime import distributed
 from reid.runtime.device import Compute
@@ -126,7 +126,6 @@ def _checks(row: Row, spent: dict[str, float], threat: dict[str, Any]) -> list[d
     checks = [{"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}]
     if scores := row.provenance.get("held_out"):
         lowest = row.provenance.get("lowest_of_restarts", min(scores))
-        words = "mAP of identities held out %.1f, of which the second half of %d epochs gained %.1f; best restart %.1f"
-        detail = words % (100 * min(scores), len(scores) - 1, 100 * gained(scores), 100 * lowest)
+        detail = f"mAP of identities held out {told(scores)}; best restart {100 * lowest:.1f}"
         checks.append({"name": "converged", "passed": has_converged(scores, lowest), "detail": detail})
     return checks

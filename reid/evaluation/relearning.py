@@ -23,7 +23,7 @@ from reid.evaluation.effort import Effort
 from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import RELEARNT, Row
-from reid.evaluation.search import Best, gained
+from reid.evaluation.search import Best, told
 from reid.evaluation.starts import WarmStart, begin_
 from reid.loading import Images, ImageStore
 from reid.models.victim import Passes, Victim
@@ -174,16 +174,8 @@ class Relearning:
             if best.is_final:
                 break
         noise.load_state_dict(best.state)
-        values = (
-            noise_type,
-            restart + 1,
-            100 * best.lowest,
-            best.epoch,
-            len(best.scores) - 1,
-            100 * gained(best.scores),
-        )
-        words = "re-learnt type %d, restart %d: mAP %.1f of identities held out after %d of %d epochs"
-        logger.info(f"{words}, the second half of which gained %.1f", *values)
+        words = "re-learnt type %d, restart %d: mAP of identities held out %s"
+        logger.info(words, noise_type, restart + 1, told(best.scores))
         passes = sum(distributed.every(self.victim.passes - before), Passes())
         return noise, {"held_out": best.scores, "kept_epoch": best.epoch, "passes": asdict(passes)}
 

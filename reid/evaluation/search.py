@@ -54,3 +54,9 @@ def gained(scores: Sequence[float]) -> float:
 def has_converged(scores: Sequence[float], lowest: float) -> bool:
     """Whether twice the steps gained little, and the search ended near the `lowest` mAP of all starts."""
     return gained(scores) < DOUBLING and min(scores) < lowest + SPREAD
+
+
+def told(scores: Sequence[float]) -> str:
+    """A search in words, mAP in %."""
+    epochs = len(scores) - 1
+    return f"{100 * min(scores):.1f} after {epochs} epochs, the second half of which gained {100 * gained(scores):.1f}"

@@ -34,8 +34,8 @@ class ClusterRecipe(Recipe):
         def loss(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
             perturbed, distances = perturbed.float(), torch.cdist(clean.float(), centres)
             near, far = distances.argmin(dim=1), distances.argmax(dim=1)
-            stretched = (self.stretch * each for each in (perturbed, centres[far], centres[near]))
-            pair = self.weight * triplet_margin_loss(*stretched, margin=self.margin)
+            anchor, toward, away = (self.stretch * each for each in (perturbed, centres[far], centres[near]))
+            pair = self.weight * triplet_margin_loss(anchor, toward, away, margin=self.margin)
             return pair + self._label(-torch.cdist(perturbed, centres), near) if self.labelled else pair
 
         return loss
