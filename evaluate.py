@@ -55,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
     adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
-    warm = "perturbations to start from too, learnt on other models, say; none that the model was trained on"
+    warm = "perturbations to start from too, none that the model was trained on"
     adaptive.add_argument("--warm-start", nargs="+", default=[], metavar="FILE", help=warm)
     total = "re-learn delta alone too, at the total budget of colour and delta together"
     adaptive.add_argument("--equal-total", action="store_true", help=total)
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = build(Effort, vars(args), batch_size=args.batch_size)
         folder = args.results / "attackers"
-        warm = warm_starts(args.warm_start, (images.height, images.width), victim.met)
+        warm = warm_starts(args.warm_start, victim.met, images.height, images.width)
         relearning = Relearning(victim, source, images, effort, compute, args.seed, folder, virtual, warm)
         relearnt = relearning.rows(recipes, learnable(threats, args.side, args.equal_total), args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")

@@ -19,8 +19,8 @@ class WarmStart(NamedTuple):
     sha256: str
 
 
-def warm_starts(paths: Sequence[str], size: tuple[int, int], met: str) -> list[WarmStart]:
-    """The perturbations in files, for images of `size`. `met` holds the hashes of files that the model was trained on.
+def warm_starts(paths: Sequence[str], met: str, height: int, width: int) -> list[WarmStart]:
+    """The perturbations in files, for images of `height` x `width`. `met` holds the hashes of files that the model was trained on.
 
     Raises UsageError for one of these, which says little of a model that has learnt to withstand it, and for another
     size; CheckpointError for a file of no perturbation.
@@ -29,9 +29,9 @@ def warm_starts(paths: Sequence[str], size: tuple[int, int], met: str) -> list[W
     for path, (noise, digest) in zip(paths, starts, strict=True):
         if digest in met:
             raise UsageError(f"--warm-start {path}: the model was trained on this perturbation; start from others")
-        if size_of(noise) not in (None, size):
-            sizes = [f"{height} x {width}" for height, width in (size_of(noise) or size, size)]
-            raise UsageError(f"--warm-start {path} is for images of {sizes[0]}, not {sizes[1]}; leave it out")
+        size = size_of(noise)
+        if size not in (None, (height, width)):
+            raise UsageError(f"--warm-start {path} is for images of {size}, not {(height, width)}; leave it out")
     return starts
 
 

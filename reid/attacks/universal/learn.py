@@ -114,59 +114,6 @@ class Learner:
         sets, side = (self.source, self.virtual or self.source), self.noise.threat.side
         return [self.recipe.objective_on(each.reference, side) for each in sets]
 
-    def epoch(self, epoch: int) -> Iterator[KnownImages]:
-        """The batches of an epoch, this process's images in [0, 1] on the device."""
-        own = self._store.batches([distributed.share(indices) for indices in self._plan[epoch]])
-        for rows, (_, pixels) in zip(self._rows[epoch], own, strict=True):
-            clean = self.reference.features[send(rows, self.compute.device)]
-            yield KnownImages(to_images(pixels, self.compute.device), self._pids[rows], clean)
-
-
-def clean_batches(
-    name: str,
-    store: ImageStore,
-    victim: Victim,
-    compute: Compute,
-    batch_size: int,
-    num_instances: int,
-    seed: int,
-    epochs: int,
-    steps: int | None,
-    first: int | None = None,
-) -> CleanBatches:
-    """P x K batches of the images of a store, or of the `first` of them; without `steps`, an epoch has all identities
-    once. Raises UsageError for a set that cannot fill a batch."""
-    sampler = PKSampler([sample.pid for sample in store.samples[:first]], batch_size, num_instances, seed, name)
-    plan = [sampler.epoch(epoch, steps or sampler.batches_per_deck) for epoch in range(epochs)]
-    return CleanBatches(name, store, victim, compute, plan)
-
-
-class Learner:
-    """A perturbation that is learnt in place by a recipe, against the victim of `source`; `optimizer` is what moves it.
-
-    `virtual` is None where there is no set to meta-test on. Raises UsageError when the victim gives no gradients.
-    """
-
-    def __init__(
-        self,
-        noise: Perturbation,
-        source: CleanBatches,
-        virtual: CleanBatches | None,
-        recipe: Recipe,
-        print_freq: int = 10,
-    ) -> None:
-        if not source.victim.differentiable:
-            raise UsageError("this model gives no gradients, and a universal perturbation is learnt with them")
-        self.noise, self.source, self.virtual, self.recipe, self.print_freq = noise, source, virtual, recipe, print_freq
-        self.optimizer = recipe.optimizer(noise.step_groups(recipe.fraction))
-        self._lrs = [group["lr"] for group in self.optimizer.param_groups]
-
-    @cached_property
-    def _objectives(self) -> list[Objective]:
-        sets, side = (self.source, self.virtual), self.noise.threat.side
-        objectives = [self.recipe.objective_on(each.reference, side) for each in sets if each is not None]
-        return objectives * (2 // len(objectives))
-
     def epoch(self, epoch: int) -> dict[str, float]:
         """Learn for an epoch (0-based); returns the mean losses. Raises ReidError when one is no longer finite."""
         for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
@@ -176,17 +123,8 @@ class Learner:
         totals: dict[str, float] = defaultdict(float)
         bar = progress(source.epoch(epoch), source.steps, f"epoch {epoch + 1}/{source.epochs}")
         for number, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
-            step = meta_step(
-                self.noise,
-                source.victim,
-                real,
-                other,
-                self.optimizer,
-                self.recipe.meta,
-                autocast,
-                *self._objectives,
-                penalty=self.recipe.penalty,
-            )
+            known, mode = (self.noise, source.victim, real, other, self.optimizer), self.recipe.meta
+            step = meta_step(*known, mode, autocast, *self._objectives, penalty=self.recipe.penalty)
             losses = dict(zip(step, torch.stack([*step.values()]).tolist(), strict=True))  # one wait for a GPU
             for name, value in losses.items():
                 if not math.isfinite(value):
