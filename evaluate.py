@@ -55,8 +55,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
     adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
-    warm = "perturbations to start from too, none that the model was trained on"
-    adaptive.add_argument("--warm-start", nargs="+", default=[], metavar="FILE", help=warm)
     total = "re-learn delta alone too, at the total budget of colour and delta together"
     adaptive.add_argument("--equal-total", action="store_true", help=total)
     add_options(adaptive, Effort)
@@ -80,6 +78,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for recipe in args.recipe or SUITES[args.suite].recipes:
         if args.mte is None and RECIPES[recipe].needs_virtual:
             raise UsageError(f"--recipe {recipe} needs a virtual dataset: give -m, for example -m personx")
+    if not (args.recipe or SUITES[args.suite].recipes) and (args.warm_start or args.equal_total):
+        raise UsageError("--warm-start and --equal-total are for re-learning; give a --recipe, or leave them out")
     args.command = shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)])
     return args
 
@@ -93,7 +93,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.rerank import k_reciprocal
     from reid.evaluation.retrieval import Retrieval, test_samples
     from reid.evaluation.rows import CLEAN_ROW, Row, control_rows, file_rows, image_rows, learnable, threats_of
-    from reid.evaluation.starts import warm_starts
     from reid.loading import Images
     from reid.report.table import summary
     from reid.runtime import device, distributed
@@ -135,8 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = build(Effort, vars(args), batch_size=args.batch_size)
         folder = args.results / "attackers"
-        warm = warm_starts(args.warm_start, victim.met, images.height, images.width)
-        relearning = Relearning(victim, source, images, effort, compute, args.seed, folder, virtual, warm)
+        relearning = Relearning(victim, source, images, effort, compute, args.seed, folder, virtual)
         relearnt = relearning.rows(recipes, learnable(threats, args.side, args.equal_total), args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))

@@ -24,7 +24,7 @@ from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import RELEARNT, Row
 from reid.evaluation.search import Best, told
-from reid.evaluation.starts import WarmStart, begin_
+from reid.evaluation.starts import WarmStart, begin_, warm_starts
 from reid.loading import Images, ImageStore
 from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
@@ -61,8 +61,8 @@ class Relearning:
     """Learns universal perturbations on `victim` and keeps them as files in `folder`.
 
     Of each restart the best iterate is kept, by the mAP of identities of `source` that the steps do not see, under the
-    perturbation on the side that is attacked. `warm` are more starts. `virtual` is what recipes with a meta mode
-    meta-test on.
+    perturbation on the side that is attacked. `virtual` is what recipes with a meta mode meta-test on. Raises what
+    `warm_starts` does.
     """
 
     victim: Victim
@@ -73,14 +73,16 @@ class Relearning:
     seed: int
     folder: Path
     virtual: Source | None = None
-    warm: Sequence[WarmStart] = ()
+
+    def __post_init__(self) -> None:
+        self._warm = warm_starts(self.effort.warm_start, self.victim.met, self.images.height, self.images.width)
 
     def rows(self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool) -> Iterator[Row]:
         """One row for each recipe (of RECIPES), (noise type, threat) and restart, once all restarts are learnt.
 
         `reuse` takes files that are in the folder.
         """
-        starts = [*product(range(self.effort.restarts), [None]), *enumerate(self.warm, self.effort.restarts)]
+        starts = [*product(range(self.effort.restarts), [None]), *enumerate(self._warm, self.effort.restarts)]
         for recipe, (noise_type, threat) in product(recipes, threats):
             learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in starts]
             lowest = min(min(noise.provenance["held_out"]) for noise, _ in learnt)
@@ -113,7 +115,7 @@ class Relearning:
             "learner": LEARNER,
             "height": self.images.height,
             "width": self.images.width,
-            "effort": asdict(replace(self.effort, restarts=1, adaptive_iters=self._iterations)),
+            "effort": asdict(replace(self.effort, restarts=1, warm_start=(), adaptive_iters=self._iterations)),
             "precision": self.compute.precision,
             "seed": self.seed,
             "restart": restart,

@@ -20,7 +20,8 @@ class WarmStart(NamedTuple):
 
 
 def warm_starts(paths: Sequence[str], met: str, height: int, width: int) -> list[WarmStart]:
-    """The perturbations in files, for images of `height` x `width`. `met` holds the hashes of files that the model was trained on.
+    """The perturbations in files, for images of `height` x `width`. `met` holds the hashes of the files that the model
+    was trained on.
 
     Raises UsageError for one of these, which says little of a model that has learnt to withstand it, and for another
     size; CheckpointError for a file of no perturbation.

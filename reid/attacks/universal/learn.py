@@ -110,9 +110,11 @@ class Learner:
         self._lrs = [group["lr"] for group in self.optimizer.param_groups]
 
     @cached_property
-    def _objectives(self) -> list[Objective]:
-        sets, side = (self.source, self.virtual or self.source), self.noise.threat.side
-        return [self.recipe.objective_on(each.reference, side) for each in sets]
+    def _objectives(self) -> tuple[Objective, Objective]:
+        source = self.recipe.objective_on(self.source.reference, self.noise.threat.side)
+        if self.virtual is None:
+            return source, source
+        return source, self.recipe.objective_on(self.virtual.reference, self.noise.threat.side)
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Learn for an epoch (0-based); returns the mean losses. Raises ReidError when one is no longer finite."""
@@ -123,8 +125,8 @@ class Learner:
         totals: dict[str, float] = defaultdict(float)
         bar = progress(source.epoch(epoch), source.steps, f"epoch {epoch + 1}/{source.epochs}")
         for number, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
-            known, mode = (self.noise, source.victim, real, other, self.optimizer), self.recipe.meta
-            step = meta_step(*known, mode, autocast, *self._objectives, penalty=self.recipe.penalty)
+            known, recipe = (self.noise, source.victim, real, other, self.optimizer), self.recipe
+            step = meta_step(*known, recipe.meta, autocast, *self._objectives, recipe.penalty)
             losses = dict(zip(step, torch.stack([*step.values()]).tolist(), strict=True))  # one wait for a GPU
             for name, value in losses.items():
                 if not math.isfinite(value):
