@@ -97,7 +97,7 @@ class Relearning:
     ) -> tuple[Perturbation, str]:
         """A perturbation and the hash of its file, which is learnt and written first unless it may be reused."""
         provenance = self._provenance(recipe, noise_type, threat, restart)
-        provenance |= {"warm_start": warm.sha256, "restart": None} if warm else {}
+        provenance |= {"warm_start": warm.sha256} if warm else {}
         path = self.folder / f"relearnt-type{noise_type}-restart{restart + 1}-{short_hash(provenance)}.pth"
         if not (reuse and distributed.from_main(path.exists)):
             noise, outcome = self._learn(recipe, noise_type, threat, restart, warm)

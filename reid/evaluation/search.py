@@ -22,9 +22,9 @@ class Best:
     halvings: int = 0
 
     def offer(self, score: float, state: dict[str, Tensor]) -> bool:
-        """Take a copy of the state if its mAP is the lowest so far. If not, the search is to go on from the best one
+        """Take a copy of the state if no mAP so far is lower. If one is, the search is to go on from the best state
         with half the step."""
-        better = not self.scores or score < self.lowest
+        better = not self.scores or score <= self.lowest
         if better:
             self.state = {name: value.clone() for name, value in state.items()}
         self.scores.append(score)
@@ -37,8 +37,8 @@ class Best:
 
     @property
     def epoch(self) -> int:
-        """After which epoch (from 1; 0 is the start) it was reached first."""
-        return self.scores.index(self.lowest)
+        """After which epoch (from 1; 0 is the start) the state is that of the lowest mAP."""
+        return len(self.scores) - 1 - self.scores[::-1].index(self.lowest)
 
     @property
     def is_final(self) -> bool:
