@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-HALVINGS = 3  # of the step; a search ends when it would be halved once more
+HALVINGS = 5  # of the step; a search ends when it would be halved once more
 DOUBLING = 0.02  # mAP that twice the steps may gain in a search that has converged
 SPREAD = 0.05  # mAP by which it may be above the best of several starts
 

@@ -23,14 +23,14 @@ def offered(scores):
         ([0.9, 0.8, 0.7], 3, 2, 0),
         ([0.9, 0.8, 0.8], 3, 2, 0),  # as low is as good
         ([0.9, 0.8, 0.85, 0.7, 0.75], 5, 3, 2),
-        ([0.8, 0.9, 0.9, 0.9, 0.9, 0.1], 5, 0, 4),  # the fourth halving ends it
+        ([0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1], 7, 0, 6),  # the sixth halving ends it
     ],
 )
 def test_keeps_the_lowest_and_ends_when_steps_would_be_too_short(scores, offers, kept, halvings):
     best = offered(scores)
     assert best.scores == scores[:offers]
     assert (best.lowest, best.epoch, best.state["epoch"].item()) == (min(scores[:offers]), kept, kept)
-    assert (best.halvings, best.is_final) == (halvings, halvings > 3)
+    assert (best.halvings, best.is_final) == (halvings, halvings > 5)
 
 
 def test_says_whether_no_score_was_lower():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reid.attacks.base import Reference
-from reid.attacks.universal.ranking import STEADY
+from reid.attacks.universal.ranking import BOLD
 from reid.attacks.universal.recipes import Objective, Recipe
 
 
@@ -22,4 +22,4 @@ class Collapse(Recipe):
         return loss
 
 
-COLLAPSE = Collapse(optimizer=STEADY, fraction=0.25)
+COLLAPSE = Collapse(optimizer=BOLD, fraction=1.0)

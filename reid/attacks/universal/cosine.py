@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from reid.attacks.base import Reference
-from reid.attacks.universal.ranking import STEADY
+from reid.attacks.universal.ranking import BOLD
 from reid.attacks.universal.recipes import Objective, Recipe
 
 
@@ -23,4 +23,4 @@ class CentredCosine(Recipe):
         return loss
 
 
-COSINE = CentredCosine(optimizer=STEADY, fraction=0.25)
+COSINE = CentredCosine(optimizer=BOLD, fraction=1.0)

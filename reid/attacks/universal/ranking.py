@@ -14,7 +14,7 @@ from reid.attacks.universal.optimiser import MISGD
 from reid.attacks.universal.recipes import Groups, Objective, Recipe
 from reid.runtime.device import send
 
-STEADY = partial(MISGD, momentum=0.9)
+BOLD = partial(MISGD, momentum=0.5)
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class RankingRecipe(Recipe):
     On the query side, the gallery are the clean images of the whole set; else it is the batch, perturbed.
     """
 
-    optimizer: Callable[[Groups], Any] = STEADY
-    fraction: float = 0.25
+    optimizer: Callable[[Groups], Any] = BOLD
+    fraction: float = 1.0
 
     @abstractmethod
     def ranked(self, queries: Tensor, pids: Tensor, gallery: Reference) -> Tensor:
