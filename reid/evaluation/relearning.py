@@ -168,6 +168,8 @@ class Relearning:
         learner = Learner(noise, *self._batches(1000 * self.seed + restart), RECIPES[recipe])
         best = Best()
         best.offer(self._score(noise), noise.state_dict())
+        if warm is None:
+            learner.wide_step()
         for epoch in range(self.effort.adaptive_epochs):
             learner.epoch(epoch)
             if not best.offer(self._score(noise), noise.state_dict()):

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 HALVINGS = 5  # of the step; a search ends when it would be halved once more
+IMPROVEMENT = 0.005  # mAP that an epoch gains at least, or the step is halved
 DOUBLING = 0.02  # mAP that twice the steps may gain in a search that has converged
 SPREAD = 0.05  # mAP by which it may be above the best of several starts
 
@@ -22,14 +24,15 @@ class Best:
     halvings: int = 0
 
     def offer(self, score: float, state: dict[str, Tensor]) -> bool:
-        """Take a copy of the state if no mAP so far is lower. If one is, the search is to go on from the best state
-        with half the step."""
-        better = not self.scores or score <= self.lowest
-        if better:
+        """Take a copy of the state if no mAP so far is lower. Says whether to go on as before; if not, the search is to
+        go on from the best state with half the step."""
+        lowest = min(self.scores, default=torch.inf)
+        if score <= lowest:
             self.state = {name: value.clone() for name, value in state.items()}
         self.scores.append(score)
-        self.halvings += not better
-        return better
+        goes_on = score <= lowest - IMPROVEMENT
+        self.halvings += not goes_on
+        return goes_on
 
     @property
     def lowest(self) -> float:

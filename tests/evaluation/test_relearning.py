@@ -12,6 +12,7 @@ from torch import nn
 from reid import attacks
 from reid.attacks import Threat
 from reid.attacks.image.pgd import PGD
+from reid.attacks.universal import RECIPES
 from reid.attacks.universal.learn import Learner
 from reid.attacks.universal.objectives import pull_farthest
 from reid.datasets import Sample
@@ -91,6 +92,7 @@ def with_scores(monkeypatch, scores):
         return left.pop(0)
 
     monkeypatch.setattr(Learner, "epoch", epoch)
+    monkeypatch.setattr(Learner, "wide_step", lambda self: None)
     monkeypatch.setattr(Relearning, "_score", score)
     return moved
 
@@ -196,6 +198,7 @@ def test_those_who_are_seen_by_one_camera_may_find_themselves():
 
 def test_the_first_restart_begins_at_the_identity_and_the_others_anywhere_in_the_budget(base, monkeypatch):
     monkeypatch.setattr(Learner, "epoch", lambda self, number: {})
+    monkeypatch.setattr(Learner, "wide_step", lambda self: None)
     first, second, third = learnt(base, effort={"restarts": 3})
     images = torch.rand(4, 3, 16, 8)
     assert first.attack.measure(images)["total"] == 0
@@ -345,3 +348,19 @@ def test_two_processes_learn_and_choose_the_same(samples, tmp_path):
             for key, value in state.items():
                 torch.testing.assert_close(value, state_alone[key], rtol=0, atol=1e-6)
     assert len(list((tmp_path / "both").iterdir())) == 2
+
+
+def test_the_first_step_is_along_the_gradients_of_a_whole_epoch(base):
+    relearning = Relearning(**base | {"effort": replace(EFFORT, adaptive_iters=3)})
+    noise = attacks.create(2, eps_delta=4 / 255, height=16, width=8)
+    learner = Learner(noise, *relearning._batches(7), RECIPES["none"])
+    total = torch.zeros_like(noise.delta)
+    for batch in learner.source.epoch(0):
+        loss = pull_farthest(batch.clean_features, base["victim"](noise(batch.images)), batch.pids)
+        (gradient,) = torch.autograd.grad(loss, noise.delta)
+        total += gradient / gradient.abs().sum()
+    optimizer = learner.optimizer
+    learner.wide_step()
+    torch.testing.assert_close(noise.delta.data, -0.4 / 255 * total.sign())
+    assert learner.optimizer is optimizer
+    assert not optimizer.state

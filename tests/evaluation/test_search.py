@@ -21,7 +21,8 @@ def offered(scores):
     [
         ([0.9], 1, 0, 0),
         ([0.9, 0.8, 0.7], 3, 2, 0),
-        ([0.9, 0.8, 0.8], 3, 2, 0),  # as low is as good
+        ([0.9, 0.8, 0.8], 3, 2, 1),  # as low is as good, and no progress
+        ([0.9, 0.8, 0.796], 3, 2, 1),  # neither is less than half a point
         ([0.9, 0.8, 0.85, 0.7, 0.75], 5, 3, 2),
         ([0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1], 7, 0, 6),  # the sixth halving ends it
     ],
@@ -33,9 +34,9 @@ def test_keeps_the_lowest_and_ends_when_steps_would_be_too_short(scores, offers,
     assert (best.halvings, best.is_final) == (halvings, halvings > 5)
 
 
-def test_says_whether_no_score_was_lower():
+def test_says_whether_half_a_point_was_gained():
     best = Best()
-    assert [best.offer(score, {}) for score in (0.9, 0.8, 0.8, 0.85, 0.7)] == [True, True, True, False, True]
+    assert [best.offer(score, {}) for score in (0.9, 0.8, 0.798, 0.85, 0.7)] == [True, True, False, False, True]
 
 
 def test_has_a_state_of_its_own():

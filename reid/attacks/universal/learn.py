@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reid.attacks import files
 from reid.attacks.base import Reference
+from reid.attacks.universal.optimiser import MISGD
 from reid.attacks.universal.perturbations import Perturbation
 from reid.attacks.universal.recipes import Objective, Recipe
 from reid.attacks.universal.step import KnownImages, meta_step
@@ -120,6 +121,9 @@ class Learner:
         """Learn for an epoch (0-based); returns the mean losses. Raises ReidError when one is no longer finite."""
         for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
             group["lr"] = lr * self.recipe.scale_at(epoch)
+        return self._steps(epoch)
+
+    def _steps(self, epoch: int) -> dict[str, float]:
         virtual_batches = itertools.repeat(None) if self.virtual is None else self.virtual.epoch(epoch)
         source, autocast = self.source, self.source.compute.autocast
         totals: dict[str, float] = defaultdict(float)
@@ -138,6 +142,17 @@ class Learner:
             if number % self.print_freq == 0:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
         return {name: value / source.steps for name, value in totals.items()}
+
+    def wide_step(self) -> None:
+        """One step on the sum over all batches of the first epoch: at a start, a few people would choose by chance the
+        direction in which all others are learnt."""
+        optimizer, self.optimizer = self.optimizer, MISGD(self.noise.parameters(), lr=0.0, momentum=1.0)
+        self._steps(0)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.data.sub_(group["lr"] * self.optimizer.state[parameter]["accumulator"].sign())
+        self.noise.project_()
+        self.optimizer = optimizer
 
     def slow_down(self) -> None:
         """From now on steps of half the length, without the momentum so far."""
