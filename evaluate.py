@@ -55,6 +55,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
     adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
     adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
+    total = "re-learn delta alone too, at the total budget of colour and delta together"
+    adaptive.add_argument("--equal-total", action="store_true", help=total)
     add_options(adaptive, Effort)
     steps = "steps of pgd, unless --image-attack sets its steps"
     adaptive.add_argument("--pgd-steps", type=cli.positive_int, default=15, help=steps)
@@ -75,6 +77,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for recipe in args.recipe or SUITES[args.suite].recipes:
         if args.mte is None and RECIPES[recipe].needs_virtual:
             raise UsageError(f"--recipe {recipe} needs a virtual dataset: give -m, for example -m personx")
+    if not (args.recipe or SUITES[args.suite].recipes) and (args.warm_start or args.equal_total):
+        raise UsageError("--warm-start and --equal-total are for re-learning; give a --recipe, or leave them out")
     args.command = shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)])
     return args
 
@@ -88,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.rerank import k_reciprocal
     from reid.evaluation.retrieval import Retrieval, test_samples
-    from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, Row, control_rows, file_rows, image_rows, threats_of
+    from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, Row, control_rows, file_rows, image_rows, learnable
+    from reid.evaluation.rows import threats_of
     from reid.loading import Images
     from reid.models.sources import open_model
     from reid.models.trial import described
@@ -139,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         effort = build(Effort, vars(args), batch_size=args.batch_size)
         kept = args.results / "attackers"
         relearning = Relearning(victim, known, images, effort, compute, args.seed, kept, virtual)
-        relearnt = relearning.rows(recipes, threats, args.reuse)
+        relearnt = relearning.rows(recipes, learnable(threats, args.side, args.equal_total), args.reuse)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))
     if distributed.is_main() and results:

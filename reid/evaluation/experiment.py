@@ -17,6 +17,7 @@ from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import Row
+from reid.evaluation.search import has_converged, told
 from reid.loading import Images
 from reid.models.readings import OWN
 from reid.runtime import distributed
@@ -152,8 +153,8 @@ def _checks(row: Row, spent: dict[str, float], threat: dict[str, Any]) -> list[d
     words = ", ".join(f"{name} {format_budget(value)}" for name, value in spent.items())
     detail = f"spent on the scored images: {words}; allowed: {allowed.label}"
     checks = [{"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}]
-    if "converged" in row.provenance:
-        losses = row.provenance["losses"]
-        detail = f"loss {losses[-1]:.3f} after {len(losses)} epochs, lowest {min(losses):.3f}"
-        checks.append({"name": "converged", "passed": bool(row.provenance["converged"]), "detail": detail})
+    if scores := row.provenance.get("held_out"):
+        lowest = row.provenance.get("lowest_of_restarts", min(scores))
+        detail = f"mAP of identities held out {told(scores)}; best restart {100 * lowest:.1f}"
+        checks.append({"name": "converged", "passed": has_converged(scores, lowest), "detail": detail})
     return checks

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from operator import itemgetter
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from reid import attacks, datasets
 from reid.attacks.threat import Threat
@@ -22,9 +21,12 @@ from reid.datasets.contents import contents_sha256
 from reid.errors import ReidError, UsageError
 from reid.evaluation.effort import Effort
 from reid.evaluation.results import read_results, short_hash
+from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import RELEARNT, Row
+from reid.evaluation.search import Best, told
+from reid.evaluation.starts import WarmStart, begin_, warm_starts
 from reid.loading import Images, ImageStore
-from reid.models.victim import Victim
+from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.files import sha256
@@ -32,10 +34,7 @@ from reid.runtime.seeds import generator
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 2  # epochs without a new lowest loss after which a restart ends
-IMPROVEMENT = 0.01  # of the lowest loss: less does not count as a new one
-NEAR = 0.1  # of the lowest loss: a search that ends farther above it has diverged
-SELECTION_BATCHES = 4
+LEARNER = 2  # to be raised when the same settings learn another perturbation
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,23 @@ class Source:
 
 
 def training_source(name: str, root: datasets.Root, split: int) -> Source:
-    """The training images of a dataset. Raises UsageError where it has none."""
+    """The training images of a dataset, of the identities that validate too: an attacker takes what there is.
+
+    Raises UsageError where it has none.
+    """
     dataset = datasets.create(name, root, split=split)
-    if not dataset.train:
+    if not dataset.trainval:
         raise UsageError(f"{dataset.name} has no training images to learn attacks on; give another --learn-on")
-    return Source(dataset.name, dataset.train)
+    return Source(dataset.name, dataset.trainval)
 
 
 @dataclass
 class Relearning:
     """Learns universal perturbations on `victim` and keeps them as files in `folder`.
 
-    Of each restart the best iterate is kept, by the objective on identities of `source` that the steps do not see.
-    `virtual` is what recipes with a meta mode meta-test on.
+    Of each restart the best iterate is kept, by the mAP of identities of `source` that the steps do not see, under the
+    perturbation on the side that is attacked. `virtual` is what recipes with a meta mode meta-test on. Raises what
+    `warm_starts` does.
     """
 
     victim: Victim
@@ -71,24 +74,35 @@ class Relearning:
     folder: Path
     virtual: Source | None = None
 
+    def __post_init__(self) -> None:
+        self._warm = warm_starts(self.effort.warm_start, self.victim.met, self.images.height, self.images.width)
+
     def rows(self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool) -> Iterator[Row]:
-        """One row for each recipe (of RECIPES), (noise type, threat) and restart, as they are learnt.
+        """One row for each recipe (of RECIPES), (noise type, threat) and restart, once all restarts are learnt.
 
         `reuse` takes files that are in the folder.
         """
-        for recipe, threat, restart in product(recipes, threats, range(self.effort.restarts)):
-            yield self._row(recipe, *threat, restart, reuse)
+        starts = [*product(range(self.effort.restarts), [None]), *enumerate(self._warm, self.effort.restarts)]
+        for recipe, (noise_type, threat) in product(recipes, threats):
+            learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in starts]
+            lowest = min(min(noise.provenance["held_out"]) for noise, _ in learnt)
+            for number, (noise, digest) in enumerate(learnt, 1):
+                noise.provenance |= {"lowest_of_restarts": lowest}
+                words = "" if recipe == "none" else f" by {recipe}"
+                name = f"re-learnt type {noise_type}{words}, restart {number} of {len(starts)}"
+                yield Row(name, RELEARNT, noise, digest, {"recipe": recipe})
 
-    def _row(self, recipe: str, noise_type: int, threat: Threat, restart: int, reuse: bool) -> Row:
+    def _learnt(
+        self, recipe: str, noise_type: int, threat: Threat, restart: int, warm: WarmStart | None, reuse: bool
+    ) -> tuple[Perturbation, str]:
+        """A perturbation and the hash of its file, which is learnt and written first unless it may be reused."""
         provenance = self._provenance(recipe, noise_type, threat, restart)
+        provenance |= {"warm_start": warm.sha256} if warm else {}
         path = self.folder / f"relearnt-type{noise_type}-restart{restart + 1}-{short_hash(provenance)}.pth"
         if not (reuse and distributed.from_main(path.exists)):
-            noise, outcome = self._learn(recipe, noise_type, threat, restart)
+            noise, outcome = self._learn(recipe, noise_type, threat, restart, warm)
             distributed.from_main(lambda: attacks.save(path, noise, provenance | outcome))
-        noise, digest = distributed.from_main(lambda: (attacks.load(path), sha256(path)))
-        words = "" if recipe == "none" else f" by {recipe}"
-        name = f"re-learnt type {noise_type}{words}, restart {restart + 1} of {self.effort.restarts}"
-        return Row(name, RELEARNT, noise, digest, {"recipe": recipe})
+        return distributed.from_main(lambda: (attacks.load(path), sha256(path)))
 
     def _provenance(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> dict[str, Any]:
         sets = {"learnt_from": self.source} | ({"virtual": self.virtual} if self.virtual else {})
@@ -98,9 +112,10 @@ class Relearning:
             "threat": threat.to_dict(),
             "dataset": self.source.name,
             "recipe": recipe,
+            "learner": LEARNER,
             "height": self.images.height,
             "width": self.images.width,
-            "effort": asdict(replace(self.effort, restarts=1, adaptive_iters=self._iterations)),
+            "effort": asdict(replace(self.effort, restarts=1, warm_start=(), adaptive_iters=self._iterations)),
             "precision": self.compute.precision,
             "seed": self.seed,
             "restart": restart,
@@ -111,92 +126,73 @@ class Relearning:
         return self.effort.adaptive_iters or max(1, len(self.source.samples) // self.effort.batch_size)
 
     @cached_property
-    def _parts(self) -> tuple[ImageStore, ImageStore]:
-        """The images to learn on and those to select by, decoded once for all restarts."""
-        learn, select = divided(self.source.samples, self.effort.batch_size // self.effort.num_instances, self.seed)
-        return self.images.store(learn), self.images.store(select)
+    def _divided(self) -> tuple[list[Sample], list[Sample]]:
+        return divided(self.source.samples, self.effort.batch_size // self.effort.num_instances, self.seed)
+
+    @cached_property
+    def _store(self) -> ImageStore:
+        """The images to learn on, then those to select by, decoded once for all restarts."""
+        learn, select = self._divided
+        return self.images.store(learn if learn == select else [*learn, *select])
 
     @cached_property
     def _virtual_store(self) -> ImageStore | None:
         return self.images.store(self.virtual.samples) if self.virtual else None
 
     @cached_property
-    def _selection(self) -> CleanBatches:
-        """Fixed batches of the identities that the steps do not see, of the same size where there are enough."""
-        _, store = self._parts
-        identities = min(self.effort.batch_size // self.effort.num_instances, len(labels(store.samples)))
-        size = identities // distributed.size() * distributed.size() * self.effort.num_instances
-        return self._batches(store, self.source, size, self.seed, 1, SELECTION_BATCHES)
+    def _held_out(self) -> Retrieval:
+        """The identities that the steps do not see ask for themselves among all images."""
+        asking = self.images.store(askers(self._divided[1]))
+        return Retrieval(self.victim, (asking, self._store), self.compute, self.effort.batch_size)
 
-    def _batches(
-        self, store: ImageStore, source: Source, size: int, seed: int, epochs: int, steps: int
-    ) -> CleanBatches:
-        drawn = (size, self.effort.num_instances, seed, epochs, steps)
-        return clean_batches(source.name, store, self.victim, self.compute, *drawn)
+    def _batches(self, seed: int) -> tuple[CleanBatches, CleanBatches | None]:
+        """Those of the source and of the virtual set."""
+        effort = self.effort
+        shape = (effort.batch_size, effort.num_instances)
+        duration = (effort.adaptive_epochs, self._iterations)
+        known = (self.victim, self.compute, *shape)
+        source = clean_batches(self.source.name, self._store, *known, seed, *duration, first=len(self._divided[0]))
+        if self.virtual is None or self._virtual_store is None:
+            return source, None
+        return source, clean_batches(self.virtual.name, self._virtual_store, *known, seed + 500, *duration)
 
-    def _learn(self, recipe: str, noise_type: int, threat: Threat, restart: int) -> tuple[Perturbation, dict[str, Any]]:
-        """The best iterate from the identity (restart 0) or from a random point of the budget, and how it was found."""
+    def _learn(
+        self, recipe: str, noise_type: int, threat: Threat, restart: int, warm: WarmStart | None
+    ) -> tuple[Perturbation, dict[str, Any]]:
+        """The best iterate from a start, and how it was found."""
         noise = attacks.create(
             noise_type, threat.eps_color, threat.eps_delta, self.images.height, self.images.width, threat.side
         ).to(self.compute.device)
-        if restart:
-            noise.randomise_(generator(self.seed, restart))
-        seed = 1000 * self.seed + restart
-        size, duration = self.effort.batch_size, (self.effort.adaptive_epochs, self._iterations)
-        source = self._batches(self._parts[0], self.source, size, seed, *duration)
-        virtual = None
-        if self.virtual and self._virtual_store:
-            virtual = self._batches(self._virtual_store, self.virtual, size, seed + 500, *duration)
-        learner = Learner(noise, source, virtual, RECIPES[recipe])
+        begin_(noise, restart, generator(self.seed, restart), warm)
+        before = self.victim.passes
+        learner = Learner(noise, *self._batches(1000 * self.seed + restart), RECIPES[recipe])
         best = Best()
-        while len(best.losses) < self.effort.adaptive_epochs and not best.is_final:
-            learner.epoch(len(best.losses))
-            best.offer(learner.loss_on(self._selection), noise.state_dict())
+        best.offer(self._score(noise), noise.state_dict())
+        if warm is None:
+            learner.wide_step()
+        for epoch in range(self.effort.adaptive_epochs):
+            learner.epoch(epoch)
+            if not best.offer(self._score(noise), noise.state_dict()):
+                noise.load_state_dict(best.state)
+                learner.slow_down()
+            if best.is_final:
+                break
         noise.load_state_dict(best.state)
-        more = "" if best.has_converged else "; not converged: it may get stronger with more --adaptive-epochs"
-        values = (noise_type, restart + 1, best.loss, best.epoch, len(best.losses), more)
-        logger.info("re-learnt type %d, restart %d: lowest loss %.2f after %d of %d epochs%s", *values)
-        return noise, {"converged": best.has_converged, "losses": best.losses, "kept_epoch": best.epoch}
+        words = "re-learnt type %d, restart %d: mAP of identities held out %s"
+        logger.info(words, noise_type, restart + 1, told(best.scores))
+        passes = sum(distributed.every(self.victim.passes - before), Passes())
+        return noise, {"held_out": best.scores, "kept_epoch": best.epoch, "passes": asdict(passes)}
+
+    def _score(self, noise: Perturbation) -> float:
+        return self._held_out.score(noise, noise.threat.side).ranking.mAP
 
 
-@dataclass
-class Best:
-    """The iterate with the lowest loss so far, and whether the search has come to an end."""
-
-    losses: list[float] = field(default_factory=list)
-    state: dict[str, Tensor] = field(default_factory=dict)
-    _mark: float = 0.0
-    _since: int = 0
-
-    def offer(self, loss: float, state: dict[str, Tensor]) -> None:
-        """Take the state after another epoch if its loss is the lowest."""
-        if not self.losses or loss < self.loss:
-            self.state = {name: value.clone() for name, value in state.items()}
-        if not self.losses or loss < self._mark - IMPROVEMENT * abs(self._mark):
-            self._mark, self._since = loss, 0
-        else:
-            self._since += 1
-        self.losses.append(loss)
-
-    @property
-    def loss(self) -> float:
-        """The lowest loss."""
-        return min(self.losses)
-
-    @property
-    def epoch(self) -> int:
-        """After which epoch (from 1) it was reached first."""
-        return 1 + self.losses.index(self.loss)
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the last PATIENCE epochs have not improved the lowest loss by a hundredth."""
-        return self._since >= PATIENCE
-
-    @property
-    def has_converged(self) -> bool:
-        """Whether the search came to its end near the lowest loss; one that moved away from it has diverged."""
-        return self.is_final and max(self.losses[-PATIENCE:]) <= self.loss + NEAR * abs(self.loss)
+def askers(samples: Sequence[Sample]) -> list[Sample]:
+    """Samples that ask for themselves. Where nobody is seen by two cameras, they do so from a camera of their own, and
+    may find themselves."""
+    if len({(sample.pid, sample.camid) for sample in samples}) > len(labels(samples)):
+        return list(samples)
+    return [replace(sample, camid=-1) for sample in samples]
 
 
 def divided(samples: Sequence[Sample], identities: int, seed: int) -> tuple[list[Sample], list[Sample]]:

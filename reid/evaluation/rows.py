@@ -1,7 +1,7 @@
 """Rows: what is measured on a model, one line of a result table each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,14 @@ def threats_of(rows: Sequence[Row], eps: float | None) -> list[tuple[int, Threat
     perturbations = [row.attack for row in rows if isinstance(row.attack, Perturbation)]
     eps = RELEASED_BUDGET if eps is None else eps
     return sorted({(each.noise_type, each.threat) for each in perturbations}, key=str) or [(0, Threat(eps, eps))]
+
+
+def learnable(threats: Sequence[tuple[int, Threat]], side: str, equal_total: bool) -> list[tuple[int, Threat]]:
+    """The threats to re-learn perturbations of, on the attacked `side`. With `equal_total` delta alone (type 2) too, at
+    the total budget of each that has two components: 16/255 for 8 + 8."""
+    both = [threat for _, threat in threats if len(threat.components) > 1]
+    more = [(2, Threat(0.0, threat.eps_total)) for threat in both if equal_total]
+    return [(noise_type, replace(threat, side=side)) for noise_type, threat in dict.fromkeys([*threats, *more])]
 
 
 def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], steps: int, seed: int) -> list[Row]:

@@ -37,7 +37,8 @@ VARIANT = "variant"  # in a checkpoint of an export: which of the networks that 
 class Source:
     """An opened model. `build` makes the network of one of its `variants`, and `own` says how that reads images, None
     where nobody knows. `fixed` are the height and width that it must have, `trained` those that it was trained on.
-    `certain`: the file or its keys say how it reads images, so nothing needs to be tried. `kind` is what the model was
+    `certain`: the file or its keys say how it reads images, so nothing needs to be tried. `met` are the hashes of
+    perturbation files that it was trained on, as far as the file says. `kind` is what the model was
     told to be, and `loaded` what became of the weights in its file, both in words. `checkpoint` is
     the file of weights that it comes from, if it is one."""
 
@@ -49,6 +50,7 @@ class Source:
     fixed: Size = (None, None)
     trained: tuple[int, int] | None = None
     certain: bool = False
+    met: str = ""
     feature: str = "as the network gives them"
     distance: str = "euclidean"
     checkpoint: Checkpoint | None = None
@@ -96,7 +98,7 @@ class Source:
             words = "%s gives images in a batch other features than one by one, so it gets them one by one"
             logger.warning(words + "; is a part of it in training mode?", self.spec)
             victim = Victim(InBatches(network, 1), input, **described)
-        victim.reading, victim.distance = reading, self.distance
+        victim.reading, victim.distance, victim.met = reading, self.distance, self.met
         return victim
 
     def parts(self, reading: str) -> tuple[str, tuple[int, int] | None, str]:
@@ -150,6 +152,7 @@ def _checkpoint(spec: str) -> Source:
     name = family_of(checkpoint.state) or "resnet"  # which says what is wrong with any other
     family = FAMILIES[name]()
     state, content = checkpoint.state, checkpoint.content
+    settings = content.get("settings")
     variants = family.variants(state, content) or ("",)  # of which `build` says what is wrong
     if (stated := str(content.get(VARIANT))) in variants:
         variants = (stated,)
@@ -174,6 +177,7 @@ def _checkpoint(spec: str) -> Source:
         variants,
         trained=checkpoint.trained_size,
         certain=True,
+        met=str(settings.get("attackers_sha256", "")) if isinstance(settings, Mapping) else "",
         feature=family.feature,
         distance=family.distance,
         kind=FAMILIES.summary(name),

@@ -42,7 +42,8 @@ class Victim(nn.Module):
 
     `model` is a module, which is copied, or any callable that returns features, or a tuple, list or dict with them.
     Without `input` a ReidModel has its own, and any other model takes images in [0, 1]. `passes` counts images in this
-    process since `reset_passes`. Raises UsageError for a module that cannot be copied.
+    process since `reset_passes`; `met` are the hashes of perturbation files that the model was trained on, as far as
+    its file says them. Raises UsageError for a module that cannot be copied.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Victim(nn.Module):
         feature: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.sha256, self.feature = name, sha256, feature
+        self.name, self.sha256, self.feature, self.met = name, sha256, feature, ""
         self.reading, self.distance = "", "euclidean"  # how images are given to it, and features compared: see Source
         self.model = _copied(model) if isinstance(model, nn.Module) else model
         if isinstance(self.model, ReidModel):

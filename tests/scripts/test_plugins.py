@@ -24,7 +24,7 @@ RECIPE, IMAGE_ATTACK, FAMILY, DATASET = (
     ("script", "plugin", "words"),
     [
         (metaAttack, RECIPE, "toy: pull all features to their middle"),
-        (evaluate, RECIPE, "{maml,alternating,none,toy}"),
+        (evaluate, RECIPE, "muap,toy}"),
         (evaluate, IMAGE_ATTACK, "margin, toy, square"),
         (evaluate, DATASET, "toy-people"),
     ],

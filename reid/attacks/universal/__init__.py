@@ -17,5 +17,13 @@ RECIPES: Registry["Recipe"] = Registry(
         "maml": ("reid.attacks.universal.recipes:MAML", "virtual-guided meta-learning, as the paper describes it"),
         "alternating": ("reid.attacks.universal.recipes:ALTERNATING", "the released code, whose inner step stays"),
         "none": ("reid.attacks.universal.recipes:PLAIN", "no look-ahead: the plain universal attack"),
+        "nearest": ("reid.attacks.universal.nearest:NEAREST", "toward the nearest other identity"),
+        "hinge": ("reid.attacks.universal.hinge:HINGE", "toward the ten nearest strangers"),
+        "smooth_ap": ("reid.attacks.universal.smooth_ap:SMOOTH_AP", "lowest average precision, made smooth"),
+        "cosine": ("reid.attacks.universal.cosine:COSINE", "away from the clean feature, seen from the middle of all"),
+        "collapse": ("reid.attacks.universal.collapse:COLLAPSE", "all features to one point"),
+        "metaattack": ("reid.attacks.universal.metaattack:METAATTACK", "MetaAttack, AAAI 2021: clusters, by maml"),
+        "uap_retrieval": ("reid.attacks.universal.uap_retrieval:UAP_RETRIEVAL", "UAP-Retrieval, ICCV 2019: clusters"),
+        "muap": ("reid.attacks.universal.muap:MUAP", "MUAP, TIFS 2021: average precision by histograms"),
     },
 )

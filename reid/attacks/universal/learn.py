@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reid.attacks import files
 from reid.attacks.base import Reference
+from reid.attacks.universal.optimiser import MISGD
 from reid.attacks.universal.perturbations import Perturbation
 from reid.attacks.universal.recipes import Objective, Recipe
 from reid.attacks.universal.step import KnownImages, meta_step
@@ -80,10 +81,11 @@ def clean_batches(
     seed: int,
     epochs: int,
     steps: int | None,
+    first: int | None = None,
 ) -> CleanBatches:
-    """P x K batches of the images of a store; without `steps`, an epoch has all identities once. Raises UsageError for
-    a set that cannot fill a batch."""
-    sampler = PKSampler([sample.pid for sample in store.samples], batch_size, num_instances, seed, name)
+    """P x K batches of the images of a store, or of the `first` of them; without `steps`, an epoch has all identities
+    once. Raises UsageError for a set that cannot fill a batch."""
+    sampler = PKSampler([sample.pid for sample in store.samples[:first]], batch_size, num_instances, seed, name)
     plan = [sampler.epoch(epoch, steps or sampler.batches_per_deck) for epoch in range(epochs)]
     return CleanBatches(name, store, victim, compute, plan)
 
@@ -109,21 +111,26 @@ class Learner:
         self._lrs = [group["lr"] for group in self.optimizer.param_groups]
 
     @cached_property
-    def _objectives(self) -> list[Objective]:
-        return [self.recipe.objective_on(each.reference) for each in (self.source, self.virtual) if each is not None]
+    def _objectives(self) -> tuple[Objective, Objective]:
+        source = self.recipe.objective_on(self.source.reference, self.noise.threat.side)
+        if self.virtual is None:
+            return source, source
+        return source, self.recipe.objective_on(self.virtual.reference, self.noise.threat.side)
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Learn for an epoch (0-based); returns the mean losses. Raises ReidError when one is no longer finite."""
         for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
             group["lr"] = lr * self.recipe.scale_at(epoch)
+        return self._steps(epoch)
+
+    def _steps(self, epoch: int) -> dict[str, float]:
         virtual_batches = itertools.repeat(None) if self.virtual is None else self.virtual.epoch(epoch)
         source, autocast = self.source, self.source.compute.autocast
         totals: dict[str, float] = defaultdict(float)
         bar = progress(source.epoch(epoch), source.steps, f"epoch {epoch + 1}/{source.epochs}")
         for number, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
-            step = meta_step(
-                self.noise, source.victim, real, other, self.optimizer, self.recipe.meta, autocast, *self._objectives
-            )
+            known, recipe = (self.noise, source.victim, real, other, self.optimizer), self.recipe
+            step = meta_step(*known, recipe.meta, autocast, *self._objectives, recipe.penalty)
             losses = dict(zip(step, torch.stack([*step.values()]).tolist(), strict=True))  # one wait for a GPU
             for name, value in losses.items():
                 if not math.isfinite(value):
@@ -136,15 +143,21 @@ class Learner:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
         return {name: value / source.steps for name, value in totals.items()}
 
-    @torch.no_grad()
-    def loss_on(self, batches: CleanBatches) -> float:
-        """The mean of the recipe's objective over the first epoch of other batches, where nothing is learnt."""
-        objective = self.recipe.objective_on(batches.reference)
-        losses = []
-        for batch in batches.epoch(0):
-            features = distributed.gather(batches.features(self.noise(batch.images)))
-            losses.append(objective(batch.clean_features, features, batch.pids))
-        return torch.stack(losses).mean().item()
+    def wide_step(self) -> None:
+        """One step on the sum over all batches of the first epoch: at a start, a few people would choose by chance the
+        direction in which all others are learnt."""
+        optimizer, self.optimizer = self.optimizer, MISGD(self.noise.parameters(), lr=0.0, momentum=1.0)
+        self._steps(0)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.data.sub_(group["lr"] * self.optimizer.state[parameter]["accumulator"].sign())
+        self.noise.project_()
+        self.optimizer = optimizer
+
+    def slow_down(self) -> None:
+        """From now on steps of half the length, without the momentum so far."""
+        self._lrs = [lr / 2 for lr in self._lrs]
+        self.optimizer.state.clear()
 
 
 def learn(learner: Learner, folder: Path, run: Run, provenance: dict[str, Any]) -> Path:

@@ -82,11 +82,12 @@ class Perturbation(nn.Module, Attack):
         return self
 
     @torch.no_grad()
-    def randomise_(self, random: torch.Generator) -> Self:
-        """Draw every parameter uniformly from its box, in place."""
+    def randomise_(self, random: torch.Generator, corners: bool = False) -> Self:
+        """Draw every parameter uniformly from its box, or from its two ends, in place."""
         boxes = self.boxes()
         for name, parameter in self.named_parameters():
             fraction = torch.rand(parameter.shape, generator=random).to(parameter.device)
+            fraction = fraction.round() if corners else fraction
             parameter.copy_(torch.lerp(boxes[name].lower, boxes[name].upper, fraction))
         return self
 

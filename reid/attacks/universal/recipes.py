@@ -15,6 +15,7 @@ from reid.errors import UsageError
 
 META_MODES = ("maml", "alternating", "none")
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, perturbed features, pids -> scalar
+Penalty = Callable[[Tensor], Tensor]  # perturbed images (N, 3, H, W) -> scalar, a mean over the images
 Groups = list[dict[str, Any]]  # parameter groups of an optimiser, each with its step "lr"
 
 
@@ -23,8 +24,8 @@ class Recipe:
     """`objective` is minimised; `meta` is maml, alternating or none (see `meta_step`).
 
     `optimizer` makes one from parameter groups, whose steps are `fraction` of each component's budget, times
-    exp(-`decay`) per epoch. A subclass whose objective looks at the whole set overrides `objective_on`. Raises
-    UsageError for an unknown meta mode.
+    exp(-`decay`) per epoch. A subclass whose objective looks at the whole set overrides `objective_on`. `penalty` of
+    the perturbed images is added where there is one. Raises UsageError for an unknown meta mode.
     """
 
     objective: Objective = pull_farthest
@@ -32,6 +33,7 @@ class Recipe:
     optimizer: Callable[[Groups], torch.optim.Optimizer] = MISGD
     fraction: float = 0.1
     decay: float = 0.01
+    penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
         if self.meta not in META_MODES:
@@ -42,8 +44,9 @@ class Recipe:
         """Whether there must be a virtual set to meta-test on."""
         return self.meta != "none"
 
-    def objective_on(self, reference: Reference) -> Objective:
-        """The objective for batches of a set, given the clean features of all its images that are drawn."""
+    def objective_on(self, reference: Reference, side: str = "query") -> Objective:
+        """The objective for batches of a set, given the clean features of all its images that are drawn, and the side
+        of retrieval that is attacked."""
         return self.objective
 
     def scale_at(self, epoch: int) -> float:

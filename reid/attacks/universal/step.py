@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from reid.attacks.universal.objectives import pull_farthest
 from reid.attacks.universal.perturbations import Perturbation
-from reid.attacks.universal.recipes import META_MODES, Objective
+from reid.attacks.universal.recipes import META_MODES, Objective, Penalty
 from reid.errors import UsageError
 from reid.runtime import distributed
 
@@ -40,6 +40,7 @@ def meta_step(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     objective: Objective = pull_farthest,
     virtual_objective: Objective | None = None,
+    penalty: Penalty | None = None,
 ) -> dict[str, Tensor]:
     """Update `noise` once, in place, and project it.
 
@@ -48,7 +49,8 @@ def meta_step(
     - "maml": at P' = projection(P - lr * sign(g_tr)), as a function of P. P itself does not move for it;
     - "alternating": the same point, but P moves there and stays, as in the released code;
     - "none": at P; without a virtual batch this is the plain universal attack.
-    Then the optimiser steps on g_tr + g_te, and the result is projected.
+    Then the optimiser steps on g_tr + g_te, and the result is projected. The gradients are also those of `penalty`, of
+    the perturbed images, where there is one; the losses that are returned are without it.
 
     The victim (images to features, frozen, in eval mode) runs inside `autocast()`, all else in float32. Returns the
     losses, detached: `loss_tr`, and `loss_te` where there is a virtual batch. Raises UsageError for an unknown mode, a
@@ -67,7 +69,8 @@ def meta_step(
         with autocast():
             features = victim(perturbed)
         loss = minimised(batch.clean_features, distributed.gather(features.float()), batch.pids)
-        own = torch.autograd.grad(loss / distributed.size(), tuple(live.values()))
+        total = loss if penalty is None else loss + penalty(perturbed)
+        own = torch.autograd.grad(total / distributed.size(), tuple(live.values()))
         return loss.detach(), distributed.summed(own)
 
     loss_tr, gradients = loss_and_gradients(source, live, objective)

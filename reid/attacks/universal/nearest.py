@@ -1,0 +1,31 @@
+"""Toward the nearest other identity: the strongest objective on models that were trained to withstand attacks."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reid.attacks.base import Reference
+from reid.attacks.universal.ranking import RankingRecipe, centres_of, matches
+from reid.runtime.device import send
+
+
+@dataclass(frozen=True)
+class NearestIdentity(RankingRecipe):
+    """Minimised is the distance to the nearest other identity's centre less that to the own one.
+
+    The minimum is a soft one over all other identities, `softness` of the mean distance wide.
+    """
+
+    softness: float = 0.05
+
+    def ranked(self, queries: Tensor, pids: Tensor, gallery: Reference) -> Tensor:
+        known, centres = centres_of(gallery)
+        distances = torch.cdist(queries, centres)
+        own = send(matches(pids, known), distances.device)
+        width = self.softness * distances.detach().mean()
+        nearest = -width * torch.logsumexp((-distances / width).masked_fill(own, -torch.inf), dim=1)
+        return (nearest - (distances * own).sum(dim=1)).mean()
+
+
+NEAREST = NearestIdentity()
