@@ -2,12 +2,11 @@
 
     python evaluate.py -d market1501 --resume pretrained_models/market.pth \\
         --attack attackModel/market1501-maml/0/best_perturbation4.pth
-    python evaluate.py -d market1501 --resume defenseModel/market/model_best.pth --adaptive \\
-        --attack attackModel/market1501-maml/0/best_perturbation4.pth
+    python evaluate.py -d market1501 --resume defenseModel/market/model_best.pth --suite reid-fast-v1
 
---adaptive adds attacks that know this very model: perturbations of the same threat learnt on it, from several starts,
-the worst of which counts, and attacks on each image. Without it the robustness of a defended model is not known.
-Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
+A suite adds attacks that know this very model: perturbations learnt on it, attacks on each image, search. Without one
+the robustness of a model is not known. Those named reid-... end with a verdict: the worst case of each query
+(docs/suite.md). Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
 """
 
 import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
@@ -15,16 +14,17 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from reid import datasets, models
-from reid.attacks import IMAGE, RECIPES, SEARCH
+from reid.attacks import RECIPES
 from reid.attacks.threat import SIDES
 from reid.errors import UsageError
-from reid.evaluation import DISTANCES
 from reid.evaluation.effort import Effort
-from reid.evaluation.suites import SUITES
+from reid.evaluation.protocol import Protocol
+from reid.evaluation.suites import add_attack_options, customised
 from reid.models.readings import PREPROCESSINGS
 from reid.runtime import cli
 from reid.runtime.options import add_options, build
@@ -34,51 +34,34 @@ logger = logging.getLogger("evaluate")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv)
-    parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
-    cli.add_model_options(parser, models.names(), PREPROCESSINGS)
-    parser.add_argument("--attack", nargs="+", default=[], metavar="FILE", help="perturbation files, released or ours")
-    parser.add_argument("--side", choices=SIDES, default="query", help="which images are attacked")
-    budget = "budget per component, such as 8/255 (default: as in each file of --attack, else 8/255)"
-    parser.add_argument("--eps", type=cli.budget, help=budget)
-    metric = "distance between features (default: that of the model's authors; euclidean for ours, and with --rerank)"
-    parser.add_argument("--dist_metric", choices=DISTANCES, help=metric)
-    parser.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)")
-    cuhk03 = "add the cuhk03 curve, averaged over N random galleries per query (default: it is left out)"
-    parser.add_argument("--cuhk03-repeats", type=cli.positive_int, metavar="N", help=cuhk03)
-    adaptive = parser.add_argument_group("attacks that know the model")
-    suites = "what is measured: " + "; ".join(f"{name}: {SUITES.summary(name)}" for name in SUITES)
-    adaptive.add_argument("--suite", choices=list(SUITES), default="given", help=suites)
-    adaptive.add_argument("--adaptive", action="store_const", const="adaptive", dest="suite", help="--suite adaptive")
-    recipes = "how to re-learn perturbations (default: as the suite says)"
-    adaptive.add_argument("--recipe", nargs="+", choices=list(RECIPES), help=recipes)
-    image = f"attacks on each image: {', '.join([*IMAGE, *SEARCH])}; such as pgd:steps=50 (default: as the suite says)"
-    adaptive.add_argument("--image-attack", nargs="+", metavar="NAME[:SETTING=VALUE,...]", help=image)
-    adaptive.add_argument("--learn-on", metavar="NAME", help="dataset whose training images to learn on (default: -d)")
-    adaptive.add_argument("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
-    total = "re-learn delta alone too, at the total budget of colour and delta together"
-    adaptive.add_argument("--equal-total", action="store_true", help=total)
-    add_options(adaptive, Effort)
-    steps = "steps of pgd, unless --image-attack sets its steps"
-    adaptive.add_argument("--pgd-steps", type=cli.positive_int, default=15, help=steps)
-    parser.add_argument("--batch_size", type=cli.positive_int, default=64, help="images per batch")
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the results")
-    parser.add_argument("--reuse", action="store_true", help="do not measure again what --results already holds")
+    add = parser.add_argument
+    add("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
+    add("--attack", nargs="+", default=[], metavar="FILE", help="perturbation files, released or ours")
+    add("--side", choices=SIDES, default="query", help="which images are attacked, where the suite does not say it")
+    budget = "budgets per component, such as 8/255; several give a curve (default: as in each file of --attack, else "
+    add("--eps", type=cli.budget, nargs="+", default=[], help=f"{budget}8/255)")
+    add_options(parser, Protocol)
+    add("--batch_size", type=cli.positive_int, default=64, help="images per batch")
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the results")
+    add("--reuse", action="store_true", help="do not measure again what --results already holds")
     listed = "write the gallery files that come first for each query, unlabelled ones too, into this JSON file"
-    parser.add_argument("--rank-list", type=Path, metavar="FILE", help=listed)
-    parser.add_argument("--topk", type=cli.positive_int, metavar="K", help="how many --rank-list has (default: 10)")
+    add("--rank-list", type=Path, metavar="FILE", help=listed)
+    add("--topk", type=cli.positive_int, metavar="K", help="how many --rank-list has (default: 10)")
+    cli.add_model_options(parser, models.names(), PREPROCESSINGS)
+    add_attack_options(parser)
     cli.add_data_options(parser)
     cli.add_seed_option(parser)
     cli.add_compute_options(parser, precision="fp32")
     args = parser.parse_args(argv)
     if args.topk and not args.rank_list:
         raise UsageError("--topk is the length of rank lists; give a file as --rank-list, or leave --topk out")
-    if args.rerank and args.dist_metric == "cosine":
-        raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
-    for recipe in args.recipe or SUITES[args.suite].recipes:
+    args.protocol = build(Protocol, vars(args))
+    args.attacks = customised(args.suite, args.recipe, args.image_attack, args.equal_total, bool(args.transfer_from))
+    for recipe in args.attacks.recipes:
         if args.mte is None and RECIPES[recipe].needs_virtual:
             raise UsageError(f"--recipe {recipe} needs a virtual dataset: give -m, for example -m personx")
-    if not (args.recipe or SUITES[args.suite].recipes) and (args.warm_start or args.equal_total):
-        raise UsageError("--warm-start and --equal-total are for re-learning; give a --recipe, or leave them out")
+    if args.warm_start and not args.attacks.recipes:
+        raise UsageError("--warm-start is for re-learning; give a --recipe, or leave it out")
     args.command = shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)])
     return args
 
@@ -86,44 +69,40 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     from reid.evaluation.detective import choose_victim
-    from reid.evaluation.distances import BY_NAME
-    from reid.evaluation.experiment import Experiment, protocol_settings
+    from reid.evaluation.experiment import Experiment
+    from reid.evaluation.features import ids_of
+    from reid.evaluation.plan import Plan, knows_training, surrogates_of
     from reid.evaluation.ranklists import RankLists, listed_samples
     from reid.evaluation.relearning import Relearning, training_source
-    from reid.evaluation.rerank import k_reciprocal
     from reid.evaluation.retrieval import Retrieval, test_samples
-    from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, Row, control_rows, file_rows, image_rows, learnable
-    from reid.evaluation.rows import threats_of
+    from reid.evaluation.rows import CLEAN_ROW, all_controls, file_rows, threats_of
+    from reid.evaluation.verdict import Judgement, Traits, main_budget, traits_of
     from reid.loading import Images
     from reid.models.sources import open_model
     from reid.models.trial import described
     from reid.report.table import summary
+    from reid.report.verdict import conclude
     from reid.runtime import device, distributed
 
     compute = device.set_up(device.resolve(args.device, args.precision))
-    suite = SUITES[args.suite]
+    suite = args.attacks
     files = file_rows(args.attack, args.eps)  # these before the model and the data, so that a wrong one shows at once
     threats = threats_of(files, args.eps)
-    image = image_rows(args.image_attack or suite.image, threats, args.pgd_steps, args.seed)
+    informed = knows_training(suite)
     source = open_model(args.resume)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
-    distance = args.dist_metric or ("euclidean" if args.rerank else source.distance)
+    distance = args.protocol.distance(source.distance)
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
     victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
-    controls = [*control_rows(threats, args.seed, images.height, images.width), *DISTORTIONS] if suite.controls else []
-    recipes, known = args.recipe or suite.recipes, None
-    if recipes or any("training" in row.attack.needs for row in image if row.attack):
-        known = training_source(args.learn_on or args.dataset, args.data, args.split)
+    training = training_source(args.learn_on or args.dataset, args.data, args.split) if informed else None
     retrieval = Retrieval(
         victim,
         images.stores(listed_samples(dataset) if args.rank_list else test_samples(dataset)),
         compute,
         args.batch_size,
-        images.store(known.samples) if known else None,
-        distances=k_reciprocal() if args.rerank else BY_NAME[distance],
-        cuhk03_repeats=args.cuhk03_repeats or 0,
-        cuhk03_seed=args.seed,
+        images.store(training.samples) if training else None,
+        **args.protocol.rank_options(distance, args.seed),
     )
     unknown = images.store(dataset.unknown)
     lists = args.rank_list and RankLists(args.rank_list, args.topk or 10, dataset, retrieval, unknown, args.results)
@@ -131,27 +110,35 @@ def main(argv: Sequence[str] | None = None) -> None:
         retrieval,
         dataset,
         victim={"path": args.resume, **described(victim)},
-        settings=protocol_settings(images, compute, args.side, distance, args.rerank, args.cuhk03_repeats),
+        settings=args.protocol.settings(distance, images, compute),
         side=args.side,
         seed=args.seed,
         command=args.command,
         folder=args.results,
         lists=lists,
     )
-    relearnt: Iterable[Row] = ()
-    if recipes and known:
+    pids = ids_of(retrieval.query.samples)[0].numpy()
+    judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.judges else Traits())
+    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps)
+    if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
-        effort = build(Effort, vars(args), batch_size=args.batch_size)
-        kept = args.results / "attackers"
-        relearning = Relearning(victim, known, images, effort, compute, args.seed, kept, virtual)
-        relearnt = relearning.rows(recipes, learnable(threats, args.side, args.equal_total), args.reuse)
+        effort = build(Effort, vars(args) | suite.effort, batch_size=args.batch_size)
+        folder = args.results / "attackers"
+        plan.relearning = Relearning(victim, training, images, effort, compute, args.seed, folder, virtual)
+    plan.surrogates = surrogates_of(args.transfer_from, retrieval)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
-    results = list(experiment.run([CLEAN_ROW, *files, *relearnt, *image, *controls], args.reuse))
-    if distributed.is_main() and results:
-        print(summary(results))
+    controls = all_controls(threats, args.seed, images) if suite.controls else []
+    rows = chain([CLEAN_ROW, *files], plan.rows(args.reuse), controls)
+    for result in experiment.run(rows, args.reuse):
+        judgement.add(result)
+    if judgement.measured and distributed.is_main():
+        print(summary([each.result for each in judgement.measured]))
+        if suite.judges:
+            print(conclude(judgement, args.suite))
         logger.info("results are in %s", args.results)
     if lists:
-        logger.info("rank lists are in %s%s", args.rank_list, "" if results else "; no query has a pid to be scored by")
+        known = "" if judgement.measured else "; no query has a pid to be scored by"
+        logger.info("rank lists are in %s%s", args.rank_list, known)
 
 
 if __name__ == "__main__":

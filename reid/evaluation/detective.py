@@ -79,6 +79,7 @@ def choose_victim(
     They are tried on query and gallery of the dataset, or its validation identities. Raises UsageError where no reading
     of a model without one of its own is better than the others.
     """
+    close: list[str] = []
     if reading is None:
         reading = OWN if source.certain else AUTO
     if reading == AUTO:
@@ -91,8 +92,10 @@ def choose_victim(
             raise UsageError(
                 f"{source.spec}: these readings are as good: {names}; choose one of them as --preprocessing NAME"
             )
-        reading = verdict.chosen
-    return source.victim(reading, size, arch).to(compute.device)
+        reading, close = verdict.chosen, verdict.close
+    victim = source.victim(reading, size, arch).to(compute.device)
+    victim.close = tuple(close)
+    return victim
 
 
 def examine(

@@ -2,11 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from reid.attacks.base import beyond
 from reid.attacks.threat import Threat, format_budget
@@ -16,37 +18,20 @@ from reid.evaluation import results
 from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import Row
+from reid.evaluation.rows import RELEARNT, Row
+from reid.evaluation.scores import Ranking
 from reid.evaluation.search import has_converged, told
-from reid.loading import Images
 from reid.models.readings import OWN
+from reid.models.victim import Passes
 from reid.runtime import distributed
-from reid.runtime.device import Compute
 
 logger = logging.getLogger(__name__)
 
 
-def protocol_settings(
-    images: Images, compute: Compute, side: str, distance: str, rerank: bool, cuhk03_repeats: int | None
-) -> dict[str, Any]:
-    """What makes two scores comparable, with the feature of the model: the field `protocol` of results."""
-    return {
-        "distance": distance,
-        "rerank": rerank,
-        "height": images.height,
-        "width": images.width,
-        "interpolation": "bilinear",
-        "precision": compute.precision,
-        "side": side,
-        "same_camera": "dropped",
-        "junk": "pid -1 dropped, pid 0 kept",
-        "cuhk03": f"{cuhk03_repeats} random galleries per query" if cuhk03_repeats else "left out",
-    }
-
-
 @dataclass(frozen=True)
 class Experiment:
-    """What the results of all rows share. `settings` come from `protocol_settings`; `lists` get each row too."""
+    """What the results of all rows share. `settings` come from `Protocol.settings`, `side` is attacked where a row has
+    none of its own; `lists` get each row too."""
 
     retrieval: Retrieval
     dataset: Dataset
@@ -64,15 +49,17 @@ class Experiment:
         With `lists` every row is scored, and has no result where there are only unknown queries. Under torchrun rank 0
         reads and writes. Raises ReidError when an attack leaves its budget.
         """
+        began = time.perf_counter()  # a row may be learnt when it is asked for
         for row in rows:
             identity = self._identity(row)
             path = self.folder / results.file_name(identity)
             if self.lists and not len(self.retrieval.query):
-                self.lists.add(identity, row.attack, self.side, None)
+                self.lists.add(identity, row.attack, row.side or self.side, None)
             elif reuse and not self.lists and distributed.from_main(path.exists):
                 yield self._reused(distributed.from_main(partial(results.read_result, path)))
             else:
-                yield self._scored(row, identity)
+                yield self._scored(row, identity, began)
+            began = time.perf_counter()
 
     def _reused(self, result: Result) -> Result:
         """A result of before; warns where the model, with the same weights, then behaved otherwise."""
@@ -83,25 +70,29 @@ class Experiment:
             logger.warning(words + " of a library; leave --reuse out", *values)
         return result
 
-    def _scored(self, row: Row, identity: dict[str, Any]) -> Result:
-        began = time.perf_counter()
-        score = self.retrieval.score(row.attack, self.side)
+    def _scored(self, row: Row, identity: dict[str, Any], began: float) -> Result:
+        side = row.side or self.side
+        retrieval = self.retrieval if row.queries is None else self.retrieval.among(row.queries)
+        score = retrieval.score(row.attack, side)
+        ranking = score.ranking if row.queries is None else _of_all(score.ranking, row.queries)
         result = Result(
             **identity,
             metrics=results.metrics_of(score.ranking),
             spent=score.spent,
-            passes=asdict(score.passes),
+            passes=asdict(score.passes + _learning(row)),
             checks=_checks(row, score.spent, identity["threat"]),
             versions=results.versions(),
             command=self.command,
             seconds=time.perf_counter() - began,
         )
-        distributed.from_main(lambda: results.write_result(self.folder, result, score.ranking))
+        distributed.from_main(lambda: results.write_result(self.folder, result, ranking))
         if self.lists:
-            self.lists.add(identity, row.attack, self.side, score.features)
+            self.lists.add(identity, row.attack, side, score.features)
         return result
 
     def _identity(self, row: Row) -> dict[str, Any]:
+        side = {"side": row.side or self.side}
+        asking = range(len(self.retrieval.query)) if row.queries is None else row.queries
         return {
             "victim": self.victim,
             "attack": {
@@ -111,16 +102,17 @@ class Experiment:
                 "sha256": row.sha256,
                 "learnt_on": row.provenance.get("victim_sha256"),
                 "settings": row.settings | self._known(row),
+                "needs": sorted(row.attack.needs) if row.attack else [],
             },
             "dataset": {
                 "name": self.dataset.name,
                 "split": self.dataset.split,
-                "num_query": len(self.retrieval.query),
+                "num_query": len(asking),
                 "num_gallery": len(self.retrieval.gallery),
-                "contents": self._contents,
+                "contents": self._contents if row.queries is None else self._contents_of(asking),
             },
-            "threat": {} if row.attack is None else row.attack.threat.to_dict() | {"side": self.side},
-            "protocol": self.settings | self._reading | {"features": self.retrieval.victim.feature},
+            "threat": {} if row.attack is None else row.attack.threat.to_dict() | side,
+            "protocol": self.settings | side | self._reading | {"features": self.retrieval.victim.feature},
             "seed": self.seed,
         }
 
@@ -142,7 +134,22 @@ class Experiment:
 
     @cached_property
     def _contents(self) -> str:
-        return contents_sha256([*self.retrieval.query.samples, *self.retrieval.gallery.samples])
+        return self._contents_of(range(len(self.retrieval.query)))
+
+    def _contents_of(self, queries: Iterable[int]) -> str:
+        """Those of the gallery, and of the queries at these positions."""
+        asking = self.retrieval.query.samples
+        return contents_sha256([*(asking[place] for place in queries), *self.retrieval.gallery.samples])
+
+
+def _learning(row: Row) -> Passes:
+    """The passes that it took to learn a perturbation for this very evaluation."""
+    return Passes(**row.provenance.get("passes", {})) if row.kind == RELEARNT else Passes()
+
+
+def _of_all(ranking: Ranking, queries: Sequence[int]) -> Ranking:
+    """A ranking for some queries, which names them by their positions among all."""
+    return replace(ranking, valid_queries=np.array(queries)[ranking.valid_queries])
 
 
 def _checks(row: Row, spent: dict[str, float], threat: dict[str, Any]) -> list[dict[str, Any]]:

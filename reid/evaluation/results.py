@@ -6,6 +6,7 @@ import logging
 import platform
 import re
 import subprocess
+import zipfile
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from reid.runtime.files import temporary_sibling, write_atomically
 
 SCHEMA_VERSION = 2
 CMC_RANKS = (1, 5, 10)
+SUMMARY = "-summary.json"  # how names of the verdicts of suites end
 # Kinds of attacks in records of the first schema, by how names began; all others are universal.
 OLD_KINDS = {"clean": "clean", "random": "control", "PGD": "image"}  # without a file
 OLD_FILES = {"re-learnt type ": "relearnt"}
@@ -192,10 +194,21 @@ def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_results(folder: str | Path) -> list[Result]:
-    """All records in the `.json` files of `folder`, by name. Raises ReidError without such a folder."""
+    """All records in the `.json` files of `folder`, by name; no summaries. Raises ReidError without such a folder."""
     if not Path(folder).is_dir():
         raise ReidError(f"no such results folder: {folder}; run evaluate.py to write results")
-    return [read_result(path) for path in sorted(Path(folder).glob("*.json"))]
+    paths = sorted(Path(folder).glob("*.json"))
+    return [read_result(path) for path in paths if not path.name.endswith(SUMMARY)]
+
+
+def per_query(folder: str | Path, result: Result) -> dict[str, np.ndarray]:
+    """What was measured on each query: the arrays next to a result. Raises ReidError where they are not there."""
+    path = (Path(folder) / result.file_name).with_suffix(".npz")
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ReidError(f"{path} is not readable ({error}); evaluate again, without --reuse") from error
 
 
 def _dump(value: Mapping[str, Any], indent: int | None = None) -> str:

@@ -1,5 +1,6 @@
 """The retrieval by one victim on one query and gallery: clean features once, then under any number of attacks."""
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,13 @@ class Retrieval:
         features = extract(self.victim, self.training, self.compute, self.batch_size).features
         return Reference(features.to(self.compute.device), *ids_of(self.training.samples))
 
+    def known_to(self, attack: Attack, side: str) -> dict[str, Reference]:
+        """What an attack may know of other images where it attacks those of a side, by field of AttackBatch."""
+        known = {"reference": self._references[side]} if "reference" in attack.needs else {}
+        if "training" in attack.needs and self.training is not None:
+            known["training"] = self._trained_on
+        return known
+
     def score(self, attack: Attack | None = None, side: str = "query") -> Score:
         """Rank the gallery for every query, with `attack` on the images of `side`; it goes to the network's device."""
         if side not in SIDES:
@@ -101,6 +109,21 @@ class Retrieval:
         query, gallery = (self.features(store, attack, side) for store in (self.query, self.gallery))
         features, spent = (query.features, gallery.features), largest(query.spent, gallery.spent)
         return Score(self.rank(*features), features, spent, query.passes + gallery.passes)
+
+    def among(self, queries: Sequence[int]) -> "Retrieval":
+        """The same for the queries at these positions, with the clean features of the gallery that are known."""
+        part = copy.copy(self)
+        part.query = self.query.among(queries)
+        part.__dict__.pop("_references", None)
+        return part
+
+    def by(self, victim: Victim) -> "Retrieval":
+        """The same by another model."""
+        other = copy.copy(self)
+        other.victim, other._clean = victim, {}
+        for cached in ("_references", "_trained_on"):
+            other.__dict__.pop(cached, None)
+        return other
 
     def rank(self, query: Tensor, gallery: Tensor) -> Ranking:
         """Rank features of the two sides, such as `clean` gives, under the pids and camids of the samples."""
@@ -134,10 +157,7 @@ class Retrieval:
 
     def _extract(self, store: ImageStore, attack: Attack | None = None) -> Extracted:
         side = "gallery" if store is self.gallery else "query"
-        needs = frozenset() if attack is None else attack.needs
-        known = {"reference": self._references[side]} if "reference" in needs else {}
-        if "training" in needs and self.training is not None:
-            known["training"] = self._trained_on
+        known = {} if attack is None else self.known_to(attack, side)
         if isinstance(attack, nn.Module):
             attack.to(self.compute.device)
         whole = side == "query" or not self._sharded

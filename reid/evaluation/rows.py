@@ -1,7 +1,7 @@
 """Rows: what is measured on a model, one line of a result table each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +9,31 @@ from reid.attacks import controls
 from reid.attacks.base import Attack
 from reid.attacks.distortions import JPEG, Blur, EightBits
 from reid.attacks.files import RELEASED_BUDGET, load
+from reid.attacks.image.linf import LInf
+from reid.attacks.search.square import Square
 from reid.attacks.specs import create
 from reid.attacks.threat import Threat, format_budget
 from reid.attacks.universal.perturbations import Perturbation
+from reid.loading import Images
 from reid.runtime.files import sha256
 
-KINDS = ("clean", "universal", "relearnt", "image", "search", "control")
-CLEAN, UNIVERSAL, RELEARNT, IMAGE, SEARCH, CONTROL = KINDS
+KINDS = ("clean", "universal", "relearnt", "image", "transfer", "search", "control")
+CLEAN, UNIVERSAL, RELEARNT, IMAGE, TRANSFER, SEARCH, CONTROL = KINDS
 
 
 @dataclass(frozen=True)
 class Row:
     """A name for people, one of KINDS, an attack (None: clean images), the hash of the file that it came from, and
-    settings that tell it from others of its kind (plain values)."""
+    settings that tell it from others of its kind (plain values). `side` is the one that is attacked, None: the usual
+    one; `queries` are the positions of those that ask, None: all."""
 
     name: str
     kind: str
     attack: Attack | None = None
     sha256: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    side: str | None = None
+    queries: tuple[int, ...] | None = None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -42,24 +48,20 @@ DISTORTIONS = [  # what cameras and files do to images, without a budget
 ]
 
 
-def file_rows(paths: list[str], eps: float | None) -> list[Row]:
-    """Perturbation files, at budget `eps` per component, or each at its own; named by their last folders."""
-    return [Row("/".join(Path(path).parts[-3:]), UNIVERSAL, load(path, eps), sha256(path)) for path in paths]
+def file_rows(paths: Sequence[str], budgets: Sequence[float] = ()) -> list[Row]:
+    """Perturbation files at each of the budgets per component, or at their own; named by their last folders."""
+    return [
+        Row("/".join(Path(path).parts[-3:]), UNIVERSAL, load(path, eps), sha256(path))
+        for eps in budgets or (None,)
+        for path in paths
+    ]
 
 
-def threats_of(rows: Sequence[Row], eps: float | None) -> list[tuple[int, Threat]]:
-    """(noise type, threat) of each universal perturbation among the rows, once; without one: type 0 at `eps`."""
+def threats_of(rows: Sequence[Row], budgets: Sequence[float] = ()) -> list[tuple[int, Threat]]:
+    """(noise type, threat) of each universal perturbation among the rows, once; without one: type 0 at each budget."""
     perturbations = [row.attack for row in rows if isinstance(row.attack, Perturbation)]
-    eps = RELEASED_BUDGET if eps is None else eps
-    return sorted({(each.noise_type, each.threat) for each in perturbations}, key=str) or [(0, Threat(eps, eps))]
-
-
-def learnable(threats: Sequence[tuple[int, Threat]], side: str, equal_total: bool) -> list[tuple[int, Threat]]:
-    """The threats to re-learn perturbations of, on the attacked `side`. With `equal_total` delta alone (type 2) too, at
-    the total budget of each that has two components: 16/255 for 8 + 8."""
-    both = [threat for _, threat in threats if len(threat.components) > 1]
-    more = [(2, Threat(0.0, threat.eps_total)) for threat in both if equal_total]
-    return [(noise_type, replace(threat, side=side)) for noise_type, threat in dict.fromkeys([*threats, *more])]
+    threats = sorted({(each.noise_type, each.threat) for each in perturbations}, key=str)
+    return threats or [(0, Threat(eps, eps)) for eps in budgets or (RELEASED_BUDGET,)]
 
 
 def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], steps: int, seed: int) -> list[Row]:
@@ -73,13 +75,22 @@ def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], step
         name = spec.partition(":")[0]
         settings = {"seed": seed} | ({"steps": steps} if name == "pgd" else {})
         for eps in sorted({max(threat.eps_color, threat.eps_delta) for _, threat in threats}):
-            attack = create(spec, eps=eps, **settings)
-            stated = ("eps", "seed") if attack.seed == seed else ("eps",)  # what results state elsewhere
-            options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in stated}
-            words = f"{name} {format_budget(attack.eps)}, {attack.effort}"
-            row = Row(words, attack.kind, attack, settings={"attack": name, **options})
+            row = image_row(name, create(spec, eps=eps, **settings), seed)
             rows += [row] * (row not in rows)
     return rows
+
+
+def image_row(name: str, attack: LInf | Square, seed: int) -> Row:
+    """An attack on each image, of IMAGE or SEARCH by this name, in a run of this seed."""
+    stated = ("eps", "seed") if attack.seed == seed else ("eps",)  # what results state elsewhere
+    options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in stated}
+    words = f"{name} {format_budget(attack.eps)}, {attack.effort}"
+    return Row(words, attack.kind, attack, settings={"attack": name, **options})
+
+
+def all_controls(threats: Sequence[tuple[int, Threat]], seed: int, images: Images) -> list[Row]:
+    """What needs no learning: random perturbations at the border of each budget, and what cameras and files do."""
+    return [*control_rows(threats, seed, images.height, images.width), *DISTORTIONS]
 
 
 def control_rows(threats: Sequence[tuple[int, Threat]], seed: int, height: int, width: int) -> list[Row]:

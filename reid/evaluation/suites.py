@@ -1,30 +1,189 @@
-"""Suites: named lists of attacks with fixed settings. Adding one is a line in SUITES, or a plugin."""
+"""Suites: named, versioned lists of attacks with fixed settings. Adding one is a line in SUITES, or a plugin."""
 
-from dataclasses import dataclass
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from reid.attacks import IMAGE, RECIPES, SEARCH
+from reid.errors import UsageError
+from reid.evaluation.effort import Effort
+from reid.runtime.cli import positive_int
+from reid.runtime.options import add_options
 from reid.runtime.registry import Registry
 
 
 @dataclass(frozen=True)
-class Suite:
-    """What is run on a model next to the perturbation files that a user gives, for each of their threats.
+class Universal:
+    """A recipe (of RECIPES) of universal perturbations, learnt on the model for the `side` that it attacks, None: the
+    one that the user says, at `scale` times the budget; `equal_total`: by delta alone, as much as colour and delta
+    together."""
 
-    `recipes` re-learn perturbations on the model, `image` are specs of attacks on each image, `controls` random
-    perturbations at the same budget.
+    recipe: str
+    side: str | None = None
+    scale: float = 1.0
+    equal_total: bool = False
+
+
+@dataclass(frozen=True)
+class Each:
+    """The spec of an attack on each image of a side, None: the one that the user says, at `scale` times the budget.
+
+    Attacked are a `share` of the queries, or, if `standing`, those whose average precision is still above chance under
+    the attacks of the same goal so far. A tenth of the queries is attacked again with `longer` times the steps, which
+    tells whether the attack had converged.
     """
 
-    recipes: tuple[str, ...] = ()
-    image: tuple[str, ...] = ()
+    spec: str
+    side: str | None = None
+    scale: float = 1.0
+    share: float = 1.0
+    standing: bool = False
+    longer: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is run on a model next to the perturbation files that a user gives.
+
+    `transfer` are specs of attacks that are made on each other model at hand. `controls` are random perturbations at
+    the same budget. `effort` fixes how hard recipes look (fields of Effort). A suite that `judges` has fixed settings,
+    and ends with a verdict and a summary (see reid.evaluation.verdict).
+    """
+
+    universal: tuple[Universal, ...] = ()
+    each: tuple[Each, ...] = ()
+    transfer: tuple[str, ...] = ()
     controls: bool = True
+    effort: Mapping[str, Any] = field(default_factory=dict)
+    judges: bool = False
+
+    @property
+    def recipes(self) -> list[str]:
+        """The names of its recipes, once."""
+        return list(dict.fromkeys(entry.recipe for entry in self.universal))
 
 
 GIVEN = Suite()
-ADAPTIVE = Suite(recipes=("none",), image=("pgd",))
+ADAPTIVE = Suite((Universal("none"),), (Each("pgd"),))
+SMOKE = Suite(
+    universal=(Universal("nearest", "query"),),
+    each=(
+        Each("cosine:steps=15,restarts=1", "query"),
+        Each("smooth-ap:steps=15,restarts=1", "query"),
+        Each("square:calls=100", "query", share=0.1),
+    ),
+    effort={"restarts": 1, "adaptive_epochs": 6},
+    judges=True,
+)
+UNIVERSAL = Suite(
+    universal=(
+        *(Universal(recipe, "query") for recipe in ("nearest", "cosine", "hinge", "collapse", "smooth_ap")),
+        *(Universal(recipe, "query", equal_total=True) for recipe in ("nearest", "cosine")),
+        Universal("nearest", "query", scale=0.5),
+        Universal("nearest", "query", scale=0.5, equal_total=True),
+        *(Universal(recipe, "gallery") for recipe in ("nearest", "cosine")),
+        *(Universal(recipe, "both") for recipe in ("nearest", "collapse")),
+    ),
+    effort={"restarts": 3, "adaptive_epochs": 12},
+    judges=True,
+)
+FAST = Suite(
+    universal=(
+        Universal("nearest", "query"),
+        Universal("nearest", "query", equal_total=True),
+        Universal("nearest", "gallery"),
+        Universal("nearest", "both"),
+    ),
+    each=(
+        Each("cosine:steps=50,restarts=1", "query", longer=(2,)),
+        Each("smooth-ap:steps=30,restarts=1", "query", longer=(2,)),
+        Each("fgsm", "query"),
+        Each("farthest:steps=15,restarts=1", "gallery"),
+        Each("smooth-ap:steps=15,restarts=1", "both"),
+        Each("smooth-ap:steps=15,restarts=1", "query", scale=4.0, share=0.1),
+        Each("square:calls=400", "query", share=0.1),
+    ),
+    transfer=("smooth-ap:steps=15,restarts=1",),
+    effort={"restarts": 1, "adaptive_epochs": 10},
+    judges=True,
+)
+STANDARD = Suite(
+    universal=UNIVERSAL.universal,
+    each=(
+        Each("cosine:steps=100,restarts=5", "query", longer=(2, 4)),
+        Each("farthest:steps=50,restarts=1", "query", standing=True),
+        Each("nearest:steps=50,restarts=1", "query", standing=True),
+        Each("pgd:steps=50,restarts=5", "query", standing=True),
+        *(Each(name, "query", standing=True) for name in ("fna", "sma", "odfa", "lta")),
+        Each("smooth-ap:steps=100,restarts=5", "query", longer=(2, 4)),
+        Each("fgsm", "query"),
+        Each("margin:steps=50,restarts=1", "query", standing=True),
+        *(Each(name, "query", standing=True) for name in ("fna-gallery", "i-fgsm", "mi-fgsm")),
+        *(Each(f"{name}:steps=50,restarts=1", "gallery") for name in ("cosine", "farthest", "nearest", "smooth-ap")),
+        *(Each(f"{name}:steps=50,restarts=1", "both") for name in ("cosine", "smooth-ap")),
+        Each("smooth-ap:steps=50,restarts=1", "query", scale=4.0, share=0.1),
+        Each("square:calls=1600", "query", share=0.3),
+    ),
+    transfer=("cosine:steps=50,restarts=1", "smooth-ap:steps=50,restarts=1"),
+    effort=UNIVERSAL.effort,
+    judges=True,
+)
 
 SUITES: Registry[Suite] = Registry(
     "suite",
     {
         "given": (f"{__name__}:GIVEN", "the files of --attack, and random controls at their budgets"),
         "adaptive": (f"{__name__}:ADAPTIVE", "given, and attacks that know the model: re-learnt perturbations and PGD"),
+        "reid-smoke-v1": (f"{__name__}:SMOKE", "the strongest attack of each kind, briefly"),
+        "reid-fast-v1": (f"{__name__}:FAST", "each side and kind of attack, once"),
+        "reid-universal-v1": (f"{__name__}:UNIVERSAL", "universal perturbations by all objectives, on each side"),
+        "reid-standard-v1": (f"{__name__}:STANDARD", "the verdict: all attacks, long enough to converge"),
     },
 )
+
+
+def customised(
+    name: str, recipes: Sequence[str] = (), image: Sequence[str] = (), equal_total: bool = False, transfer: bool = False
+) -> Suite:
+    """The suite of a name with these recipes and attacks on each image in place of its own; `equal_total` adds delta
+    alone for each recipe, `transfer` makes attacks on each image on other models too.
+
+    Raises UsageError for a suite whose attacks are fixed, and where there is nothing to add to.
+    """
+    suite = SUITES[name]
+    if suite.judges:
+        if recipes or image or equal_total:
+            words = f"--suite {name} has fixed attacks"
+            raise UsageError(f"{words}; leave --recipe, --image-attack and --equal-total out, or --suite")
+        return suite
+    universal = tuple(Universal(recipe) for recipe in recipes) or suite.universal
+    each = tuple(Each(spec) for spec in image) or suite.each
+    if equal_total and not universal:
+        raise UsageError("--equal-total is for re-learning; give a --recipe, or leave it out")
+    if transfer and not each:
+        raise UsageError("--transfer-from needs attacks to make on other models; give --image-attack, or a --suite")
+    alone = tuple(replace(entry, equal_total=True) for entry in universal if equal_total)
+    return replace(suite, universal=universal + alone, each=each, transfer=tuple(entry.spec for entry in each))
+
+
+def add_attack_options(parser: argparse.ArgumentParser) -> None:
+    """Which attacks that know the model are wanted, and how hard to look: what `customised` and Effort take."""
+    group = parser.add_argument_group("attacks that know the model")
+    add = group.add_argument
+    suites = "what is measured: " + "; ".join(f"{name}: {SUITES.summary(name)}" for name in SUITES)
+    add("--suite", choices=list(SUITES), default="given", help=suites)
+    add("--adaptive", action="store_const", const="adaptive", dest="suite", help="--suite adaptive")
+    recipes = "how to re-learn perturbations (default: as the suite says)"
+    add("--recipe", nargs="+", choices=list(RECIPES), default=[], help=recipes)
+    image = f"attacks on each image: {', '.join([*IMAGE, *SEARCH])}; such as pgd:steps=50 (default: as the suite says)"
+    add("--image-attack", nargs="+", default=[], metavar="NAME[:SETTING=VALUE,...]", help=image)
+    others = "other models: attacks on each image are made on them too, and shown to this one"
+    add("--transfer-from", nargs="+", default=[], metavar="SPEC", help=others)
+    add("--learn-on", metavar="NAME", help="dataset whose training images attacks know (default: -d)")
+    add("-m", "--mte", metavar="NAME", help="virtual dataset, for a --recipe that needs one")
+    total = "re-learn delta alone too, at the total budget of colour and delta together"
+    add("--equal-total", action="store_true", help=total)
+    add_options(group, Effort)
+    steps = "steps of pgd, unless --image-attack sets its steps"
+    add("--pgd-steps", type=positive_int, default=15, help=steps)

@@ -97,6 +97,14 @@ class ImageStore:
                 yield pending[0], pending[1].result()
                 pending = following
 
+    def among(self, places: Sequence[int]) -> "ImageStore":
+        """A store of the samples at these places, with what is decoded of them."""
+        samples = [self.samples[place] for place in places]
+        cache = "none" if self._cache == "none" else "ram"
+        part = ImageStore(samples, self.height, self.width, self._workers, cache)
+        part._kept = {new: self._kept[old] for new, old in enumerate(places) if old in self._kept}
+        return part
+
     def in_order(self, batch_size: int) -> Iterator[tuple[Sequence[int], Tensor]]:
         """All images, in the order of `samples`."""
         return self.batches(range(i, min(i + batch_size, len(self))) for i in range(0, len(self), batch_size))

@@ -62,10 +62,9 @@ def troubles(victim: Victim) -> list[str]:
 
     Raises UsageError where it fails on drawn images.
     """
-    images = drawn_images(*victim.input.size)
-    first, again = _features(victim, images), _features(victim, images[:1])
+    first = _features(victim, drawn_images(*victim.input.size))
     lines = []
-    if not _same(again, first[:1]):
+    if not repeats(victim):
         lines.append("gives other features each time; an attack on it needs averages, and scores vary")
     if (nearest := _least_cosine(first)) > ALIKE:
         problem = f"gives different images features that hardly differ (cosines above {nearest:.3f})"
@@ -73,6 +72,12 @@ def troubles(victim: Victim) -> list[str]:
     if not victim.differentiable:
         lines.append("gives no gradients, or only zero or infinite ones: scores only")
     return lines
+
+
+def repeats(victim: Victim) -> bool:
+    """Whether the same image gives the same features again."""
+    image = drawn_images(*victim.input.size)[:1]
+    return _same(_features(victim, image), _features(victim, image))
 
 
 def _likely_cause(victim: Victim) -> str:

@@ -58,6 +58,7 @@ class Victim(nn.Module):
         super().__init__()
         self.name, self.sha256, self.feature, self.met = name, sha256, feature, ""
         self.reading, self.distance = "", "euclidean"  # how images are given to it, and features compared: see Source
+        self.close: tuple[str, ...] = ()  # readings that are as good, as far as they were tried
         self.model = _copied(model) if isinstance(model, nn.Module) else model
         if isinstance(self.model, ReidModel):
             input = input or self.model.input

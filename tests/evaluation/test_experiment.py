@@ -12,7 +12,8 @@ from reid.attacks.image.pgd import PGD
 from reid.datasets import Dataset, Release
 from reid.datasets.contents import contents_sha256
 from reid.errors import ReidError
-from reid.evaluation.experiment import Experiment, protocol_settings
+from reid.evaluation.experiment import Experiment
+from reid.evaluation.protocol import Protocol
 from reid.evaluation.results import read_results
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, Row, control_rows, image_rows
@@ -40,7 +41,7 @@ def experiment(samples, tmp_path):
             Retrieval(Victim(lambda images: images.mean((2, 3))), IMAGES.stores((query, gallery)), CPU),
             Dataset("own", Path("images"), splits, 3, Release("own")),
             victim={"path": "model.pth", "arch": "mean", "sha256": "ab" * 32},
-            settings=protocol_settings(IMAGES, CPU, side, "euclidean", rerank=False, cuhk03_repeats=None),
+            settings=Protocol().settings("euclidean", IMAGES, CPU),
             side=side,
             seed=0,
             command="evaluate.py",

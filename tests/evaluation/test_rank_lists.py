@@ -17,7 +17,8 @@ from reid.attacks import Threat
 from reid.datasets import Dataset, Release, Sample
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.distances import cosine
-from reid.evaluation.experiment import Experiment, protocol_settings
+from reid.evaluation.experiment import Experiment
+from reid.evaluation.protocol import Protocol
 from reid.evaluation.ranking import rank, rank_list
 from reid.evaluation.ranklists import RankLists, listed_samples
 from reid.evaluation.rerank import k_reciprocal
@@ -116,7 +117,7 @@ def measure(dataset, rows, side="query", *, folder, path, reuse=False):
         retrieval,
         dataset,
         victim={"path": "model.pth", "arch": "mean", "sha256": "ab" * 32},
-        settings=protocol_settings(IMAGES, CPU, side, "euclidean", rerank=False, cuhk03_repeats=None),
+        settings=Protocol().settings("euclidean", IMAGES, CPU),
         side=side,
         seed=0,
         command="evaluate.py",

@@ -21,26 +21,26 @@ def uneven(tmp_path):
 
 class TestFiles:
     def test_are_named_by_their_last_folders_and_known_by_their_hash(self, uneven):
-        (row,) = file_rows([uneven], None)
+        (row,) = file_rows([uneven])
         assert (row.name, row.kind, row.sha256) == ("b/c/noise.pth", "universal", sha256(uneven))
         assert row.provenance == {"source": "own"}
         assert row.attack.threat == Threat(4 / 255, 2 / 255)
 
     def test_take_another_budget(self, uneven):
-        (row,) = file_rows([uneven], 1 / 255)
+        (row,) = file_rows([uneven], [1 / 255])
         assert row.attack.threat == Threat(1 / 255, 1 / 255)
 
 
 class TestThreats:
     def test_are_those_of_the_files_once(self, uneven):
-        assert threats_of(file_rows([uneven, uneven], None), None) == [(0, Threat(4 / 255, 2 / 255))]
+        assert threats_of(file_rows([uneven, uneven])) == [(0, Threat(4 / 255, 2 / 255))]
 
     def test_without_files_are_the_released_one_or_that_of_a_budget(self):
-        assert threats_of([], None) == [BOTH]
-        assert threats_of([], 0.0) == [(0, Threat(0.0, 0.0))]
+        assert threats_of([]) == [BOTH]
+        assert threats_of([], [0.0]) == [(0, Threat(0.0, 0.0))]
 
     def test_do_not_count_attacks_on_each_image(self):
-        assert threats_of(image_rows(["pgd"], [BOTH], 1, 0), 4 / 255) == [(0, Threat(4 / 255, 4 / 255))]
+        assert threats_of(image_rows(["pgd"], [BOTH], 1, 0), [4 / 255]) == [(0, Threat(4 / 255, 4 / 255))]
 
 
 class TestImageAttacks:

@@ -1,0 +1,215 @@
+"""Flags: what makes a verdict doubtful. Each says when it is raised, what that means, and what to do."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from reid.attacks.threat import format_budget
+from reid.evaluation.rows import CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER
+from reid.evaluation.verdict import GOALS, Judgement, Measured, gap, optimality, same
+
+MARGIN = 0.02  # mAP up to which two attacks count as equal
+LARGE = 32 / 255  # a budget at which no model stands
+NEAR_CHANCE = 0.05  # mAP above that of a random ranking
+RANDOM = ("random sign", "random LUT", "random both")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """`found` looks at a judgement and gives the details, one for each time that the flag is raised."""
+
+    name: str
+    when: str
+    means: str
+    remedy: str
+    found: Callable[[Judgement], Iterator[str]]
+
+
+def raised(judgement: Judgement) -> list[dict[str, Any]]:
+    """The flags of a judgement, as plain values."""
+    return [
+        {"name": flag.name, "detail": detail, "means": flag.means, "do": flag.remedy}
+        for flag in FLAGS
+        for detail in flag.found(judgement)
+    ]
+
+
+def _white(judgement: Judgement) -> list[Measured]:
+    return [each for each in judgement.of("image_gallery") if each.kind == IMAGE]
+
+
+def _of_kind(judgement: Judgement, kind: str) -> list[Measured]:
+    return [each for each in judgement.measured if each.kind == kind and same(each.eps, judgement.eps)]
+
+
+def _weaker(judgement: Judgement, kind: str) -> Iterator[str]:
+    lead = gap(_white(judgement), _of_kind(judgement, kind))
+    if lead > MARGIN:
+        yield f"{kind} leaves {100 * lead:.1f} points of mAP less on the same queries"
+
+
+def _universal_stronger(judgement: Judgement) -> Iterator[str]:
+    learnt = [each for each in judgement.measured if each.kind == RELEARNT and each.result.protocol["side"] == "query"]
+    for total in sorted({each.total for each in learnt}):
+        universal = [each for each in learnt if same(each.total, total)]
+        image = [e for e in judgement.measured if e.goal in ("image", "image_gallery") and same(e.total, total)]
+        if (lead := gap(image, universal)) > MARGIN:
+            yield f"at {format_budget(total)} in all by {100 * lead:.1f} points of mAP"
+
+
+def _single_step_stronger(judgement: Judgement) -> Iterator[str]:
+    white = _white(judgement)
+    single = [each for each in white if each.settings.get("steps") == 1]
+    lead = gap([each for each in white if each not in single], single)
+    if lead > MARGIN:
+        yield f"{single[0].name} leaves {100 * lead:.1f} points of mAP less than all attacks of many steps"
+
+
+def _noise_as_strong(judgement: Judgement) -> Iterator[str]:
+    noise = [each for each in _of_kind(judgement, CONTROL) if each.settings.get("control") in RANDOM]
+    for goal in ("universal", "image", "image_gallery"):
+        attacks = [each for each in judgement.of(goal) if each.goal == goal]
+        lead = gap(attacks, noise)
+        if lead > -MARGIN:
+            yield f"random perturbations cost as much as {GOALS[goal]}"
+
+
+def _not_falling(judgement: Judgement) -> Iterator[str]:
+    budgets = sorted({each.eps for each in judgement.measured if each.goal})
+    for goal in GOALS:
+        for less, more in pairwise(eps for eps in budgets if judgement.worst(goal, eps)):
+            rise = -gap(judgement.of(goal, less), judgement.of(goal, more))
+            if rise > MARGIN:
+                words = f"from {format_budget(less)} to {format_budget(more)}"
+                yield f"{GOALS[goal]}: mAP rises by {100 * rise:.1f} points {words}"
+
+
+def _not_at_chance(judgement: Judgement) -> Iterator[str]:
+    large = [each for each in judgement.measured if each.goal == "image_gallery" and each.eps >= LARGE - 1e-9]
+    if large and (left := min(each.mAP for each in large)) > judgement.chance + NEAR_CHANCE:
+        yield f"mAP {100 * left:.1f} is left at {format_budget(large[0].eps)}; chance is {100 * judgement.chance:.1f}"
+
+
+def _collapsed(judgement: Judgement) -> Iterator[str]:
+    if judgement.clean.result.metrics.get("collapsed"):
+        yield "features of clean images hardly differ"
+
+
+def _no_gradients(judgement: Judgement) -> Iterator[str]:
+    if not judgement.traits.differentiable:
+        yield "gradients are missing, zero or not finite"
+
+
+def _not_repeated(judgement: Judgement) -> Iterator[str]:
+    if not judgement.traits.repeats:
+        yield "the same images give other features each time"
+
+
+def _reading_close(judgement: Judgement) -> Iterator[str]:
+    if judgement.traits.close:
+        yield f"as good: {', '.join(judgement.traits.close)}"
+
+
+def _not_converged(judgement: Judgement) -> Iterator[str]:
+    for row in optimality(judgement.measured):
+        values = list(row["mAP"].items())
+        for (few, before), (many, after) in pairwise(values):
+            if before - after > MARGIN:
+                yield f"{row['attack']}: {many} the steps leave {100 * (before - after):.1f} points less than {few}"
+    for goal in GOALS:
+        restarts = [each for each in judgement.of(goal) if each.goal == goal and each.kind == RELEARNT]
+        if restarts and (best := min(restarts, key=lambda each: each.mAP)) and not _passed(best, "converged"):
+            yield f"{best.name}: {next(c['detail'] for c in best.result.checks if c['name'] == 'converged')}"
+
+
+def _passed(measured: Measured, name: str) -> bool:
+    return all(check["passed"] for check in measured.result.checks if check["name"] == name)
+
+
+FLAGS: Sequence[Flag] = (
+    Flag(
+        "white box weaker than search",
+        "random search that sees scores alone leaves 2 points of mAP less than all attacks with gradients",
+        "gradients mislead, or the attacks that use them are weak: the model hides more than it withstands",
+        "trust the search; attack with another objective, more steps and starts",
+        lambda judgement: _weaker(judgement, SEARCH),
+    ),
+    Flag(
+        "white box weaker than transfer",
+        "images made on another model leave 2 points of mAP less than all attacks on this one",
+        "gradients of this model mislead: they are masked",
+        "trust the transfer; attack through the other model, or a smooth copy of this one",
+        lambda judgement: _weaker(judgement, TRANSFER),
+    ),
+    Flag(
+        "universal stronger than one per image",
+        "with the same total budget, one perturbation for all leaves 2 points of mAP less than one for each image",
+        "the attacks on each image are weak: they could have used that very perturbation",
+        "raise their steps and starts",
+        _universal_stronger,
+    ),
+    Flag(
+        "one step stronger than many",
+        "an attack of a single step leaves 2 points of mAP less than all of many steps",
+        "steps lead astray: gradients are masked, or change from one call to the next",
+        "look at whether features repeat; average gradients over several calls",
+        _single_step_stronger,
+    ),
+    Flag(
+        "noise as strong as the attack",
+        "random perturbations with the same budget leave at most 2 points of mAP more than the attacks",
+        "nothing was learnt, or the model falls to any change",
+        "look at the clean mAP, the preprocessing and the gradients",
+        _noise_as_strong,
+    ),
+    Flag(
+        "mAP does not fall with the budget",
+        "a larger budget leaves 2 points of mAP more",
+        "the attacks at the larger budget had not converged, or gradients are masked",
+        "raise their steps and starts",
+        _not_falling,
+    ),
+    Flag(
+        "not at chance at 32/255",
+        "an attack that knows the gallery leaves 5 points of mAP more than a random ranking at 32/255",
+        "no model withstands that much: the attack does not find what is there",
+        "distrust all numbers with gradients; attack another way",
+        _not_at_chance,
+    ),
+    Flag(
+        "collapsed features",
+        "features of one side hardly differ",
+        "the order of the ranking means little, clean and attacked",
+        "look at the preprocessing: python -m reid.models.detective",
+        _collapsed,
+    ),
+    Flag(
+        "no gradients",
+        "gradients do not reach images, or are zero or not finite",
+        "attacks with gradients say nothing; search and transfer alone do",
+        "give the model in a form that has gradients (docs/bring-your-model.md)",
+        _no_gradients,
+    ),
+    Flag(
+        "features do not repeat",
+        "the same images give other features when they are asked for again",
+        "a random defence: single gradients and single scores mislead",
+        "attack the mean over many calls; fix the seed of the model to compare scores",
+        _not_repeated,
+    ),
+    Flag(
+        "preprocessing was a close choice",
+        "another reading of images gives as good a clean mAP within the interval",
+        "all scores may be those of a model that is given images the wrong way",
+        "name the right one as --preprocessing",
+        _reading_close,
+    ),
+    Flag(
+        "not converged",
+        "more steps leave 2 points of mAP less on a tenth of the queries, or a universal one was still gaining",
+        "a longer attack would find more: the model is weaker than the numbers say",
+        "raise the steps, or the suite: reid-standard-v1",
+        _not_converged,
+    ),
+)

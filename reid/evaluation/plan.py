@@ -1,0 +1,129 @@
+"""The rows of a suite, one after the other: what was found so far says what is still worth an attack."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from reid.attacks.image.linf import LInf
+from reid.attacks.search.square import Square
+from reid.attacks.specs import create
+from reid.attacks.threat import Threat
+from reid.attacks.transfer import Transferred
+from reid.evaluation.relearning import Relearning
+from reid.evaluation.retrieval import Retrieval
+from reid.evaluation.rows import TRANSFER, Row, image_row, image_rows
+from reid.evaluation.suites import Each, Suite, Universal
+from reid.evaluation.verdict import EFFORTS, Judgement, goal_of
+from reid.models.load import load_victim
+
+logger = logging.getLogger(__name__)
+
+TENTH = 0.1  # of the queries, on which an attack is tried with more steps
+
+
+class Surrogate(NamedTuple):
+    """Another model: its name, the hash of its file, and the retrieval by it on the same images."""
+
+    name: str
+    sha256: str | None
+    retrieval: Retrieval
+
+
+@dataclass
+class Plan:
+    """A suite on a model. `threats` are (noise type, threat) as the user says them, `side` the one that is attacked
+    where an entry has none, `pgd_steps` those of pgd without any. `relearning` is there if the suite has recipes."""
+
+    suite: Suite
+    threats: Sequence[tuple[int, Threat]]
+    judgement: Judgement
+    seed: int
+    side: str = "query"
+    pgd_steps: int = 15
+    relearning: Relearning | None = None
+    surrogates: Sequence[Surrogate] = ()
+
+    def rows(self, reuse: bool) -> Iterator[Row]:
+        """All but clean images, files and controls, to be measured and judged in turn. `reuse` takes perturbations that
+        were learnt before."""
+        for universal in self.suite.universal:
+            yield from self._universal(universal, reuse)
+        for each in self.suite.each:
+            yield from self._each(each)
+        for surrogate in self.surrogates:
+            yield from self._transferred(surrogate)
+
+    def _universal(self, entry: Universal, reuse: bool) -> Iterator[Row]:
+        assert self.relearning is not None
+        side = entry.side or self.side
+        threats = [(noise_type, _scaled(threat, entry.scale, side)) for noise_type, threat in self.threats]
+        if entry.equal_total:
+            both = [threat for _, threat in threats if len(threat.components) > 1]
+            threats = [(2, Threat(0.0, threat.eps_total, side)) for threat in both]
+        for row in self.relearning.rows([entry.recipe], list(dict.fromkeys(threats)), reuse):
+            more = {"equal_total": True} if entry.equal_total else {}
+            yield replace(row, name=f"{row.name}{_on(side)}", settings=row.settings | more, side=side)
+
+    def _each(self, entry: Each) -> Iterator[Row]:
+        side = entry.side or self.side
+        threats = [(noise_type, _scaled(threat, entry.scale, side)) for noise_type, threat in self.threats]
+        for row in image_rows([entry.spec], threats, self.pgd_steps, self.seed):
+            attack, name = row.attack, row.settings["attack"]
+            assert isinstance(attack, LInf | Square)
+            queries = self._asking(entry, attack)
+            if queries == ():
+                logger.info("%s: nothing stands any more", row.name)
+                continue
+            yield _among(row, side, queries)
+            key = next(key for key in EFFORTS if hasattr(attack, key))
+            for factor in entry.longer:
+                longer = image_row(name, replace(attack, **{key: factor * getattr(attack, key)}), self.seed)
+                yield _among(longer, side, self.judgement.some(TENTH, self.seed))
+
+    def _asking(self, entry: Each, attack: LInf | Square) -> tuple[int, ...] | None:
+        """The queries to attack; None: all."""
+        goal = goal_of(attack.kind, entry.side or self.side, attack.needs)
+        if entry.standing and goal:
+            return self.judgement.standing(goal, attack.eps)
+        return self.judgement.some(entry.share, self.seed) if entry.share < 1 else None
+
+    def _transferred(self, surrogate: Surrogate) -> Iterator[Row]:
+        for spec in self.suite.transfer:
+            for row in image_rows([spec], self.threats, self.pgd_steps, self.seed):
+                assert row.attack is not None
+                known = surrogate.retrieval.known_to(row.attack, "query")
+                attack = Transferred(row.attack, surrogate.retrieval.victim, known)
+                settings = row.settings | {"surrogate": surrogate.name, "surrogate_sha256": surrogate.sha256}
+                name = f"{row.name}, made on {surrogate.name}"
+                yield Row(name, TRANSFER, attack, settings=settings, side="query")
+
+
+def knows_training(suite: Suite) -> bool:
+    """Whether attacks of a suite know training images. Raises UsageError for a spec of an attack that is none."""
+    specs = [*(entry.spec for entry in suite.each), *suite.transfer]
+    return bool(suite.universal) or any("training" in each.needs for each in map(create, specs))
+
+
+def surrogates_of(specs: Sequence[str], retrieval: Retrieval) -> list[Surrogate]:
+    """Other models, as the retrieval by them on the same images. Raises what `load_victim` does."""
+    found = []
+    for spec in specs:
+        victim = load_victim(spec).to(retrieval.compute.device)
+        found.append(Surrogate(Path(spec).name, victim.sha256, retrieval.by(victim)))
+    return found
+
+
+def _scaled(threat: Threat, scale: float, side: str) -> Threat:
+    return Threat(min(1.0, scale * threat.eps_color), min(1.0, scale * threat.eps_delta), side)
+
+
+def _on(side: str) -> str:
+    return {"query": "", "gallery": ", gallery side", "both": ", both sides"}[side]
+
+
+def _among(row: Row, side: str, queries: tuple[int, ...] | None) -> Row:
+    """The row on a side, and for some queries, which its name says."""
+    some = "" if queries is None else f", {len(queries)} queries"
+    return replace(row, name=f"{row.name}{_on(side)}{some}", side=side, queries=queries)

@@ -1,0 +1,316 @@
+"""The verdict on a model: the worst case of each query over all attacks that an attacker of one kind could choose from.
+
+An attacker is told by what it knows and may change: its *goal*, one of GOALS. Nothing of two goals is mixed in one
+number, but for one rule: whoever knows the gallery too can do all that an attacker who does not can.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reid.attacks.files import RELEASED_BUDGET
+from reid.attacks.threat import Threat, format_budget
+from reid.evaluation.intervals import interval
+from reid.evaluation.results import Result, per_query
+from reid.evaluation.rows import CLEAN, CONTROL, IMAGE, SEARCH, TRANSFER, UNIVERSAL
+from reid.models.trial import repeats
+from reid.models.victim import Victim
+from reid.runtime import distributed
+
+logger = logging.getLogger(__name__)
+
+GOALS = {
+    "universal": "one perturbation for all queries, learnt on the model",
+    "universal_equal_total": "the same by delta alone, with the total of colour and delta",
+    "image": "each query by itself, knowing the model and training images",
+    "image_gallery": "each query by itself, knowing the gallery too",
+    "gallery_side": "gallery images instead of queries",
+    "both_sides": "queries and gallery images",
+    "transfer": "each query by itself, on other models",
+    "search": "each query by itself, by scores alone",
+    "frozen": "perturbation files that were not learnt on the model",
+}
+RANKS = (1, 5, 10)
+
+
+def goal_of(
+    kind: str, side: str, needs: Iterable[str] = (), equal_total: bool = False, own: bool = False
+) -> str | None:
+    """The goal of an attack, by fields of its result; None for what is none. `own`: learnt on this very model."""
+    if kind in (CLEAN, CONTROL):
+        return None
+    if kind in (TRANSFER, SEARCH):
+        return kind
+    if kind == UNIVERSAL and not own:
+        return "frozen"
+    if side != "query":
+        return {"gallery": "gallery_side", "both": "both_sides"}[side]
+    if kind == IMAGE:
+        return "image_gallery" if "reference" in needs else "image"
+    return "universal_equal_total" if equal_total else "universal"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A result, with the average precision of each query (Q,) and the rank of its first match: NaN where it was not
+    asked. `goal` is one of GOALS or None, `eps` the budget of a component in [0, 1]."""
+
+    result: Result
+    precision: np.ndarray
+    first: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        return str(self.result.attack["kind"])
+
+    @property
+    def goal(self) -> str | None:
+        attack, side = self.result.attack, self.result.protocol["side"]
+        own = attack.get("learnt_on") == self.result.victim["sha256"]
+        return goal_of(self.kind, side, attack.get("needs", ()), self.equal_total, own)
+
+    @property
+    def equal_total(self) -> bool:
+        return bool(self.settings.get("equal_total"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.result.attack["settings"]
+
+    @property
+    def eps(self) -> float:
+        threat = self.result.threat
+        largest = max(threat.get("eps_color", 0.0), threat.get("eps_delta", 0.0))
+        return largest / 2 if self.equal_total else largest
+
+    @property
+    def total(self) -> float:
+        """What it may change in all."""
+        return min(1.0, self.result.threat.get("eps_color", 0.0) + self.result.threat.get("eps_delta", 0.0))
+
+    @property
+    def name(self) -> str:
+        return str(self.result.attack["name"])
+
+    @property
+    def mAP(self) -> float:
+        return float(np.nanmean(self.precision))
+
+
+class Traits(NamedTuple):
+    """What a model does whatever the attack: whether gradients reach images, features are the same each time, and which
+    other readings of images were as good as the chosen one."""
+
+    differentiable: bool = True
+    repeats: bool = True
+    close: tuple[str, ...] = ()
+
+
+HEALTHY = Traits()
+
+
+def traits_of(victim: Victim) -> Traits:
+    """From what the model does with drawn images."""
+    return Traits(victim.differentiable, repeats(victim), victim.close)
+
+
+class Worst(NamedTuple):
+    """Of some attacks, for each query (Q,): the least average precision and the last rank of a first match."""
+
+    precision: np.ndarray
+    first: np.ndarray
+
+    @property
+    def mAP(self) -> float:
+        return float(np.nanmean(self.precision))
+
+
+def worst(measured: Sequence[Measured]) -> Worst:
+    """Over attacks, of which there is one at least. A query that none was tried on has NaN."""
+    least = reduce(np.fmin, (each.precision for each in measured))
+    return Worst(least, reduce(np.fmax, (each.first for each in measured)))
+
+
+@dataclass
+class Judgement:
+    """What was measured on a model so far. `pids` are those of all queries, `folder` has the results, `eps` is the
+    budget of a component that the verdict is about, and `traits` are what is known of the model itself."""
+
+    pids: np.ndarray
+    folder: Path
+    eps: float
+    traits: Traits = HEALTHY
+    measured: list[Measured] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Take a result that is in the folder."""
+        values = distributed.from_main(lambda: per_query(self.folder, result))
+        precision, first = np.full((2, len(self.pids)), np.nan)
+        precision[values["valid_queries"]] = values["average_precision"]
+        first[values["valid_queries"]] = values["first_match_rank"]
+        self.measured.append(Measured(result, precision, first))
+
+    @property
+    def clean(self) -> Measured:
+        return next(each for each in self.measured if each.kind == CLEAN)
+
+    @property
+    def chance(self) -> float:
+        return float(self.clean.result.metrics["chance_mAP"])
+
+    def of(self, goal: str, eps: float | None = None) -> list[Measured]:
+        """The attacks of a goal at a budget; those that know the model and not the gallery serve both."""
+        goals = ("image", "image_gallery") if goal == "image_gallery" else (goal,)
+        return [
+            each for each in self.measured if each.goal in goals and same(each.eps, self.eps if eps is None else eps)
+        ]
+
+    def worst(self, goal: str, eps: float | None = None) -> Worst | None:
+        """Of a goal, on the queries that were attacked; the attacker may also leave a query alone. None where nothing
+        was tried."""
+        attacks = self.of(goal, eps)
+        if not any(each.goal == goal for each in attacks):
+            return None
+        found, clean = worst(attacks), self.clean
+        tried = np.where(np.isnan(found.precision), np.nan, clean.precision)
+        return Worst(np.minimum(found.precision, tried), np.maximum(found.first, clean.first))
+
+    def standing(self, goal: str, eps: float) -> tuple[int, ...]:
+        """The queries that attacks of the goal did not bring down to chance yet."""
+        found = self.worst(goal, eps)
+        precision = self.clean.precision if found is None else np.fmin(found.precision, self.clean.precision)
+        return tuple(np.flatnonzero(precision > self.chance).tolist())
+
+    def some(self, share: float, seed: int = 0) -> tuple[int, ...]:
+        """A share of the queries that have a match, and twenty at least, drawn once for all attacks."""
+        valid = np.flatnonzero(~np.isnan(self.clean.precision))
+        count = min(len(valid), max(20, round(share * len(valid))))
+        return tuple(sorted(np.random.default_rng(seed).permutation(valid)[:count].tolist()))
+
+    def summary(self, suite: str) -> dict[str, Any]:
+        """The verdict as plain values: see docs/suite.md."""
+        from reid.evaluation.flags import raised
+
+        first, found = self.clean.result, {goal: self.worst(goal) for goal in GOALS}
+        passes = [each.result.passes for each in self.measured]
+        return {
+            "suite": suite,
+            "model": first.victim,
+            "dataset": first.dataset["name"],
+            "eps": self.eps,
+            "clean": self.clean.mAP,
+            "chance": self.chance,
+            "worst": {goal: each and each.mAP for goal, each in found.items()},
+            "intervals": {goal: self._interval(each) for goal, each in {"clean": self.clean, **found}.items() if each},
+            "queries": {goal: _count(each) for goal, each in {"clean": self.clean, **found}.items() if each},
+            "strongest": {goal: _told(self._strongest(goal)) for goal, each in found.items() if each},
+            "success": {goal: _success(self.clean, each) for goal, each in found.items() if each},
+            "spread": {goal: self._spread(goal) for goal, each in found.items() if each},
+            "optimality": optimality(self.measured),
+            "curve": self._curve(),
+            "transfer": self._transfers(),
+            "flags": raised(self),
+            "passes": {key: sum(each.get(key, 0) for each in passes) for key in ("forward", "backward")},
+            "seconds": sum(each.result.seconds for each in self.measured),
+        }
+
+    def _interval(self, each: Measured | Worst) -> list[float]:
+        known = ~np.isnan(each.precision)
+        return list(interval(each.precision[known], self.pids[known]))
+
+    def _strongest(self, goal: str) -> Measured:
+        """The attack of a goal that alone leaves the least, of those that were tried on most queries."""
+        attacks = [each for each in self.of(goal) if each.goal == goal]
+        most = max(map(_count, attacks))
+        return min((each for each in attacks if _count(each) == most), key=attrgetter("mAP"))
+
+    def _spread(self, goal: str) -> list[float]:
+        """The least and most mAP that attacks of the goal leave by themselves, of those on as many queries."""
+        count = _count(self._strongest(goal))
+        left = [each.mAP for each in self.of(goal) if each.goal == goal and _count(each) == count]
+        return [min(left), max(left)]
+
+    def _curve(self) -> dict[str, dict[str, float]]:
+        """mAP by budget and goal, where there is more than one budget."""
+        budgets = sorted({each.eps for each in self.measured if each.goal})
+        found = {eps: {goal: self.worst(goal, eps) for goal in GOALS} for eps in budgets}
+        return {
+            format_budget(eps): {goal: each.mAP for goal, each in row.items() if each} for eps, row in found.items()
+        }
+
+    def _transfers(self) -> dict[str, dict[str, float]]:
+        """mAP under attacks made on each other model, by its name and the attack's."""
+        matrix: dict[str, dict[str, float]] = {}
+        for each in self.measured:
+            if each.kind == TRANSFER:
+                matrix.setdefault(each.settings["surrogate"], {})[each.settings["attack"]] = each.mAP
+        return matrix
+
+
+def _count(each: Measured | Worst) -> int:
+    """How many queries were attacked."""
+    return int((~np.isnan(each.precision)).sum())
+
+
+def main_budget(threats: Iterable[tuple[int, Threat]]) -> float:
+    """That of a component which a verdict is about: 8/255 where it is among those of the threats, else the largest."""
+    budgets = [max(threat.eps_color, threat.eps_delta) for _, threat in threats]
+    return next((eps for eps in budgets if same(eps, RELEASED_BUDGET)), max(budgets))
+
+
+def same(first: float, second: float) -> bool:
+    """Whether two budgets are equal, up to rounding."""
+    return abs(first - second) < 1e-9
+
+
+def gap(first: Sequence[Measured], second: Sequence[Measured]) -> float:
+    """By how much mAP the worst of the first attacks is above that of the second, on the queries of both; NaN where
+    there are none."""
+    if not first or not second:
+        return np.nan
+    difference = worst(first).precision - worst(second).precision
+    return float(np.nanmean(difference)) if not np.isnan(difference).all() else np.nan
+
+
+EFFORTS = ("steps", "calls")
+
+
+def optimality(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """What more steps gain: for each attack that was tried with more, the mAP of those queries by multiples."""
+    rows = []
+    for each in measured:
+        longer = [other for other in measured if _factor(each, other) > 1]
+        if longer and not any(_factor(other, each) > 1 for other in measured):
+            asked = ~np.isnan(longer[0].precision)
+            mAP = {"1x": float(np.nanmean(each.precision[asked]))}
+            mAP |= {f"{_factor(each, other):g}x": other.mAP for other in longer}
+            rows.append({"attack": each.name, "queries": int(asked.sum()), "mAP": mAP})
+    return rows
+
+
+def _factor(one: Measured, other: Measured) -> float:
+    """How many times the steps another attack has that is the same otherwise, else 0."""
+    key = next((key for key in EFFORTS if key in one.settings), None)
+    if key is None or key not in other.settings or one.result.threat != other.result.threat:
+        return 0.0
+    rest = [{name: value for name, value in each.settings.items() if name != key} for each in (one, other)]
+    return other.settings[key] / one.settings[key] if one.kind == other.kind and rest[0] == rest[1] else 0.0
+
+
+def _success(clean: Measured, found: Worst) -> dict[str, float]:
+    """Of the queries whose first match was among the first k: the share that the attacks drove out of it."""
+    shares = {}
+    for k in RANKS:
+        before = (clean.first <= k) & ~np.isnan(found.first)
+        shares[str(k)] = float((found.first[before] > k).mean()) if before.any() else 0.0
+    return shares
+
+
+def _told(each: Measured) -> dict[str, Any]:
+    return {"attack": each.name, "result": each.result.file_name, "mAP": each.mAP}

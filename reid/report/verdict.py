@@ -1,0 +1,42 @@
+"""The verdict of a suite: a file, and what evaluate.py prints of it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from reid.attacks.threat import format_budget
+from reid.evaluation.results import SUMMARY
+from reid.evaluation.verdict import GOALS, Judgement
+from reid.runtime.files import write_atomically
+
+
+def conclude(judgement: Judgement, suite: str) -> str:
+    """Write SUITE-summary.json into the folder of the results; returns it in words."""
+    summary = judgement.summary(suite)
+    path = judgement.folder / f"{suite}{SUMMARY}"
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return "\n".join([*words(summary), f"the same as numbers: {path}"])
+
+
+def words(summary: dict[str, Any]) -> Iterator[str]:
+    """The verdict, line by line."""
+    suite, dataset, eps = summary["suite"], summary["dataset"], format_budget(summary["eps"])
+    yield f"\n{suite} on {dataset}: the worst case of each query, {eps} per component; mAP in %, 95 % over identities"
+    yield _line("clean", summary["clean"], summary["intervals"]["clean"], "")
+    for goal, text in GOALS.items():
+        if (mAP := summary["worst"][goal]) is not None:
+            strongest, count = summary["strongest"][goal], summary["queries"][goal]
+            some = "" if count == summary["queries"]["clean"] else f"{count} queries; "
+            best = f"{some}alone {100 * strongest['mAP']:.1f}: {strongest['attack']}"
+            yield _line(text, mAP, summary["intervals"][goal], best)
+    yield _line("chance", summary["chance"], None, "")
+    for flag in summary["flags"]:
+        yield f"flag: {flag['name']}: {flag['detail']}; {flag['means']}; to do: {flag['do']}"
+    if not summary["flags"]:
+        yield "no flags are raised"
+
+
+def _line(text: str, mAP: float, interval: list[float] | None, rest: str) -> str:
+    spread = "" if interval is None else f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"  {text:<62} {100 * mAP:5.1f}  {spread:<14} {rest}".rstrip()
