@@ -74,6 +74,7 @@ def test_a_result_says_what_was_measured_on_what(experiment, samples):
         "sha256": None,
         "learnt_on": None,
         "settings": {"steps": 2},
+        "needs": ["gradients"],
     }
     query = samples[::3]
     contents = contents_sha256([*query, *(s for s in samples if s not in query)])
