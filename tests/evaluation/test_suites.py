@@ -31,7 +31,7 @@ def test_recipes_and_attacks_of_the_user_go_in_place_of_its_own():
 
 @pytest.mark.parametrize("change", [{"recipes": ["none"]}, {"image": ["pgd"]}, {"equal_total": True}])
 def test_that_judge_are_fixed(change):
-    with pytest.raises(UsageError, match="reid-smoke-v1 has fixed attacks; leave --recipe, .* out"):
+    with pytest.raises(UsageError, match=r"reid-smoke-v1 has fixed attacks; leave --recipe, .* out"):
         customised("reid-smoke-v1", **change)
 
 
