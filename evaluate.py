@@ -119,13 +119,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     pids = ids_of(retrieval.query.samples)[0].numpy()
     judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.judges else Traits())
-    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps)
+    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps, at_hand=list(files))
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = build(Effort, vars(args) | suite.effort, batch_size=args.batch_size)
         folder = args.results / "attackers"
         plan.relearning = Relearning(victim, training, images, effort, compute, args.seed, folder, virtual)
-    plan.surrogates = surrogates_of(args.transfer_from, retrieval)
+    plan.surrogates = surrogates_of(args.transfer_from, retrieval, plan.relearning)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     controls = all_controls(threats, args.seed, images) if suite.controls else []
     rows = chain([CLEAN_ROW, *files], plan.rows(args.reuse), controls)

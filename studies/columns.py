@@ -15,17 +15,22 @@ RANDOM_SIGN, RANDOM_LUT, RANDOM_BOTH = "random sign", "random LUT", "random both
 def column(result: Result) -> str | None:
     """The column, as far as no file of a perturbation decides it; None for all others.
 
-    A re-learnt perturbation counts where it is of type 0 and was learnt on this very model.
+    A re-learnt perturbation counts where it is of type 0, for queries, and was learnt on this very model.
     """
     attack = result.attack
     settings = attack.get("settings", {})
     known = {
         "clean": CLEAN,
-        "relearnt": RELEARNT if attack["noise_type"] == 0 and is_learnt_on(result, result.victim["sha256"]) else None,
+        "relearnt": RELEARNT if is_type_0(result) and is_learnt_on(result, result.victim["sha256"]) else None,
         "image": PGD if settings.get("attack") == "pgd" else None,
         "control": settings.get("control"),
     }
     return known.get(attack["kind"])
+
+
+def is_type_0(result: Result) -> bool:
+    """Whether it is colour and delta on the query side."""
+    return result.attack["noise_type"] == 0 and result.threat["side"] == "query"
 
 
 def is_learnt_on(result: Result, model_sha256: str) -> bool:

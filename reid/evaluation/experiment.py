@@ -103,6 +103,7 @@ class Experiment:
                 "learnt_on": row.provenance.get("victim_sha256"),
                 "settings": row.settings | self._known(row),
                 "needs": sorted(row.attack.needs) if row.attack else [],
+                "met": row.sha256 is not None and row.sha256 in self.retrieval.victim.met,
             },
             "dataset": {
                 "name": self.dataset.name,

@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from reid.attacks.folders import size_of
 from reid.attacks.image.linf import LInf
 from reid.attacks.search.square import Square
 from reid.attacks.specs import create
 from reid.attacks.threat import Threat
 from reid.attacks.transfer import Transferred
+from reid.attacks.universal.perturbations import Perturbation
 from reid.evaluation.relearning import Relearning
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import TRANSFER, Row, image_row, image_rows
+from reid.evaluation.rows import TRANSFER, UNIVERSAL, Row, image_row, image_rows
+from reid.evaluation.starts import WarmStart
 from reid.evaluation.suites import Each, Suite, Universal
 from reid.evaluation.verdict import EFFORTS, Judgement, goal_of
 from reid.models.load import load_victim
@@ -24,17 +27,18 @@ TENTH = 0.1  # of the queries, on which an attack is tried with more steps
 
 
 class Surrogate(NamedTuple):
-    """Another model: its name, the hash of its file, and the retrieval by it on the same images."""
+    """Another model: its name, the retrieval by it on the same images, and what learns perturbations on it."""
 
     name: str
-    sha256: str | None
     retrieval: Retrieval
+    relearning: Relearning | None
 
 
 @dataclass
 class Plan:
     """A suite on a model. `threats` are (noise type, threat) as the user says them, `side` the one that is attacked
-    where an entry has none, `pgd_steps` those of pgd without any. `relearning` is there if the suite has recipes."""
+    where an entry has none, `pgd_steps` those of pgd without any. `relearning` is there if the suite has recipes,
+    `at_hand` are perturbation files that it may start from."""
 
     suite: Suite
     threats: Sequence[tuple[int, Threat]]
@@ -44,16 +48,29 @@ class Plan:
     pgd_steps: int = 15
     relearning: Relearning | None = None
     surrogates: Sequence[Surrogate] = ()
+    at_hand: list[Row] = field(default_factory=list)
 
     def rows(self, reuse: bool) -> Iterator[Row]:
         """All but clean images, files and controls, to be measured and judged in turn. `reuse` takes perturbations that
         were learnt before."""
+        for surrogate in self.surrogates:
+            yield from self._frozen(surrogate, reuse)
         for universal in self.suite.universal:
             yield from self._universal(universal, reuse)
         for each in self.suite.each:
             yield from self._each(each)
         for surrogate in self.surrogates:
             yield from self._transferred(surrogate)
+
+    def _frozen(self, surrogate: Surrogate, reuse: bool) -> Iterator[Row]:
+        """Perturbations that were learnt on another model, which later ones may start from."""
+        if self.suite.frozen is None or surrogate.relearning is None:
+            return
+        threats = [(noise_type, _scaled(threat, 1.0, "query")) for noise_type, threat in self.threats]
+        for row in surrogate.relearning.rows([self.suite.frozen], threats, reuse):
+            row = replace(row, name=f"{row.name}, learnt on {surrogate.name}", kind=UNIVERSAL, side="query")
+            self.at_hand.append(row)
+            yield row
 
     def _universal(self, entry: Universal, reuse: bool) -> Iterator[Row]:
         assert self.relearning is not None
@@ -62,7 +79,8 @@ class Plan:
         if entry.equal_total:
             both = [threat for _, threat in threats if len(threat.components) > 1]
             threats = [(2, Threat(0.0, threat.eps_total, side)) for threat in both]
-        for row in self.relearning.rows([entry.recipe], list(dict.fromkeys(threats)), reuse):
+        warm = starts_of(self.at_hand, self.relearning) if entry.warm else []
+        for row in self.relearning.rows([entry.recipe], list(dict.fromkeys(threats)), reuse, warm):
             more = {"equal_total": True} if entry.equal_total else {}
             yield replace(row, name=f"{row.name}{_on(side)}", settings=row.settings | more, side=side)
 
@@ -95,7 +113,7 @@ class Plan:
                 assert row.attack is not None
                 known = surrogate.retrieval.known_to(row.attack, "query")
                 attack = Transferred(row.attack, surrogate.retrieval.victim, known)
-                settings = row.settings | {"surrogate": surrogate.name, "surrogate_sha256": surrogate.sha256}
+                settings = row.settings | {"surrogate": surrogate.name, "surrogate_sha256": attack.surrogate.sha256}
                 name = f"{row.name}, made on {surrogate.name}"
                 yield Row(name, TRANSFER, attack, settings=settings, side="query")
 
@@ -106,13 +124,28 @@ def knows_training(suite: Suite) -> bool:
     return bool(suite.universal) or any("training" in each.needs for each in map(create, specs))
 
 
-def surrogates_of(specs: Sequence[str], retrieval: Retrieval) -> list[Surrogate]:
-    """Other models, as the retrieval by them on the same images. Raises what `load_victim` does."""
+def surrogates_of(specs: Sequence[str], retrieval: Retrieval, relearning: Relearning | None) -> list[Surrogate]:
+    """Other models, on the images of a retrieval; what is learnt on them is learnt as on its own model. Raises what
+    `load_victim` does."""
     found = []
     for spec in specs:
         victim = load_victim(spec).to(retrieval.compute.device)
-        found.append(Surrogate(Path(spec).name, victim.sha256, retrieval.by(victim)))
+        learner = relearning and replace(relearning, victim=victim, effort=replace(relearning.effort, warm_start=()))
+        found.append(Surrogate(Path(spec).name, retrieval.by(victim), learner))
     return found
+
+
+def starts_of(rows: Sequence[Row], relearning: Relearning) -> list[WarmStart]:
+    """The perturbations among rows of files that have the size of the images, and that the model was not trained on."""
+    images, met = relearning.images, relearning.victim.met
+    return [
+        WarmStart(row.attack, row.sha256)
+        for row in rows
+        if isinstance(row.attack, Perturbation)
+        and row.sha256
+        and row.sha256 not in met
+        and size_of(row.attack) in (None, (images.height, images.width))
+    ]
 
 
 def _scaled(threat: Threat, scale: float, side: str) -> Threat:

@@ -77,14 +77,16 @@ class Relearning:
     def __post_init__(self) -> None:
         self._warm = warm_starts(self.effort.warm_start, self.victim.met, self.images.height, self.images.width)
 
-    def rows(self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool) -> Iterator[Row]:
+    def rows(
+        self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool, warm: Sequence[WarmStart] = ()
+    ) -> Iterator[Row]:
         """One row for each recipe (of RECIPES), (noise type, threat) and restart, once all restarts are learnt.
 
-        `reuse` takes files that are in the folder.
+        `reuse` takes files that are in the folder; `warm` are more perturbations to start from.
         """
-        starts = [*product(range(self.effort.restarts), [None]), *enumerate(self._warm, self.effort.restarts)]
+        starts: list[WarmStart | None] = [*[None] * self.effort.restarts, *self._warm, *warm]
         for recipe, (noise_type, threat) in product(recipes, threats):
-            learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in starts]
+            learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in enumerate(starts)]
             lowest = min(min(noise.provenance["held_out"]) for noise, _ in learnt)
             for number, (noise, digest) in enumerate(learnt, 1):
                 noise.provenance |= {"lowest_of_restarts": lowest}

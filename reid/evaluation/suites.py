@@ -17,12 +17,13 @@ from reid.runtime.registry import Registry
 class Universal:
     """A recipe (of RECIPES) of universal perturbations, learnt on the model for the `side` that it attacks, None: the
     one that the user says, at `scale` times the budget; `equal_total`: by delta alone, as much as colour and delta
-    together."""
+    together. `warm`: it also starts from each perturbation at hand that the model was not trained on."""
 
     recipe: str
     side: str | None = None
     scale: float = 1.0
     equal_total: bool = False
+    warm: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Each:
 class Suite:
     """What is run on a model next to the perturbation files that a user gives.
 
-    `transfer` are specs of attacks that are made on each other model at hand. `controls` are random perturbations at
+    `transfer` are specs of attacks that are made on each other model at hand, and `frozen` is a recipe of universal
+    perturbations that are learnt on it, if there is one. `controls` are random perturbations at
     the same budget. `effort` fixes how hard recipes look (fields of Effort). A suite that `judges` has fixed settings,
     and ends with a verdict and a summary (see reid.evaluation.verdict).
     """
@@ -54,6 +56,7 @@ class Suite:
     universal: tuple[Universal, ...] = ()
     each: tuple[Each, ...] = ()
     transfer: tuple[str, ...] = ()
+    frozen: str | None = None
     controls: bool = True
     effort: Mapping[str, Any] = field(default_factory=dict)
     judges: bool = False
@@ -67,7 +70,7 @@ class Suite:
 GIVEN = Suite()
 ADAPTIVE = Suite((Universal("none"),), (Each("pgd"),))
 SMOKE = Suite(
-    universal=(Universal("nearest", "query"),),
+    universal=(Universal("nearest", "query", warm=True),),
     each=(
         Each("cosine:steps=15,restarts=1", "query"),
         Each("smooth-ap:steps=15,restarts=1", "query"),
@@ -78,19 +81,24 @@ SMOKE = Suite(
 )
 UNIVERSAL = Suite(
     universal=(
-        *(Universal(recipe, "query") for recipe in ("nearest", "cosine", "hinge", "collapse", "smooth_ap")),
-        *(Universal(recipe, "query", equal_total=True) for recipe in ("nearest", "cosine")),
+        Universal("nearest", "query", warm=True),
+        *(Universal(recipe, "query") for recipe in ("cosine", "hinge", "collapse", "smooth_ap")),
+        Universal("nearest", "query", equal_total=True, warm=True),
+        Universal("cosine", "query", equal_total=True),
         Universal("nearest", "query", scale=0.5),
         Universal("nearest", "query", scale=0.5, equal_total=True),
-        *(Universal(recipe, "gallery") for recipe in ("nearest", "cosine")),
-        *(Universal(recipe, "both") for recipe in ("nearest", "collapse")),
+        Universal("nearest", "gallery", warm=True),
+        Universal("cosine", "gallery"),
+        Universal("nearest", "both", warm=True),
+        Universal("collapse", "both"),
     ),
+    frozen="nearest",
     effort={"restarts": 3, "adaptive_epochs": 12},
     judges=True,
 )
 FAST = Suite(
     universal=(
-        Universal("nearest", "query"),
+        Universal("nearest", "query", warm=True),
         Universal("nearest", "query", equal_total=True),
         Universal("nearest", "gallery"),
         Universal("nearest", "both"),
@@ -126,6 +134,7 @@ STANDARD = Suite(
         Each("square:calls=1600", "query", share=0.3),
     ),
     transfer=("cosine:steps=50,restarts=1", "smooth-ap:steps=50,restarts=1"),
+    frozen=UNIVERSAL.frozen,
     effort=UNIVERSAL.effort,
     judges=True,
 )

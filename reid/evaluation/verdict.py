@@ -34,26 +34,23 @@ GOALS = {
     "both_sides": "queries and gallery images",
     "transfer": "each query by itself, on other models",
     "search": "each query by itself, by scores alone",
-    "frozen": "perturbation files that were not learnt on the model",
+    "frozen": "perturbation files that were learnt on other models",
+    "met": "perturbation files that the model was trained on",
 }
 RANKS = (1, 5, 10)
 
 
-def goal_of(
-    kind: str, side: str, needs: Iterable[str] = (), equal_total: bool = False, own: bool = False
-) -> str | None:
-    """The goal of an attack, by fields of its result; None for what is none. `own`: learnt on this very model."""
+def goal_of(kind: str, side: str, needs: Iterable[str]) -> str | None:
+    """The goal of an attack that is made on the model itself, or on each image; None for what has none."""
     if kind in (CLEAN, CONTROL):
         return None
     if kind in (TRANSFER, SEARCH):
         return kind
-    if kind == UNIVERSAL and not own:
-        return "frozen"
     if side != "query":
         return {"gallery": "gallery_side", "both": "both_sides"}[side]
     if kind == IMAGE:
         return "image_gallery" if "reference" in needs else "image"
-    return "universal_equal_total" if equal_total else "universal"
+    return "universal"
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,13 @@ class Measured:
 
     @property
     def goal(self) -> str | None:
-        attack, side = self.result.attack, self.result.protocol["side"]
-        own = attack.get("learnt_on") == self.result.victim["sha256"]
-        return goal_of(self.kind, side, attack.get("needs", ()), self.equal_total, own)
+        attack = self.result.attack
+        if attack.get("met"):
+            return "met"
+        if self.kind == UNIVERSAL and attack.get("learnt_on") != self.result.victim["sha256"]:
+            return "frozen"
+        goal = goal_of(self.kind, self.result.protocol["side"], attack.get("needs", ()))
+        return "universal_equal_total" if goal == "universal" and self.equal_total else goal
 
     @property
     def equal_total(self) -> bool:

@@ -75,6 +75,7 @@ def test_a_result_says_what_was_measured_on_what(experiment, samples):
         "learnt_on": None,
         "settings": {"steps": 2},
         "needs": ["gradients"],
+        "met": False,
     }
     query = samples[::3]
     contents = contents_sha256([*query, *(s for s in samples if s not in query)])
