@@ -75,12 +75,8 @@ class Plan:
     def _universal(self, entry: Universal, reuse: bool) -> Iterator[Row]:
         assert self.relearning is not None
         side = entry.side or self.side
-        threats = [(noise_type, _scaled(threat, entry.scale, side)) for noise_type, threat in self.threats]
-        if entry.equal_total:
-            both = [threat for _, threat in threats if len(threat.components) > 1]
-            threats = [(2, Threat(0.0, threat.eps_total, side)) for threat in both]
         warm = starts_of(self.at_hand, self.relearning) if entry.warm else []
-        for row in self.relearning.rows([entry.recipe], list(dict.fromkeys(threats)), reuse, warm):
+        for row in self.relearning.rows([entry.recipe], learnable(entry, self.threats, side), reuse, warm):
             more = {"equal_total": True} if entry.equal_total else {}
             yield replace(row, name=f"{row.name}{_on(side)}", settings=row.settings | more, side=side)
 
@@ -116,6 +112,15 @@ class Plan:
                 settings = row.settings | {"surrogate": surrogate.name, "surrogate_sha256": attack.surrogate.sha256}
                 name = f"{row.name}, made on {surrogate.name}"
                 yield Row(name, TRANSFER, attack, settings=settings, side="query")
+
+
+def learnable(entry: Universal, threats: Sequence[tuple[int, Threat]], side: str) -> list[tuple[int, Threat]]:
+    """(noise type, threat) of the perturbations to learn, once: at equal total delta alone (type 2), 16/255 for 8 + 8,
+    for each threat of two components."""
+    scaled = [(noise_type, _scaled(threat, entry.scale, side)) for noise_type, threat in threats]
+    if entry.equal_total:
+        scaled = [(2, Threat(0.0, each.eps_total, side)) for _, each in scaled if len(each.components) > 1]
+    return list(dict.fromkeys(scaled))
 
 
 def knows_training(suite: Suite) -> bool:

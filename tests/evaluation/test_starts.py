@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from reid import UsageError, attacks
-from reid.attacks import Threat
-from reid.evaluation.rows import learnable
 from reid.evaluation.starts import begin_, warm_starts
 from reid.runtime.files import sha256
 from reid.runtime.seeds import generator
@@ -69,12 +67,3 @@ def test_a_file_that_the_model_was_trained_on_is_refused(path):
 def test_a_file_for_another_size_is_refused(path):
     with pytest.raises(UsageError, match=r"is for images of \(16, 8\), not \(32, 16\)"):
         warm_starts([path], "", 32, 16)
-
-
-def test_equal_total_is_delta_alone_on_the_attacked_side():
-    threats = [(0, Threat(8 / 255, 8 / 255)), (1, Threat(8 / 255, 0.0)), (0, Threat(4 / 255, 4 / 255))]
-    of_side = [(number, Threat(each.eps_color, each.eps_delta, "both")) for number, each in threats]
-    assert learnable(threats, "both", False) == of_side
-    alone = [(2, Threat(0.0, 16 / 255, "both")), (2, Threat(0.0, 8 / 255, "both"))]
-    assert learnable(threats, "both", True) == [*of_side, *alone]
-    assert learnable([*threats, (2, Threat(0.0, 16 / 255))], "both", True) == [*of_side, *alone]

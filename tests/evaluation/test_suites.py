@@ -3,8 +3,10 @@
 import pytest
 
 from reid import attacks
+from reid.attacks import Threat
 from reid.attacks.specs import create
 from reid.errors import UsageError
+from reid.evaluation.plan import learnable
 from reid.evaluation.suites import SUITES, Each, Universal, customised
 
 
@@ -39,3 +41,12 @@ def test_that_judge_are_fixed(change):
 def test_nothing_is_added_to_nothing(change, words):
     with pytest.raises(UsageError, match=words):
         customised("given", **{change: True})
+
+
+def test_equal_total_is_delta_alone_on_the_attacked_side():
+    threats = [(0, Threat(8 / 255, 8 / 255)), (1, Threat(8 / 255, 0.0)), (0, Threat(8 / 255, 8 / 255))]
+    of_side = [(0, Threat(8 / 255, 8 / 255, "both")), (1, Threat(8 / 255, 0.0, "both"))]
+    assert learnable(Universal("none"), threats, "both") == of_side
+    assert learnable(Universal("none", equal_total=True), threats, "both") == [(2, Threat(0.0, 16 / 255, "both"))]
+    halved = Universal("none", scale=0.5, equal_total=True)
+    assert learnable(halved, threats, "gallery") == [(2, Threat(0.0, 8 / 255, "gallery"))]
