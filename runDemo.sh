@@ -48,8 +48,9 @@ evaluate() {  # evaluate VICTIM DATASET OPTIONS...
     --results "$OUT/results/$1" --reuse "${@:3}"
 }
 
-relearn() {  # relearn VICTIM
-  evaluate "$1" synth-a --attack $TYPE0 --adaptive --adaptive-iters 12 --adaptive-epochs 5
+judge() {  # judge VICTIM
+  evaluate "$1" synth-a --attack $TYPE0 --suite given --image-attack pgd
+  evaluate "$1" synth-a --attack $TYPE0 --suite reid-smoke-v1
 }
 
 curve() {  # curve NAME=CHECKPOINT=RESULTS...
@@ -71,8 +72,8 @@ first_lane() {
   "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth $COMMON $BATCHES \
     --defense mixed --attacker frozen online pgd --pgd-steps 3 --noise_path1 $TYPE0 --lr 1e-3 --epochs 6 \
     --iters-per-epoch 25 --eval-every 2 --logs_dir $OUT/D --resume-from auto
-  step "learning type 0 once more, on D" >&3
-  OMP_NUM_THREADS=$CORES relearn D  # the second lane is about to end
+  step "judging D: attacks that know it" >&3
+  OMP_NUM_THREADS=$CORES judge D  # the second lane is about to end
 }
 
 second_lane() {
@@ -88,8 +89,8 @@ second_lane() {
   step "evaluating A, and the transfer to B" >&3
   evaluate A synth-a --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
   evaluate B synth-b --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
-  step "learning type 0 once more, on A" >&3
-  relearn A
+  step "judging A: attacks that know it" >&3
+  judge A
   "$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA --out $OUT/attack.png
   curve undefended=$OUT/A/model_best.pth=$OUT/results/A
 }

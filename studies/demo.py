@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VICTIMS = ("A", "B")
 UNDEFENDED, DEFENDED = "A", "D"  # D is fine-tuned from A
 LEARNT_ON_A = {noise_type: f"attack/{noise_type}/best_perturbation3.pth" for noise_type in ("0", "1", "2")}
+SUITE = "reid-smoke-v1"
 CONTROLS = {"random_sign": RANDOM_SIGN, "random_lut": RANDOM_LUT, "both": RANDOM_BOTH}
 
 
@@ -31,7 +32,7 @@ def summarise(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
     from reid.training.keeper import BEST_FILE
 
     files = {sha256(folder / path): noise_type for noise_type, path in LEARNT_ON_A.items()}
-    victims, withstood = {}, {}
+    victims, withstood, suites = {}, {}, {}
     for name in (*VICTIMS, DEFENDED):
         model = sha256(folder / name / BEST_FILE)
         measured = [
@@ -45,10 +46,11 @@ def summarise(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
                 victims[name] = _victim(measured[0], scores)
             if name in (UNDEFENDED, DEFENDED):
                 withstood[name] = _withstood(scores)
-        except (KeyError, IndexError) as error:
+                suites[name] = _verdict(folder / "results" / name, model)
+        except (KeyError, IndexError, OSError, ValueError) as error:
             raise ReidError(f"{folder}/results/{name} lacks results of the demo; run bash runDemo.sh") from error
     defended = withstood[DEFENDED] | {"undefended": withstood[UNDEFENDED]}
-    return {"victims": victims, "defended": defended, "seed": seed, "seconds": seconds}
+    return {"victims": victims, "defended": defended, "suite": suites, "seed": seed, "seconds": seconds}
 
 
 def _victim(result: Result, scores: Mapping[str, float]) -> dict[str, Any]:
@@ -70,6 +72,14 @@ def _withstood(scores: Mapping[str, float]) -> dict[str, Any]:
         "pgd": scores[PGD],
         "controls": {key: scores[name] for key, name in CONTROLS.items()},
     }
+
+
+def _verdict(folder: Path, model: str) -> dict[str, Any]:
+    """The summary of the suite in a folder of results, of the model of this hash. Raises KeyError for another model."""
+    summary = json.loads((folder / f"{SUITE}-summary.json").read_text(encoding="utf-8"))
+    if summary["model"]["sha256"] != model:
+        raise KeyError(f"{folder} judges another model")
+    return summary
 
 
 def comparison(victims: dict[str, dict[str, Any]]) -> str:
@@ -104,6 +114,20 @@ def defence(defended: dict[str, Any]) -> str:
     )
 
 
+def verdict(suites: dict[str, Any]) -> str:
+    """A small table: the worst case per query of both models, mAP in percent, for each kind of attacker."""
+    goals = [goal for goal, mAP in suites[DEFENDED]["worst"].items() if mAP is not None]
+    lines = [f"{'mAP in %, worst case of each query':<34}" + "".join(f"{goal:>15}" for goal in ["clean", *goals])]
+    for label, name in (("undefended", UNDEFENDED), ("defended", DEFENDED)):
+        scores = [suites[name]["clean"], *(suites[name]["worst"][goal] for goal in goals)]
+        lines.append(f"{f'{label} ({name})':<34}" + "".join(f"{_percent(score):>15}" for score in scores))
+    return "\n".join(lines)
+
+
+def _percent(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.1f}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m studies.demo")
     parser.add_argument("folder", type=Path, help="folder of the demo, with results/A, results/B and results/D in it")
@@ -115,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(summary, indent=2) + "\n"))
     print(comparison(summary["victims"]))
     print(f"\n{defence(summary['defended'])}")
+    print(f"\n{verdict(summary['suite'])}")
     print(f"\nthe same as numbers: {path}")
 
 

@@ -39,7 +39,14 @@ def folder(tmp_path):
         add(tmp_path, name, result(pgd, "image", "pgd", model=model))
         for restart, more in enumerate((0.02, 0.0, 0.01), 1):
             add(tmp_path, name, relearnt(worst + more, restart, model))
+        path = tmp_path / "results" / name / "reid-smoke-v1-summary.json"
+        path.write_text(json.dumps(judged(name)))
     return tmp_path
+
+
+def judged(name, model=None):
+    model = {"sha256": hashed(model or f"{name}/model_best.pth")}
+    return {"model": model, "clean": CLEAN[name], "worst": {"universal": 0.48, "image": None, "search": 0.7}}
 
 
 def add(folder, name, found):
@@ -68,6 +75,7 @@ def test_the_summary_has_victims_and_the_defended_model(folder):
             "controls": SHOWN,
             "undefended": {"clean": 0.80, "frozen": 0.30, "relearnt": 0.28, "pgd": 0.10, "controls": SHOWN},
         },
+        "suite": {"A": judged("A"), "D": judged("D")},
         "seed": 0,
         "seconds": 12.5,
     }
@@ -140,3 +148,16 @@ def test_the_command_writes_the_summary_and_prints_both_tables(folder, capsys):
         "defended (D) 79.0 70.0 60.0 25.0 79.0 78.0 77.0",
     ):
         assert line in shown
+
+
+def test_a_verdict_on_another_model_is_refused(folder):
+    path = folder / "results" / "D" / "reid-smoke-v1-summary.json"
+    path.write_text(json.dumps(judged("D", "a model of the past")))
+    with pytest.raises(ReidError, match="results/D lacks results of the demo"):
+        demo.summarise(folder, 0, 1.0)
+
+
+def test_the_verdict_is_a_table_of_what_was_tried():
+    table = demo.verdict({"A": judged("A"), "D": judged("D")}).splitlines()
+    assert table[0].split()[-3:] == ["clean", "universal", "search"]
+    assert table[2].split() == ["defended", "(D)", "79.0", "48.0", "70.0"]
