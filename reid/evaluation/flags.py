@@ -36,6 +36,7 @@ def raised(judgement: Judgement) -> list[dict[str, Any]]:
 
 
 def _white(judgement: Judgement) -> list[Measured]:
+    """Attacks with gradients on each query."""
     return [each for each in judgement.of("image_gallery") if each.kind == IMAGE]
 
 

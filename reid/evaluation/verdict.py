@@ -1,7 +1,7 @@
 """The verdict on a model: the worst case of each query over all attacks that an attacker of one kind could choose from.
 
 An attacker is told by what it knows and may change: its *goal*, one of GOALS. Nothing of two goals is mixed in one
-number, but for one rule: whoever knows the gallery too can do all that an attacker who does not can.
+number, but for one rule: whoever knows more, or may change more images, can do all that one who does not can (ALSO).
 """
 
 import logging
@@ -26,16 +26,28 @@ from reid.runtime import distributed
 logger = logging.getLogger(__name__)
 
 GOALS = {
-    "universal": "one perturbation for all queries, learnt on the model",
-    "universal_equal_total": "the same by delta alone, with the total of colour and delta",
-    "image": "each query by itself, knowing the model and training images",
-    "image_gallery": "each query by itself, knowing the gallery too",
-    "gallery_side": "gallery images instead of queries",
-    "both_sides": "queries and gallery images",
-    "transfer": "each query by itself, on other models",
-    "search": "each query by itself, by scores alone",
-    "frozen": "perturbation files that were learnt on other models",
+    "universal": "queries, one perturbation for all, learnt on the model",
+    "universal_equal_total": "the same by delta alone, at the total of both",
+    "image": "queries, one by one, knowing model and training images",
+    "image_gallery": "queries, one by one, knowing the gallery too",
+    "gallery_side_universal": "gallery images, one perturbation for all",
+    "gallery_side_model": "gallery images, one by one, knowing the model",
+    "gallery_side": "gallery images, one by one, knowing the queries too",
+    "both_sides_universal": "both sides, one perturbation for all",
+    "both_sides_model": "both sides, one by one, knowing the model",
+    "both_sides": "both sides, one by one, knowing the other side too",
+    "transfer": "queries, one by one, made on other models",
+    "search": "queries, one by one, by scores alone",
+    "frozen": "perturbation files learnt on other models",
     "met": "perturbation files that the model was trained on",
+}
+# Whoever may do the first may do these too: knowing more, or changing more images, with the same budget for each.
+ALSO = {
+    "image_gallery": ("image", "transfer", "search"),
+    "gallery_side": ("gallery_side_model",),
+    "both_sides_universal": ("universal", "gallery_side_universal"),
+    "both_sides_model": ("image", "gallery_side_model"),
+    "both_sides": ("both_sides_model", "image", "image_gallery", "gallery_side_model", "gallery_side"),
 }
 RANKS = (1, 5, 10)
 
@@ -44,13 +56,13 @@ def goal_of(kind: str, side: str, needs: Iterable[str]) -> str | None:
     """The goal of an attack that is made on the model itself, or on each image; None for what has none."""
     if kind in (CLEAN, CONTROL):
         return None
-    if kind in (TRANSFER, SEARCH):
+    if kind in (TRANSFER, SEARCH) and side == "query":
         return kind
-    if side != "query":
-        return {"gallery": "gallery_side", "both": "both_sides"}[side]
-    if kind == IMAGE:
-        return "image_gallery" if "reference" in needs else "image"
-    return "universal"
+    informed = kind != IMAGE or "reference" in needs
+    if side == "query":
+        return "universal" if kind in (UNIVERSAL, RELEARNT) else "image_gallery" if informed else "image"
+    level = "_universal" if kind in (UNIVERSAL, RELEARNT) else "" if informed else "_model"
+    return f"{'gallery_side' if side == 'gallery' else 'both_sides'}{level}"
 
 
 @dataclass(frozen=True)
@@ -166,8 +178,8 @@ class Judgement:
         return float(self.clean.result.metrics["chance_mAP"])
 
     def of(self, goal: str, eps: float | None = None) -> list[Measured]:
-        """The attacks of a goal at a budget; those that know the model and not the gallery serve both."""
-        goals = ("image", "image_gallery") if goal == "image_gallery" else (goal,)
+        """The attacks at a budget that serve a goal."""
+        goals = (goal, *ALSO.get(goal, ()))
         return [
             each for each in self.measured if each.goal in goals and same(each.eps, self.eps if eps is None else eps)
         ]
