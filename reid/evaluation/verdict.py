@@ -18,7 +18,7 @@ from reid.attacks.files import RELEASED_BUDGET
 from reid.attacks.threat import Threat, format_budget
 from reid.evaluation.intervals import interval
 from reid.evaluation.results import Result, per_query
-from reid.evaluation.rows import CLEAN, CONTROL, IMAGE, SEARCH, TRANSFER, UNIVERSAL
+from reid.evaluation.rows import CLEAN, CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
 from reid.models.trial import repeats
 from reid.models.victim import Victim
 from reid.runtime import distributed
