@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from reid.evaluation.starts import WarmStart
 from reid.evaluation.suites import Each, Suite, Universal
 from reid.evaluation.verdict import EFFORTS, Judgement, goal_of
 from reid.models.load import load_victim
+from reid.runtime.pace import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +55,25 @@ class Plan:
     def rows(self, reuse: bool) -> Iterator[Row]:
         """All but clean images, files and controls, to be measured and judged in turn. `reuse` takes perturbations that
         were learnt before."""
-        for surrogate in self.surrogates:
-            yield from self._frozen(surrogate, reuse)
-        for universal in self.suite.universal:
-            yield from self._universal(universal, reuse)
-        for each in self.suite.each:
-            yield from self._each(each)
-        for surrogate in self.surrogates:
-            yield from self._transferred(surrogate)
+        suite, others, learning = self.suite, self.surrogates, self._learning()
+        jobs = [
+            *(
+                (f"{suite.frozen} on {each.name}", learning, self._frozen(each, reuse))
+                for each in others
+                if suite.frozen
+            ),
+            *((each.recipe, learning, self._universal(each, reuse)) for each in suite.universal),
+            *((each.spec, self._work(each), self._each(each)) for each in suite.each),
+            *(
+                (spec, len(others) * self._work(Each(spec)), self._transferred(spec))
+                for spec in suite.transfer
+                if others
+            ),
+        ]
+        pace = Pace([size for _, size, _ in jobs])
+        for name, _, rows in jobs:
+            logger.info("attack %s: %s", pace.begins(), name)
+            yield from rows
 
     def _frozen(self, surrogate: Surrogate, reuse: bool) -> Iterator[Row]:
         """Perturbations that were learnt on another model, which later ones may start from."""
@@ -103,15 +116,26 @@ class Plan:
             return self.judgement.standing(goal, attack.eps)
         return self.judgement.some(entry.share, self.seed) if entry.share < 1 else None
 
-    def _transferred(self, surrogate: Surrogate) -> Iterator[Row]:
-        for spec in self.suite.transfer:
-            for row in image_rows([spec], self.threats, self.pgd_steps, self.seed):
-                assert row.attack is not None
-                known = surrogate.retrieval.known_to(row.attack, "query")
-                attack = Transferred(row.attack, surrogate.retrieval.victim, known)
-                settings = row.settings | {"surrogate": surrogate.name, "surrogate_sha256": attack.surrogate.sha256}
-                name = f"{row.name}, made on {surrogate.name}"
-                yield Row(name, TRANSFER, attack, settings=settings, side="query")
+    def _transferred(self, spec: str) -> Iterator[Row]:
+        for surrogate, row in product(self.surrogates, image_rows([spec], self.threats, self.pgd_steps, self.seed)):
+            assert row.attack is not None
+            known = surrogate.retrieval.known_to(row.attack, "query")
+            attack = Transferred(row.attack, surrogate.retrieval.victim, known)
+            settings = row.settings | {"surrogate": surrogate.name, "surrogate_sha256": attack.surrogate.sha256}
+            name = f"{row.name}, made on {surrogate.name}"
+            yield Row(name, TRANSFER, attack, settings=settings, side="query")
+
+    def _learning(self) -> float:
+        """About how many images go through the model while a universal perturbation is learnt."""
+        return 3 * self.relearning.effort.restarts * self.relearning.images_seen if self.relearning else 0
+
+    def _work(self, entry: Each) -> float:
+        """About how many images go through the model in an attack on each image; a backward pass counts as two."""
+        attack, side = create(entry.spec), entry.side or self.side
+        sizes = self.judgement.clean.result.dataset
+        images = sizes["num_query"] * entry.share * (side != "gallery") + sizes["num_gallery"] * (side != "query")
+        each = attack.calls if isinstance(attack, Square) else 3 * attack.steps * attack.restarts
+        return images * each * (1 + TENTH * sum(entry.longer))
 
 
 def learnable(entry: Universal, threats: Sequence[tuple[int, Threat]], side: str) -> list[tuple[int, Threat]]:

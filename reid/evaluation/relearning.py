@@ -18,7 +18,7 @@ from reid.attacks.universal.learn import CleanBatches, Learner, clean_batches
 from reid.attacks.universal.perturbations import Perturbation
 from reid.datasets import Sample, labels
 from reid.datasets.contents import contents_sha256
-from reid.errors import ReidError, UsageError
+from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.effort import Effort
 from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.retrieval import Retrieval
@@ -34,6 +34,7 @@ from reid.runtime.seeds import generator
 
 logger = logging.getLogger(__name__)
 
+DRAWN = "synth-a"
 LEARNER = 2  # to be raised when the same settings learn another perturbation
 
 
@@ -48,12 +49,19 @@ class Source:
 def training_source(name: str, root: datasets.Root, split: int) -> Source:
     """The training images of a dataset, of the identities that validate too: an attacker takes what there is.
 
-    Raises UsageError where it has none.
+    Where it has none, those of drawn people. Raises UsageError where nobody was drawn.
     """
     dataset = datasets.create(name, root, split=split)
-    if not dataset.trainval:
-        raise UsageError(f"{dataset.name} has no training images to learn attacks on; give another --learn-on")
-    return Source(dataset.name, dataset.trainval)
+    if dataset.trainval:
+        return Source(dataset.name, dataset.trainval)
+    try:
+        drawn = datasets.create(DRAWN, root, split=split)
+    except DatasetError as error:
+        problem = f"{dataset.name} has no training images to learn attacks on"
+        remedy = f"draw people, python -m reid.synthperson {DRAWN}, which are then taken, or give another --learn-on"
+        raise UsageError(f"{problem}; {remedy}") from error
+    logger.warning("%s has no training images: attacks learn on the drawn people of %s", dataset.name, DRAWN)
+    return Source(drawn.name, drawn.trainval)
 
 
 @dataclass
@@ -122,6 +130,11 @@ class Relearning:
             "seed": self.seed,
             "restart": restart,
         } | {key: contents_sha256(each.samples, self.images.workers) for key, each in sets.items()}
+
+    @property
+    def images_seen(self) -> int:
+        """How many images are learnt from in a restart, at most."""
+        return self.effort.adaptive_epochs * self._iterations * self.effort.batch_size
 
     @property
     def _iterations(self) -> int:

@@ -274,7 +274,7 @@ def test_nothing_to_learn_an_adaptive_attack_on(victim, data, tmp_path, capsys, 
     with_few_training_identities(monkeypatch, "synth-a", 0)
     options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--adaptive", "--results", str(tmp_path)]
     line = failure(evaluate, options, capsys)
-    assert "synth-a has no training images to learn attacks on; give another --learn-on" in line
+    assert "synth-a has no training images to learn attacks on; draw people" in line
     assert not list(tmp_path.iterdir())
 
 
