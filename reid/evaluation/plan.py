@@ -90,7 +90,7 @@ class Plan:
         side = entry.side or self.side
         warm = starts_of(self.at_hand, self.relearning) if entry.warm else []
         for row in self.relearning.rows([entry.recipe], learnable(entry, self.threats, side), reuse, warm):
-            more = {"equal_total": True} if entry.equal_total else {}
+            more = {"equal_total": True} if entry.alone else {}
             yield replace(row, name=f"{row.name}{_on(side)}", settings=row.settings | more, side=side)
 
     def _each(self, entry: Each) -> Iterator[Row]:
@@ -139,11 +139,14 @@ class Plan:
 
 
 def learnable(entry: Universal, threats: Sequence[tuple[int, Threat]], side: str) -> list[tuple[int, Threat]]:
-    """(noise type, threat) of the perturbations to learn, once: at equal total delta alone (type 2), 16/255 for 8 + 8,
-    for each threat of two components."""
+    """(noise type, threat) of the perturbations to learn, once. One component alone has the total of both: 16/255 for
+    8 + 8."""
     scaled = [(noise_type, _scaled(threat, entry.scale, side)) for noise_type, threat in threats]
-    if entry.equal_total:
-        scaled = [(2, Threat(0.0, each.eps_total, side)) for _, each in scaled if len(each.components) > 1]
+    totals = [threat.eps_total for _, threat in scaled if len(threat.components) > 1]
+    if entry.alone == "delta":
+        scaled = [(2, Threat(0.0, total, side)) for total in totals]
+    elif entry.alone:
+        scaled = [(1, Threat(total, 0.0, side)) for total in totals]
     return list(dict.fromkeys(scaled))
 
 

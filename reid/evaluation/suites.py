@@ -16,13 +16,13 @@ from reid.runtime.registry import Registry
 @dataclass(frozen=True)
 class Universal:
     """A recipe (of RECIPES) of universal perturbations, learnt on the model for the `side` that it attacks, None: the
-    one that the user says, at `scale` times the budget; `equal_total`: by delta alone, as much as colour and delta
-    together. `warm`: it also starts from each perturbation at hand that the model was not trained on."""
+    one that the user says, at `scale` times the budget. `alone`: by "delta" or "color" alone, with the total budget of
+    both. `warm`: it also starts from each perturbation at hand that the model was not trained on."""
 
     recipe: str
     side: str | None = None
     scale: float = 1.0
-    equal_total: bool = False
+    alone: str = ""
     warm: bool = False
 
 
@@ -83,10 +83,10 @@ UNIVERSAL = Suite(
     universal=(
         Universal("nearest", "query", warm=True),
         *(Universal(recipe, "query") for recipe in ("cosine", "hinge", "collapse", "smooth_ap")),
-        Universal("nearest", "query", equal_total=True, warm=True),
-        Universal("cosine", "query", equal_total=True),
+        Universal("nearest", "query", alone="delta", warm=True),
+        Universal("cosine", "query", alone="delta"),
         Universal("nearest", "query", scale=0.5),
-        Universal("nearest", "query", scale=0.5, equal_total=True),
+        Universal("nearest", "query", scale=0.5, alone="delta"),
         Universal("nearest", "gallery", warm=True),
         Universal("cosine", "gallery"),
         Universal("nearest", "both", warm=True),
@@ -99,7 +99,7 @@ UNIVERSAL = Suite(
 FAST = Suite(
     universal=(
         Universal("nearest", "query", warm=True),
-        Universal("nearest", "query", equal_total=True),
+        Universal("nearest", "query", alone="delta"),
         Universal("nearest", "gallery"),
         Universal("nearest", "both"),
     ),
@@ -172,7 +172,7 @@ def customised(
         raise UsageError("--equal-total is for re-learning; give a --recipe, or leave it out")
     if transfer and not each:
         raise UsageError("--transfer-from needs attacks to make on other models; give --image-attack, or a --suite")
-    alone = tuple(replace(entry, equal_total=True) for entry in universal if equal_total)
+    alone = tuple(replace(entry, alone="delta") for entry in universal if equal_total)
     return replace(suite, universal=universal + alone, each=each, transfer=tuple(entry.spec for entry in each))
 
 

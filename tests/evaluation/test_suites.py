@@ -25,7 +25,7 @@ def test_the_first_ones_are_small():
 
 def test_recipes_and_attacks_of_the_user_go_in_place_of_its_own():
     suite = customised("adaptive", ["nearest"], ["cosine"], equal_total=True, transfer=True)
-    assert suite.universal == (Universal("nearest"), Universal("nearest", equal_total=True))
+    assert suite.universal == (Universal("nearest"), Universal("nearest", alone="delta"))
     assert suite.each == (Each("cosine"),)
     assert suite.transfer == ("cosine",)
     assert customised("adaptive", image=["cosine"]).recipes == ["none"]
@@ -43,10 +43,10 @@ def test_nothing_is_added_to_nothing(change, words):
         customised("given", **{change: True})
 
 
-def test_equal_total_is_delta_alone_on_the_attacked_side():
+def test_one_component_alone_has_the_total_of_both_on_the_attacked_side():
     threats = [(0, Threat(8 / 255, 8 / 255)), (1, Threat(8 / 255, 0.0)), (0, Threat(8 / 255, 8 / 255))]
     of_side = [(0, Threat(8 / 255, 8 / 255, "both")), (1, Threat(8 / 255, 0.0, "both"))]
     assert learnable(Universal("none"), threats, "both") == of_side
-    assert learnable(Universal("none", equal_total=True), threats, "both") == [(2, Threat(0.0, 16 / 255, "both"))]
-    halved = Universal("none", scale=0.5, equal_total=True)
-    assert learnable(halved, threats, "gallery") == [(2, Threat(0.0, 8 / 255, "gallery"))]
+    assert learnable(Universal("none", alone="delta"), threats, "both") == [(2, Threat(0.0, 16 / 255, "both"))]
+    halved = Universal("none", scale=0.5, alone="color")
+    assert learnable(halved, threats, "gallery") == [(1, Threat(8 / 255, 0.0, "gallery"))]
