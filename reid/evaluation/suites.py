@@ -107,12 +107,13 @@ FAST = Suite(
         Each("cosine:steps=50,restarts=1", "query", longer=(2,)),
         Each("smooth-ap:steps=30,restarts=1", "query", longer=(2,)),
         Each("fgsm", "query"),
-        *(Each(f"{name}:steps=15,restarts=1", side) for side in ("gallery", "both") for name in ("cosine", "margin")),
+        *(Each(f"{name}:steps=15,restarts=1", "gallery") for name in ("cosine", "margin")),
+        Each("margin:steps=15,restarts=1", "both"),
         Each("smooth-ap:steps=15,restarts=1", "query", scale=4.0, share=0.1),
         Each("square:calls=1600", "query", share=0.1),
     ),
     transfer=("smooth-ap:steps=15,restarts=1",),
-    effort={"restarts": 1, "adaptive_epochs": 10},
+    effort={"restarts": 1, "adaptive_epochs": 6},
     judges=True,
 )
 STANDARD = Suite(
