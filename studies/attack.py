@@ -37,7 +37,7 @@ A and B undefended, D defended; people that no model saw in training.
 ## The look-ahead
 
 Type 0, 8/255 per component, learnt on A from the people of synth-a, and of synth-virtual where there are two sets. All
-rows of a table have taken as many gradients: a step on both sets takes two. Differences within the spread say nothing."""
+rows of a table have taken as many gradients: a step on both sets takes two. Within the spread nothing is known."""
 
 COLOUR = """## Colour
 
