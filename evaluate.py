@@ -15,11 +15,11 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from reid import datasets, models
-from reid.attacks import RECIPES
 from reid.attacks.threat import SIDES
 from reid.errors import UsageError
 from reid.evaluation.effort import Effort
@@ -55,13 +55,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.topk and not args.rank_list:
         raise UsageError("--topk is the length of rank lists; give a file as --rank-list, or leave --topk out")
-    args.protocol = build(Protocol, vars(args))
-    args.attacks = customised(args.suite, args.recipe, args.image_attack, args.equal_total, bool(args.transfer_from))
-    for recipe in args.attacks.recipes:
-        if args.mte is None and RECIPES[recipe].needs_virtual:
-            raise UsageError(f"--recipe {recipe} needs a virtual dataset: give -m, for example -m personx")
-    if args.warm_start and not args.attacks.recipes:
-        raise UsageError("--warm-start is for re-learning; give a --recipe, or leave it out")
     args.command = shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)])
     return args
 
@@ -75,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.ranklists import RankLists, listed_samples
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.retrieval import Retrieval, test_samples
-    from reid.evaluation.rows import CLEAN_ROW, all_controls, file_rows, threats_of
+    from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, control_rows, file_rows, threats_of
     from reid.evaluation.verdict import Judgement, Traits, main_budget, traits_of
     from reid.loading import Images
     from reid.models.sources import open_model
@@ -85,13 +78,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.runtime import device, distributed
 
     compute = device.set_up(device.resolve(args.device, args.precision))
-    suite = args.attacks
+    protocol = build(Protocol, vars(args))
+    chosen = {"recipes": args.recipe, "image": args.image_attack, "equal_total": args.equal_total}
+    needs = {"warm": bool(args.warm_start), "virtual": args.mte, "transfer": bool(args.transfer_from)}
+    suite = customised(args.suite, **chosen, **needs)
     files = file_rows(args.attack, args.eps)  # these before the model and the data, so that a wrong one shows at once
     threats = threats_of(files, args.eps)
-    informed = knows_training(suite)
+    informed = knows_training(suite, threats, args.pgd_steps, args.seed)
     source = open_model(args.resume)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
-    distance = args.protocol.distance(source.distance)
+    distance = protocol.distance(source.distance)
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
     victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
@@ -102,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         compute,
         args.batch_size,
         images.store(training.samples) if training else None,
-        **args.protocol.rank_options(distance, args.seed),
+        **protocol.rank_options(distance, args.seed),
     )
     unknown = images.store(dataset.unknown)
     lists = args.rank_list and RankLists(args.rank_list, args.topk or 10, dataset, retrieval, unknown, args.results)
@@ -110,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         retrieval,
         dataset,
         victim={"path": args.resume, **described(victim)},
-        settings=args.protocol.settings(distance, images, compute),
+        settings=protocol.settings(distance, images, compute),
         side=args.side,
         seed=args.seed,
         command=args.command,
@@ -122,12 +118,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps, at_hand=list(files))
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
-        effort = build(Effort, vars(args) | suite.effort, batch_size=args.batch_size)
+        effort = replace(build(Effort, vars(args), batch_size=args.batch_size), **suite.effort)
         folder = args.results / "attackers"
         plan.relearning = Relearning(victim, training, images, effort, compute, args.seed, folder, virtual)
     plan.surrogates = surrogates_of(args.transfer_from, retrieval, plan.relearning)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
-    controls = all_controls(threats, args.seed, images) if suite.controls else []
+    controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
+    controls += DISTORTIONS if suite.judges else []
     rows = chain([CLEAN_ROW, *files], plan.rows(args.reuse), controls)
     for result in experiment.run(rows, args.reuse):
         judgement.add(result)

@@ -150,10 +150,11 @@ def learnable(entry: Universal, threats: Sequence[tuple[int, Threat]], side: str
     return list(dict.fromkeys(scaled))
 
 
-def knows_training(suite: Suite) -> bool:
-    """Whether attacks of a suite know training images. Raises UsageError for a spec of an attack that is none."""
+def knows_training(suite: Suite, threats: Sequence[tuple[int, Threat]], pgd_steps: int, seed: int) -> bool:
+    """Whether attacks of a suite know training images. Raises UsageError for a spec of an attack that cannot be."""
     specs = [*(entry.spec for entry in suite.each), *suite.transfer]
-    return bool(suite.universal) or any("training" in each.needs for each in map(create, specs))
+    rows = image_rows(specs, threats, pgd_steps, seed)
+    return bool(suite.universal) or any("training" in row.attack.needs for row in rows if row.attack)
 
 
 def surrogates_of(specs: Sequence[str], retrieval: Retrieval, relearning: Relearning | None) -> list[Surrogate]:

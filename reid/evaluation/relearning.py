@@ -1,5 +1,6 @@
 """Attacks that know the model under evaluation: universal perturbations learnt on this very model."""
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -54,14 +55,13 @@ def training_source(name: str, root: datasets.Root, split: int) -> Source:
     dataset = datasets.create(name, root, split=split)
     if dataset.trainval:
         return Source(dataset.name, dataset.trainval)
-    try:
-        drawn = datasets.create(DRAWN, root, split=split)
-    except DatasetError as error:
-        problem = f"{dataset.name} has no training images to learn attacks on"
-        remedy = f"draw people, python -m reid.synthperson {DRAWN}, which are then taken, or give another --learn-on"
-        raise UsageError(f"{problem}; {remedy}") from error
-    logger.warning("%s has no training images: attacks learn on the drawn people of %s", dataset.name, DRAWN)
-    return Source(drawn.name, drawn.trainval)
+    with contextlib.suppress(DatasetError):
+        if (drawn := datasets.create(DRAWN, root, split=split)).trainval:
+            logger.warning("%s has no training images: attacks learn on the drawn people of %s", dataset.name, DRAWN)
+            return Source(drawn.name, drawn.trainval)
+    problem = f"{dataset.name} has no training images to learn attacks on"
+    remedy = f"draw people, python -m reid.synthperson {DRAWN}, which are then taken, or give another --learn-on"
+    raise UsageError(f"{problem}; {remedy}")
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Relearning:
 
     Of each restart the best iterate is kept, by the mAP of identities of `source` that the steps do not see, under the
     perturbation on the side that is attacked. `virtual` is what recipes with a meta mode meta-test on. Raises what
-    `warm_starts` does.
+    `warm_starts` does, and UsageError for a set that cannot fill a batch.
     """
 
     victim: Victim
@@ -84,6 +84,7 @@ class Relearning:
 
     def __post_init__(self) -> None:
         self._warm = warm_starts(self.effort.warm_start, self.victim.met, self.images.height, self.images.width)
+        self._batches(self.seed)
 
     def rows(
         self, recipes: Sequence[str], threats: Sequence[tuple[int, Threat]], reuse: bool, warm: Sequence[WarmStart] = ()

@@ -14,7 +14,6 @@ from reid.attacks.search.square import Square
 from reid.attacks.specs import create
 from reid.attacks.threat import Threat, format_budget
 from reid.attacks.universal.perturbations import Perturbation
-from reid.loading import Images
 from reid.runtime.files import sha256
 
 KINDS = ("clean", "universal", "relearnt", "image", "transfer", "search", "control")
@@ -86,11 +85,6 @@ def image_row(name: str, attack: LInf | Square, seed: int) -> Row:
     options = {each.name: getattr(attack, each.name) for each in fields(attack) if each.name not in stated}
     words = f"{name} {format_budget(attack.eps)}, {attack.effort}"
     return Row(words, attack.kind, attack, settings={"attack": name, **options})
-
-
-def all_controls(threats: Sequence[tuple[int, Threat]], seed: int, images: Images) -> list[Row]:
-    """What needs no learning: random perturbations at the border of each budget, and what cameras and files do."""
-    return [*control_rows(threats, seed, images.height, images.width), *DISTORTIONS]
 
 
 def control_rows(threats: Sequence[tuple[int, Threat]], seed: int, height: int, width: int) -> list[Row]:

@@ -154,26 +154,41 @@ SUITES: Registry[Suite] = Registry(
 
 
 def customised(
-    name: str, recipes: Sequence[str] = (), image: Sequence[str] = (), equal_total: bool = False, transfer: bool = False
+    name: str,
+    recipes: Sequence[str] = (),
+    image: Sequence[str] = (),
+    equal_total: bool = False,
+    warm: bool = False,
+    virtual: str | None = None,
+    transfer: bool = False,
 ) -> Suite:
-    """The suite of a name with these recipes and attacks on each image in place of its own; `equal_total` adds delta
-    alone for each recipe, `transfer` makes attacks on each image on other models too.
+    """The suite of a name with these recipes and attacks on each image in place of its own. `equal_total` adds delta
+    alone for each recipe, `transfer` makes attacks on each image on other models too; `warm`: there are perturbations
+    to start from; `virtual` is the virtual dataset.
 
-    Raises UsageError for a suite whose attacks are fixed, and where there is nothing to add to.
+    Raises UsageError for a suite whose attacks are fixed, where there is nothing to add to, and for a recipe that needs
+    a virtual dataset where there is none.
     """
     suite = SUITES[name]
-    if suite.judges:
-        if recipes or image or equal_total:
-            words = f"--suite {name} has fixed attacks"
-            raise UsageError(f"{words}; leave --recipe, --image-attack and --equal-total out, or --suite")
-        return suite
-    universal = tuple(Universal(recipe) for recipe in recipes) or suite.universal
-    each = tuple(Each(spec) for spec in image) or suite.each
-    if equal_total and not universal:
-        raise UsageError("--equal-total is for re-learning; give a --recipe, or leave it out")
-    if transfer and not each:
+    if suite.judges and (recipes or image or equal_total):
+        words = f"--suite {name} has fixed attacks"
+        raise UsageError(f"{words}; leave --recipe, --image-attack and --equal-total out, or --suite")
+    if not suite.judges:
+        suite = _with(suite, recipes, image, equal_total)
+    if (equal_total or warm) and not suite.universal:
+        raise UsageError("--equal-total and --warm-start are for re-learning; give a --recipe, or leave them out")
+    if transfer and not suite.transfer:
         raise UsageError("--transfer-from needs attacks to make on other models; give --image-attack, or a --suite")
+    for recipe in suite.recipes:
+        if virtual is None and RECIPES[recipe].needs_virtual:
+            raise UsageError(f"--recipe {recipe} needs a virtual dataset: give -m, for example -m personx")
+    return suite
+
+
+def _with(suite: Suite, recipes: Sequence[str], image: Sequence[str], equal_total: bool) -> Suite:
+    universal = tuple(Universal(recipe) for recipe in recipes) or suite.universal
     alone = tuple(replace(entry, alone="delta") for entry in universal if equal_total)
+    each = tuple(Each(spec) for spec in image) or suite.each
     return replace(suite, universal=universal + alone, each=each, transfer=tuple(entry.spec for entry in each))
 
 

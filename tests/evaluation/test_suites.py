@@ -37,7 +37,10 @@ def test_that_judge_are_fixed(change):
         customised("reid-smoke-v1", **change)
 
 
-@pytest.mark.parametrize(("change", "words"), [("equal_total", "give a --recipe"), ("transfer", "give --image-attack")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("equal_total", "give a --recipe"), ("warm", "give a --recipe"), ("transfer", "--image-attack")],
+)
 def test_nothing_is_added_to_nothing(change, words):
     with pytest.raises(UsageError, match=words):
         customised("given", **{change: True})

@@ -10,7 +10,7 @@ import evaluate
 import metaAttack
 from reid import UsageError, attacks
 from reid.evaluation.results import read_results
-from reid.evaluation.suites import SUITES, Suite
+from reid.evaluation.suites import SUITES, Suite, Universal
 from tests.datasets.raw_layouts import jpeg, pack_zip
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +107,7 @@ def test_a_dataset_is_evaluated(victim, tmp_path):
 
 
 def test_a_suite_whose_recipe_needs_a_virtual_set_says_so_at_once(data, victim, tmp_path, monkeypatch):
-    monkeypatch.setitem(SUITES._places, "adaptive", Suite(recipes=("maml",)))
+    monkeypatch.setitem(SUITES._places, "adaptive", Suite((Universal("maml"),)))
     with pytest.raises(UsageError, match="--recipe maml needs a virtual dataset"):
         evaluated(data, tmp_path / "r", victim, "--adaptive")
     assert not (tmp_path / "r").exists()
