@@ -37,6 +37,7 @@ def with_few_training_identities(monkeypatch, name, number):
         if dataset.name == name:
             kept = sorted({sample.pid for sample in dataset.train})[:number]
             dataset.train = [sample for sample in dataset.train if sample.pid in kept]
+            dataset.trainval = dataset.train
         return dataset
 
     monkeypatch.setattr(datasets, "create", poor)
