@@ -42,7 +42,7 @@ rows of a table have taken as many gradients: a step on both sets takes two. Wit
 COLOUR = """## Colour
 
 The same total of 16/255, spent on a colour table and a noise image, or on one of them; learnt on each model itself,
-toward the nearest identity (`nearest`), the best of three starts."""
+toward the nearest identity (`nearest`), the best of two starts."""
 
 
 def page(folder: Path) -> str:

@@ -35,6 +35,6 @@ for SEED in "$@"; do
 done
 for MODEL in "${!MODELS[@]}"; do
   if [ "$MODEL" != D ]; then evaluate "$MODEL" --attack "$STUDY"/*-*/*/best_perturbation4.pth; fi
-  evaluate "$MODEL" --plugin studies/colour.py --suite colour --adaptive-epochs 6
+  evaluate "$MODEL" --plugin studies/colour.py --suite colour --restarts 2 --adaptive-epochs 6
 done
 "$PYTHON" -m studies.attack "$STUDY"

@@ -250,7 +250,7 @@ def test_a_picture_must_be_png(victim, attacker, data, capsys):
         (["--image-attack", "pgd:momentum=1"], "pgd has no setting 'momentum', but eps, steps, restarts, seed"),
         (["--suite", "adaptiv"], "did you mean adaptive?"),
         (["--suite", "reid-smoke-v1", "--recipe", "none"], "--suite reid-smoke-v1 has fixed attacks; leave --recipe"),
-        (["--transfer-from", "none.pth"], "no such checkpoint: none.pth"),
+        (["--transfer-from", "none.pth"], "no such checkpoint file: none.pth"),
         (["--eps", "8/255", "9"], "budget 9 is not in [0, 1]"),
         (["--batch_size", "9"], "--batch_size 9 is not a multiple of --num-instances 8"),
         (["--num-instances", "4"], "a batch of 16 identities x 4 images needs 16 identities, and"),
