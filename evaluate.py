@@ -87,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     informed = knows_training(suite, threats, args.pgd_steps, args.seed)
     source = open_model(args.resume)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
+    if suite.judges and not dataset.query:
+        raise UsageError(f"{dataset.name} has no query with a pid, so {args.suite} has nothing to judge by")
     distance = protocol.distance(source.distance)
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
     victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
@@ -115,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     pids = ids_of(retrieval.query.samples)[0].numpy()
     judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.judges else Traits())
-    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps, at_hand=list(files))
+    sizes = (len(retrieval.query), len(retrieval.gallery))
+    plan = Plan(suite, threats, judgement, sizes, args.seed, args.side, args.pgd_steps, at_hand=list(files))
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = replace(build(Effort, vars(args), batch_size=args.batch_size), **suite.effort)

@@ -39,12 +39,13 @@ class Surrogate(NamedTuple):
 @dataclass
 class Plan:
     """A suite on a model. `threats` are (noise type, threat) as the user says them, `side` the one that is attacked
-    where an entry has none, `pgd_steps` those of pgd without any. `relearning` is there if the suite has recipes,
-    `at_hand` are perturbation files that it may start from."""
+    where an entry has none, `sizes` the numbers of queries and gallery images, `pgd_steps` those of pgd without any.
+    `relearning` is there if the suite has recipes, `at_hand` are perturbation files that it may start from."""
 
     suite: Suite
     threats: Sequence[tuple[int, Threat]]
     judgement: Judgement
+    sizes: tuple[int, int]
     seed: int
     side: str = "query"
     pgd_steps: int = 15
@@ -132,8 +133,8 @@ class Plan:
     def _work(self, entry: Each) -> float:
         """About how many images go through the model in an attack on each image; a backward pass counts as two."""
         attack, side = create(entry.spec), entry.side or self.side
-        sizes = self.judgement.clean.result.dataset
-        images = sizes["num_query"] * entry.share * (side != "gallery") + sizes["num_gallery"] * (side != "query")
+        queries, gallery = self.sizes
+        images = queries * entry.share * (side != "gallery") + gallery * (side != "query")
         each = attack.calls if isinstance(attack, Square) else 3 * attack.steps * attack.restarts
         return images * each * (1 + TENTH * sum(entry.longer))
 
