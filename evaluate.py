@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.detective import choose_victim
     from reid.evaluation.experiment import Experiment
     from reid.evaluation.features import ids_of
+    from reid.evaluation.flags import raised
     from reid.evaluation.plan import Plan, knows_training, surrogates_of
     from reid.evaluation.ranklists import RankLists, listed_samples
     from reid.evaluation.relearning import Relearning, training_source
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.models.sources import open_model
     from reid.models.trial import described
     from reid.report.table import summary
-    from reid.report.verdict import conclude
+    from reid.report.verdict import conclude, flag_lines
     from reid.runtime import device, distributed
 
     compute = device.set_up(device.resolve(args.device, args.precision))
@@ -100,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         images.store(training.samples) if training else None,
         **protocol.rank_options(distance, args.seed),
     )
+    if suite.judges and not len(retrieval.query):
+        raise UsageError(f"--suite {args.suite} judges by queries with a pid, and there are none; leave it out")
     unknown = images.store(dataset.unknown)
     lists = args.rank_list and RankLists(args.rank_list, args.topk or 10, dataset, retrieval, unknown, args.results)
     experiment = Experiment(
@@ -114,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lists=lists,
     )
     pids = ids_of(retrieval.query.samples)[0].numpy()
-    judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.judges else Traits())
+    judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.attacks else Traits())
     plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps, at_hand=list(files))
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
@@ -132,6 +135,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(summary([each.result for each in judgement.measured]))
         if suite.judges:
             print(conclude(judgement, args.suite))
+        elif suite.attacks:
+            for line in flag_lines(raised(judgement)):
+                print(line)
         logger.info("results are in %s", args.results)
     if lists:
         known = "" if judgement.measured else "; no query has a pid to be scored by"

@@ -54,7 +54,7 @@ class Experiment:
             identity = self._identity(row)
             path = self.folder / results.file_name(identity)
             if self.lists and not len(self.retrieval.query):
-                self.lists.add(identity, row.attack, row.side or self.side, None)
+                self.lists.add(identity, row.attack, row.side or self.side)
             elif reuse and not self.lists and distributed.from_main(path.exists):
                 yield self._reused(distributed.from_main(partial(results.read_result, path)))
             else:
@@ -87,7 +87,7 @@ class Experiment:
         )
         distributed.from_main(lambda: results.write_result(self.folder, result, ranking))
         if self.lists:
-            self.lists.add(identity, row.attack, side, score.features)
+            self.lists.add(identity, row.attack, side, score.features, retrieval.query)
         return result
 
     def _identity(self, row: Row) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 from reid.attacks.threat import format_budget
@@ -13,6 +14,7 @@ MARGIN = 0.02  # mAP up to which two attacks count as equal
 LARGE = 32 / 255  # a budget at which no model stands
 NEAR_CHANCE = 0.05  # mAP above that of a random ranking
 RANDOM = ("random sign", "random LUT", "random both")
+LEARNT = [goal for goal in GOALS if goal not in ("frozen", "met")]  # of attacks that are made for the model and budget
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,22 @@ def _white(judgement: Judgement) -> list[Measured]:
     return [each for each in judgement.of("image_gallery") if each.kind == IMAGE]
 
 
-def _of_kind(judgement: Judgement, kind: str) -> list[Measured]:
-    return [each for each in judgement.measured if each.kind == kind and same(each.eps, judgement.eps)]
+def _noise(judgement: Judgement) -> list[Measured]:
+    """Random perturbations of queries."""
+    return [
+        each
+        for each in judgement.measured
+        if each.kind == CONTROL
+        and each.settings.get("control") in RANDOM
+        and each.result.protocol["side"] == "query"
+        and same(each.eps, judgement.eps)
+    ]
 
 
-def _weaker(judgement: Judgement, kind: str) -> Iterator[str]:
-    lead = gap(_white(judgement), _of_kind(judgement, kind))
+def _weaker(judgement: Judgement, goal: str) -> Iterator[str]:
+    lead = gap(_white(judgement), judgement.of(goal))
     if lead > MARGIN:
-        yield f"{kind} leaves {100 * lead:.1f} points of mAP less on the same queries"
+        yield f"{goal} leaves {100 * lead:.1f} points of mAP less on the same queries"
 
 
 def _universal_stronger(judgement: Judgement) -> Iterator[str]:
@@ -68,17 +78,19 @@ def _single_step_stronger(judgement: Judgement) -> Iterator[str]:
 
 
 def _noise_as_strong(judgement: Judgement) -> Iterator[str]:
-    noise = [each for each in _of_kind(judgement, CONTROL) if each.settings.get("control") in RANDOM]
+    if judgement.eps == 0:
+        return
     for goal in ("universal", "image", "image_gallery"):
         attacks = [each for each in judgement.of(goal) if each.goal == goal]
-        lead = gap(attacks, noise)
-        if lead > -MARGIN:
+        total = max((each.total for each in attacks), default=0.0)
+        noise = [each for each in _noise(judgement) if each.total <= total + 1e-9]
+        if gap(attacks, noise) > -MARGIN:
             yield f"random perturbations cost as much as {GOALS[goal]}"
 
 
 def _not_falling(judgement: Judgement) -> Iterator[str]:
     budgets = sorted({each.eps for each in judgement.measured if each.goal})
-    for goal in GOALS:
+    for goal in LEARNT:
         for less, more in pairwise(eps for eps in budgets if judgement.worst(goal, eps)):
             rise = -gap(judgement.of(goal, less), judgement.of(goal, more))
             if rise > MARGIN:
@@ -88,8 +100,8 @@ def _not_falling(judgement: Judgement) -> Iterator[str]:
 
 def _not_at_chance(judgement: Judgement) -> Iterator[str]:
     large = [each for each in judgement.measured if each.goal == "image_gallery" and each.eps >= LARGE - 1e-9]
-    if large and (left := min(each.mAP for each in large)) > judgement.chance + NEAR_CHANCE:
-        yield f"mAP {100 * left:.1f} is left at {format_budget(large[0].eps)}; chance is {100 * judgement.chance:.1f}"
+    if large and (best := min(large, key=attrgetter("mAP"))).mAP > judgement.chance + NEAR_CHANCE:
+        yield f"mAP {100 * best.mAP:.1f} is left at {format_budget(best.eps)}; chance is {100 * judgement.chance:.1f}"
 
 
 def _collapsed(judgement: Judgement) -> Iterator[str]:

@@ -14,6 +14,7 @@ from reid.attacks.specs import create
 from reid.attacks.threat import Threat
 from reid.attacks.transfer import Transferred
 from reid.attacks.universal.perturbations import Perturbation
+from reid.errors import UsageError
 from reid.evaluation.relearning import Relearning
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import TRANSFER, UNIVERSAL, Row, image_row, image_rows
@@ -55,7 +56,7 @@ class Plan:
     def rows(self, reuse: bool) -> Iterator[Row]:
         """All but clean images, files and controls, to be measured and judged in turn. `reuse` takes perturbations that
         were learnt before."""
-        suite, others, learning = self.suite, self.surrogates, self._learning()
+        suite, others, learning = self._possible, self.surrogates, self._learning()
         jobs = [
             *(
                 (f"{suite.frozen} on {each.name}", learning, self._frozen(each, reuse))
@@ -74,6 +75,12 @@ class Plan:
         for name, _, rows in jobs:
             logger.info("attack %s: %s", pace.begins(), name)
             yield from rows
+
+    @property
+    def _possible(self) -> Suite:
+        """Of a suite that judges, what the model allows; whoever names attacks is told that they cannot be."""
+        differentiable = self.judgement.traits.differentiable or not self.suite.judges
+        return self.suite if differentiable else without_gradients(self.suite)
 
     def _frozen(self, surrogate: Surrogate, reuse: bool) -> Iterator[Row]:
         """Perturbations that were learnt on another model, which later ones may start from."""
@@ -131,6 +138,8 @@ class Plan:
 
     def _work(self, entry: Each) -> float:
         """About how many images go through the model in an attack on each image; a backward pass counts as two."""
+        if not self.judgement.measured:  # only rank lists are wanted, of queries that nobody knows
+            return 0.0
         attack, side = create(entry.spec), entry.side or self.side
         sizes = self.judgement.clean.result.dataset
         images = sizes["num_query"] * entry.share * (side != "gallery") + sizes["num_gallery"] * (side != "query")
@@ -157,12 +166,22 @@ def knows_training(suite: Suite, threats: Sequence[tuple[int, Threat]], pgd_step
     return bool(suite.universal) or any("training" in row.attack.needs for row in rows if row.attack)
 
 
+def without_gradients(suite: Suite) -> Suite:
+    """What is left of a suite for a model that gives no gradients. Attacks that are made on other models stay."""
+    each = tuple(entry for entry in suite.each if "gradients" not in create(entry.spec).needs)
+    left_out = [*suite.recipes, *(entry.spec for entry in suite.each if entry not in each)]
+    logger.info("the model gives no gradients; left out is what needs them: %s", ", ".join(dict.fromkeys(left_out)))
+    return replace(suite, universal=(), each=each)
+
+
 def surrogates_of(specs: Sequence[str], retrieval: Retrieval, relearning: Relearning | None) -> list[Surrogate]:
     """Other models, on the images of a retrieval; what is learnt on them is learnt as on its own model. Raises what
-    `load_victim` does."""
+    `load_victim` does, and UsageError for one without gradients."""
     found = []
     for spec in specs:
         victim = load_victim(spec).to(retrieval.compute.device)
+        if not victim.differentiable:
+            raise UsageError(f"--transfer-from {spec} gives no gradients to make attacks with; leave it out")
         learner = relearning and replace(relearning, victim=victim, effort=replace(relearning.effort, warm_start=()))
         found.append(Surrogate(Path(spec).name, retrieval.by(victim), learner))
     return found

@@ -48,12 +48,17 @@ class RankLists:
             raise UsageError(f"--rank-list {self.path} is among the results, where nothing else may be; move it")
 
     def add(
-        self, identity: Mapping[str, Any], attack: Attack | None, side: str, features: tuple[Tensor, Tensor] | None
+        self,
+        identity: Mapping[str, Any],
+        attack: Attack | None,
+        side: str,
+        features: tuple[Tensor, Tensor] | None = None,
+        asking: ImageStore | None = None,
     ) -> None:
         """List what `attack` on `side` leads to and write the file. `identity` is that of the result, `features` are
-        those of its score; without them there are only unknown queries."""
+        those of its score, of the queries `asking` and the gallery; without them there are only unknown queries."""
         gallery = features[1] if features else self.retrieval.features(self.retrieval.gallery, attack, side).features
-        queries = self._listed(self.retrieval.query, features[0], gallery) if features else []
+        queries = self._listed(asking, features[0], gallery) if features and asking else []
         if len(self.unknown):
             own = self.retrieval.features(self.unknown, attack, side).features
             queries += self._listed(self.unknown, own, gallery)

@@ -62,6 +62,11 @@ class Suite:
     judges: bool = False
 
     @property
+    def attacks(self) -> bool:
+        """Whether it has attacks that know the model, or search."""
+        return bool(self.universal or self.each)
+
+    @property
     def recipes(self) -> list[str]:
         """The names of its recipes, once."""
         return list(dict.fromkeys(entry.recipe for entry in self.universal))
@@ -177,7 +182,7 @@ def customised(
         suite = _with(suite, recipes, image, equal_total)
     if (equal_total or warm) and not suite.universal:
         raise UsageError("--equal-total and --warm-start are for re-learning; give a --recipe, or leave them out")
-    if transfer and not suite.transfer:
+    if transfer and not (suite.transfer or suite.frozen):
         raise UsageError("--transfer-from needs attacks to make on other models; give --image-attack, or a --suite")
     for recipe in suite.recipes:
         if virtual is None and RECIPES[recipe].needs_virtual:

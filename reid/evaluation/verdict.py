@@ -65,7 +65,7 @@ def goal_of(kind: str, side: str, needs: Iterable[str]) -> str | None:
     return f"{'gallery_side' if side == 'gallery' else 'both_sides'}{level}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """A result, with the average precision of each query (Q,) and the rank of its first match: NaN where it was not
     asked. `goal` is one of GOALS or None, `eps` the budget of a component in [0, 1]."""

@@ -1,7 +1,7 @@
 """The verdict of a suite: a file, and what evaluate.py prints of it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reid.attacks.threat import format_budget
@@ -31,10 +31,15 @@ def words(summary: dict[str, Any]) -> Iterator[str]:
             best = f"{some}alone {100 * strongest['mAP']:.1f}: {strongest['attack']}"
             yield _line(text, mAP, summary["intervals"][goal], best)
     yield _line("chance", summary["chance"], None, "")
-    for flag in summary["flags"]:
-        yield f"flag: {flag['name']}: {flag['detail']}; {flag['means']}; to do: {flag['do']}"
+    yield from flag_lines(summary["flags"])
     if not summary["flags"]:
         yield "no flags are raised"
+
+
+def flag_lines(flags: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Each flag that is raised."""
+    for flag in flags:
+        yield f"flag: {flag['name']}: {flag['detail']}; {flag['means']}; to do: {flag['do']}"
 
 
 def _line(text: str, mAP: float, interval: list[float] | None, rest: str) -> str:
