@@ -120,8 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     pids = ids_of(retrieval.query.samples)[0].numpy()
     judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.attacks else Traits())
-    sizes = (len(retrieval.query), len(retrieval.gallery))
-    plan = Plan(suite, threats, judgement, sizes, args.seed, args.side, args.pgd_steps, at_hand=list(files))
+    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps, at_hand=list(files))
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = replace(build(Effort, vars(args), batch_size=args.batch_size), **suite.effort)

@@ -40,13 +40,12 @@ class Surrogate(NamedTuple):
 @dataclass
 class Plan:
     """A suite on a model. `threats` are (noise type, threat) as the user says them, `side` the one that is attacked
-    where an entry has none, `sizes` the numbers of queries and gallery images, `pgd_steps` those of pgd without any.
-    `relearning` is there if the suite has recipes, `at_hand` are perturbation files that it may start from."""
+    where an entry has none, `pgd_steps` those of pgd without any. `relearning` is there if the suite has recipes,
+    `at_hand` are perturbation files that it may start from."""
 
     suite: Suite
     threats: Sequence[tuple[int, Threat]]
     judgement: Judgement
-    sizes: tuple[int, int]
     seed: int
     side: str = "query"
     pgd_steps: int = 15
@@ -142,7 +141,8 @@ class Plan:
         if not self.judgement.measured:  # only rank lists are wanted, of queries that nobody knows
             return 0.0
         attack, side = create(entry.spec), entry.side or self.side
-        queries, gallery = self.sizes
+        queries = len(self.judgement.pids)
+        gallery = next((each.result.dataset["num_gallery"] for each in self.judgement.measured), 0)
         images = queries * entry.share * (side != "gallery") + gallery * (side != "query")
         each = attack.calls if isinstance(attack, Square) else 3 * attack.steps * attack.restarts
         return images * each * (1 + TENTH * sum(entry.longer))

@@ -1,0 +1,149 @@
+"""Flags: a model that cheats in one known way raises that flag and no other, and an honest one raises none."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from cheats import (
+    EPS,
+    INFORMED,
+    OTHER,
+    OWN,
+    SEARCHING,
+    Court,
+    collapsed,
+    dazzled,
+    detached,
+    divided,
+    folded,
+    linear,
+    noisy,
+    shy,
+    slow,
+    staircase,
+    steady,
+    stubborn,
+    victim,
+)
+
+from reid import UsageError, attacks
+from reid.attacks import Threat
+from reid.evaluation.flags import FLAGS, raised
+from reid.evaluation.rows import CLEAN_ROW, Row, control_rows
+from reid.evaluation.suites import Each, Suite, Universal
+
+LARGE = [(2, Threat(0.0, 14 / 255))]
+CHEATS = [
+    ("white box weaker than search", staircase, {"suite": SEARCHING}),
+    ("white box weaker than transfer", staircase, {"others": [linear]}),
+    ("universal stronger than one per image", divided, {"suite": INFORMED}),
+    ("one step stronger than many", shy, {"suite": replace(INFORMED, universal=())}),
+    ("noise as strong as the attack", steady, {}),
+    ("mAP does not fall with the budget", folded, {"threats": LARGE}),
+    ("not at chance at 32/255", stubborn, {}),
+    ("collapsed features", collapsed, {}),
+    ("no gradients", detached, {}),
+    ("features do not repeat", noisy(), {}),
+    ("preprocessing was a close choice", linear, {"close": ("imagenet@8x4",)}),
+    ("not converged", slow, {}),
+]
+
+
+@pytest.fixture
+def court(tmp_path, monkeypatch):
+    monkeypatch.setattr("reid.evaluation.results.versions", dict)  # which asks git each time
+    return Court(tmp_path)
+
+
+def other(images):
+    """Another honest model."""
+    return linear(images, OTHER)
+
+
+def names(judgement):
+    return {flag["name"] for flag in raised(judgement)}
+
+
+@pytest.mark.parametrize(("flag", "features", "changes"), CHEATS, ids=[flag for flag, *_ in CHEATS])
+def test_a_cheat_raises_its_flag_and_no_other(court, flag, features, changes):
+    model, left = victim(features), dict(changes)
+    model.close = left.pop("close", ())
+    others = [victim(each) for each in left.pop("others", [])]
+    assert names(court.judge(model, others=others, **left)) == {flag}
+
+
+def test_there_is_a_cheat_for_each_flag():
+    assert [flag for flag, *_ in CHEATS] == [flag.name for flag in FLAGS]
+
+
+@pytest.mark.parametrize("features", [linear, dazzled])
+def test_an_honest_model_raises_none(court, features):
+    judgement = court.judge(victim(features), SEARCHING, others=[victim(other)])
+    assert raised(judgement) == []
+    worst = judgement.summary("toy")["worst"]
+    assert judgement.clean.mAP > worst["universal"] > worst["image"] > worst["image_gallery"]
+    assert worst["transfer"] > worst["image_gallery"]
+
+
+def test_pgd_alone_is_weaker_than_search(court):
+    """The old list: it pushes features where that costs nothing."""
+    alone = Suite(each=(Each("pgd"), Each("square:calls=400")))
+    assert names(court.judge(victim(dazzled), alone)) == {"white box weaker than search"}
+
+
+def measured(court, model, *rows):
+    """A judgement of these rows alone."""
+    judgement = court.plan(model, Suite()).judgement
+    for result in court.experiment(model).run([CLEAN_ROW, *rows], reuse=False):
+        judgement.add(result)
+    return judgement
+
+
+def shift(eps, weight):
+    """A perturbation file that moves features as `weight` (3, 8, 4) says, within the budget."""
+    noise = attacks.create(2, eps_delta=eps, height=8, width=4)
+    noise.delta.data.copy_(eps * weight)
+    return Row(f"shift {eps}", "universal", noise, sha256=f"{eps}".ljust(64, "0"))
+
+
+def test_files_of_other_models_need_not_be_stronger_where_their_budget_is_larger(court):
+    strong = torch.cat([torch.zeros(3, 3, 4), OWN[..., 0].sign()], 1)
+    judgement = measured(court, victim(linear), shift(EPS, strong), shift(2 * EPS, torch.zeros(3, 8, 4)))
+    weak, none = judgement.measured[1:]
+    assert (weak.goal, weak.mAP < none.mAP - 0.02) == ("frozen", True)
+    assert raised(judgement) == []
+
+
+def test_a_budget_of_nothing_is_no_weak_attack(court):
+    nothing = [(2, Threat(0.0, 0.0))]
+    judgement = court.judge(victim(linear), Suite(each=(Each("pgd:steps=2"),), judges=True), nothing)
+    assert raised(judgement) == []
+    assert {each.mAP for each in judgement.measured} == {judgement.clean.mAP}
+
+
+def test_noise_on_the_gallery_is_not_compared_with_attacks_on_queries(court):
+    model, few = victim(steady), Suite(each=(Each("pgd:steps=2"),))
+    plan = court.plan(model, few)
+    experiment = court.experiment(model)
+    sides = [("query", control_rows(plan.threats, 0, 8, 4)), ("gallery", control_rows(plan.threats, 0, 8, 4))]
+    for side, controls in sides:
+        judgement = court.plan(model, few).judgement
+        for rows in ([CLEAN_ROW], replace(plan, judgement=judgement).rows(reuse=False)):
+            for result in experiment.run(rows, reuse=False):
+                judgement.add(result)
+        for result in replace(experiment, side=side).run(controls, reuse=False):
+            judgement.add(result)
+        assert names(judgement) == ({"noise as strong as the attack"} if side == "query" else set())
+
+
+def test_each_flag_says_when_it_is_raised_what_that_means_and_what_to_do():
+    for flag in FLAGS:
+        for text in (flag.name, flag.when, flag.means, flag.remedy):
+            assert text
+            assert not set("|\n") & set(text)  # which would end a cell of a table
+
+
+def test_only_the_judge_of_a_suite_is_asked_for_gradients(court):
+    with pytest.raises(UsageError, match="needs gradients"):
+        court.judge(victim(detached), Suite(each=(Each("pgd"),)))
+    assert court.judge(victim(detached), Suite((Universal("nearest"),), (Each("pgd"),), judges=True)).of("image") == []
