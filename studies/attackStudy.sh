@@ -25,8 +25,8 @@ evaluate() {  # evaluate MODEL OPTIONS...
 }
 
 [ $# -gt 0 ] || set -- 0 1 2 3 4
-for SEED in "$@"; do
-  for STEPS in 12 60; do  # 96 and 480 gradients; a step on both sets takes two
+for STEPS in 12 60; do  # 96 and 480 gradients; a step on both sets takes two
+  for SEED in "$@"; do
     learn maml-$((8 * STEPS)) $STEPS -m synth-virtual
     learn alternating-$((8 * STEPS)) $STEPS -m synth-virtual --recipe alternating
     learn both-$((8 * STEPS)) $STEPS -m synth-virtual --recipe none
