@@ -326,4 +326,4 @@ def _success(clean: Measured, found: Worst) -> dict[str, float]:
 
 
 def _told(each: Measured) -> dict[str, Any]:
-    return {"attack": each.name, "result": each.result.file_name, "mAP": each.mAP}
+    return {"attack": each.name, "result": each.result.file_name, "mAP": each.mAP, "queries": _count(each)}

@@ -26,9 +26,9 @@ def words(summary: dict[str, Any]) -> Iterator[str]:
     yield _line("clean", summary["clean"], summary["intervals"]["clean"], "")
     for goal, text in GOALS.items():
         if (mAP := summary["worst"][goal]) is not None:
-            strongest, count = summary["strongest"][goal], summary["queries"][goal]
-            some = "" if count == summary["queries"]["clean"] else f"{count} queries; "
-            best = f"{some}alone {100 * strongest['mAP']:.1f}: {strongest['attack']}"
+            strongest = summary["strongest"][goal]
+            some = "" if strongest["queries"] == summary["queries"]["clean"] else f" on {strongest['queries']} queries"
+            best = f"alone {100 * strongest['mAP']:.1f}{some}: {strongest['attack']}"
             yield _line(text, mAP, summary["intervals"][goal], best)
     yield _line("chance", summary["chance"], None, "")
     yield from flag_lines(summary["flags"])

@@ -26,11 +26,18 @@ def test_options_are_its_fields():
     assert asked("--rerank", "--cuhk03-repeats", "10") == Protocol(rerank=True, cuhk03_repeats=10)
 
 
-@pytest.mark.parametrize("words", [["--dist_metric", "manhattan"], ["--cuhk03-repeats", "0"], ["--rerank", "yes"]])
-def test_other_values_are_refused(words, capsys):
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--dist_metric", "manhattan"], "--dist_metric"),
+        (["--cuhk03-repeats", "0"], "--cuhk03-repeats"),
+        (["--rerank", "yes"], "unrecognized arguments: yes"),
+    ],
+)
+def test_other_values_are_refused(words, named, capsys):
     with pytest.raises(SystemExit):
         asked(*words)
-    assert words[0] in capsys.readouterr().err or words[0] == "--rerank"
+    assert named in capsys.readouterr().err
 
 
 def test_reranking_contradicts_the_cosine():
