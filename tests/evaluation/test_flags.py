@@ -7,7 +7,6 @@ import torch
 from cheats import (
     EPS,
     INFORMED,
-    OTHER,
     OWN,
     SEARCHING,
     Court,
@@ -18,6 +17,7 @@ from cheats import (
     folded,
     linear,
     noisy,
+    other,
     shy,
     slow,
     staircase,
@@ -26,11 +26,11 @@ from cheats import (
     victim,
 )
 
-from reid import UsageError, attacks
+from reid import attacks
 from reid.attacks import Threat
 from reid.evaluation.flags import FLAGS, raised
 from reid.evaluation.rows import CLEAN_ROW, Row, control_rows
-from reid.evaluation.suites import Each, Suite, Universal
+from reid.evaluation.suites import Each, Suite
 
 LARGE = [(2, Threat(0.0, 14 / 255))]
 CHEATS = [
@@ -53,11 +53,6 @@ CHEATS = [
 def court(tmp_path, monkeypatch):
     monkeypatch.setattr("reid.evaluation.results.versions", dict)  # which asks git each time
     return Court(tmp_path)
-
-
-def other(images):
-    """Another honest model."""
-    return linear(images, OTHER)
 
 
 def names(judgement):
@@ -141,9 +136,3 @@ def test_each_flag_says_when_it_is_raised_what_that_means_and_what_to_do():
         for text in (flag.name, flag.when, flag.means, flag.remedy):
             assert text
             assert not set("|\n") & set(text)  # which would end a cell of a table
-
-
-def test_only_the_judge_of_a_suite_is_asked_for_gradients(court):
-    with pytest.raises(UsageError, match="needs gradients"):
-        court.judge(victim(detached), Suite(each=(Each("pgd"),)))
-    assert court.judge(victim(detached), Suite((Universal("nearest"),), (Each("pgd"),), judges=True)).of("image") == []
