@@ -103,8 +103,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         images.store(training.samples) if training else None,
         **protocol.rank_options(distance, args.seed),
     )
-    if suite.judges and not len(retrieval.query):
-        raise UsageError(f"--suite {args.suite} judges by queries with a pid, and there are none; leave it out")
     unknown = images.store(dataset.unknown)
     lists = args.rank_list and RankLists(args.rank_list, args.topk or 10, dataset, retrieval, unknown, args.results)
     experiment = Experiment(
