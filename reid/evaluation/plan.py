@@ -184,7 +184,7 @@ def surrogates_of(specs: Sequence[str], retrieval: Retrieval, relearning: Relear
         if not victim.differentiable:
             raise UsageError(f"--transfer-from {spec} gives no gradients to make attacks with; leave it out")
         learner = relearning and replace(relearning, victim=victim, effort=replace(relearning.effort, warm_start=()))
-        found.append(Surrogate(Path(spec).name, retrieval.by(victim), learner))
+        found.append(Surrogate("/".join(Path(spec).parts[-2:]), retrieval.by(victim), learner))
     return found
 
 

@@ -83,7 +83,7 @@ class Measured:
         attack = self.result.attack
         if attack.get("met"):
             return "met"
-        if self.kind == UNIVERSAL and attack.get("learnt_on") != self.result.victim["sha256"]:
+        if self.kind == UNIVERSAL and (attack.get("learnt_on") or "") != self.result.victim["sha256"]:
             return "frozen"
         goal = goal_of(self.kind, self.result.protocol["side"], attack.get("needs", ()))
         return "universal_equal_total" if goal == "universal" and self.equal_total else goal

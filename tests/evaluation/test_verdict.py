@@ -92,6 +92,12 @@ def test_files_of_other_models_and_those_that_the_model_met_are_apart():
     assert [each.goal for each in files] == ["frozen", "frozen", "universal", "met"]
 
 
+def test_a_file_that_nobody_knows_is_of_another_model_even_where_the_model_has_no_hash():
+    file = result("universal", learnt_on=None)
+    nameless = replace(file, victim=MODEL | {"sha256": None})
+    assert Measured(nameless, np.array([0.5]), np.array([1.0])).goal == "frozen"
+
+
 def test_delta_alone_at_the_total_counts_at_the_budget_of_a_component():
     alone = measured([0.5], "relearnt", eps=2 * EPS, settings={"equal_total": True})
     both = measured([0.5], "relearnt", color=EPS)

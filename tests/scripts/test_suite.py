@@ -1,6 +1,7 @@
 """evaluate.py with a suite that judges: a summary, a curve, and a killed run that goes on to the same files."""
 
 import json
+import shutil
 
 import pytest
 from test_wrong_input import failure
@@ -130,9 +131,12 @@ def test_no_budget_changes_nothing(judge, tmp_path):
 def test_transfers_and_frozen_attacks_are_apart(judge, victim, tmp_path, monkeypatch):
     suite = Suite(transfer=("pgd:steps=1",), frozen="none", universal=TINY.universal, effort=TINY.effort, judges=True)
     monkeypatch.setitem(SUITES._places, "reid-smoke-v1", suite)
-    _, summary = judge(tmp_path, "--transfer-from", victim)
-    assert list(summary["transfer"]) == ["model_best.pth"]
-    assert summary["worst"]["transfer"] is not None
+    for name in "BC":
+        (tmp_path / name).mkdir()
+    others = [str(shutil.copy(victim, folder / "model_best.pth")) for folder in (tmp_path / "B", tmp_path / "C")]
+    _, summary = judge(tmp_path / "r", "--transfer-from", *others)
+    assert list(summary["transfer"]) == ["B/model_best.pth", "C/model_best.pth"]
+    assert summary["worst"]["transfer"] <= min(mAP for row in summary["transfer"].values() for mAP in row.values())
 
 
 def test_a_list_of_the_users_own_has_flags_and_no_summary(victim, data, tmp_path, monkeypatch, capsys):
