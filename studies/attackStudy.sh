@@ -25,13 +25,11 @@ evaluate() {  # evaluate MODEL OPTIONS...
 }
 
 [ $# -gt 0 ] || set -- 0 1 2 3 4
-for STEPS in 12 60; do  # 96 and 480 gradients; a step on both sets takes two
-  for SEED in "$@"; do
-    learn maml-$((8 * STEPS)) $STEPS -m synth-virtual
-    learn alternating-$((8 * STEPS)) $STEPS -m synth-virtual --recipe alternating
-    learn both-$((8 * STEPS)) $STEPS -m synth-virtual --recipe none
-    learn source-$((8 * STEPS)) $((2 * STEPS)) --recipe none
-  done
+for SEED in "$@"; do  # 96 gradients each; a step on both sets takes two
+  learn maml-96 12 -m synth-virtual
+  learn alternating-96 12 -m synth-virtual --recipe alternating
+  learn both-96 12 -m synth-virtual --recipe none
+  learn source-96 24 --recipe none
 done
 for MODEL in "${!MODELS[@]}"; do
   if [ "$MODEL" != D ]; then evaluate "$MODEL" --attack "$STUDY"/*-*/*/best_perturbation4.pth; fi
