@@ -15,7 +15,6 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -64,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.detective import choose_victim
     from reid.evaluation.experiment import Experiment
     from reid.evaluation.features import ids_of
-    from reid.evaluation.flags import raised
-    from reid.evaluation.plan import Plan, knows_training, surrogates_of
+    from reid.evaluation.plan import Plan, knows_training, surrogates_of, without_gradients
     from reid.evaluation.ranklists import RankLists, listed_samples
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.retrieval import Retrieval, test_samples
@@ -75,17 +73,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.models.sources import open_model
     from reid.models.trial import described
     from reid.report.table import summary
-    from reid.report.verdict import conclude, flag_lines
+    from reid.report.verdict import conclude
     from reid.runtime import device, distributed
 
     compute = device.set_up(device.resolve(args.device, args.precision))
     protocol = build(Protocol, vars(args))
-    chosen = {"recipes": args.recipe, "image": args.image_attack, "equal_total": args.equal_total}
-    needs = {"warm": bool(args.warm_start), "virtual": args.mte, "transfer": bool(args.transfer_from)}
-    suite = customised(args.suite, **chosen, **needs)
+    own = {"recipes": args.recipe, "image": args.image_attack, "equal_total": args.equal_total, "virtual": args.mte}
+    given = {"warm": bool(args.warm_start), "transfer": bool(args.transfer_from), "side": args.side}
+    suite = customised(args.suite, **own, **given)
     files = file_rows(args.attack, args.eps)  # these before the model and the data, so that a wrong one shows at once
-    threats = threats_of(files, args.eps)
-    informed = knows_training(suite, threats, args.pgd_steps, args.seed)
+    threats = threats_of([] if suite.judges else files, args.eps)
+    knows_training(suite, threats, args.pgd_steps, args.seed)
     source = open_model(args.resume)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     if suite.judges and not dataset.query:
@@ -94,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
     victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
+    suite = suite if victim.differentiable or not suite.judges else without_gradients(suite)
+    informed = knows_training(suite, threats, args.pgd_steps, args.seed)
     training = training_source(args.learn_on or args.dataset, args.data, args.split) if informed else None
     retrieval = Retrieval(
         victim,
@@ -118,10 +118,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     pids = ids_of(retrieval.query.samples)[0].numpy()
     judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.attacks else Traits())
-    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps, at_hand=list(files))
+    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps, at_hand=file_rows(args.attack))
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
-        effort = replace(build(Effort, vars(args), batch_size=args.batch_size), **suite.effort)
+        effort = suite.with_effort(build(Effort, vars(args), batch_size=args.batch_size))
         folder = args.results / "attackers"
         plan.relearning = Relearning(victim, training, images, effort, compute, args.seed, folder, virtual)
     plan.surrogates = surrogates_of(args.transfer_from, retrieval, plan.relearning)
@@ -133,11 +133,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         judgement.add(result)
     if judgement.measured and distributed.is_main():
         print(summary([each.result for each in judgement.measured]))
-        if suite.judges:
-            print(conclude(judgement, args.suite))
-        elif suite.attacks:
-            for line in flag_lines(raised(judgement)):
-                print(line)
+        for line in conclude(judgement, args.suite, suite):
+            print(line)
         logger.info("results are in %s", args.results)
     if lists:
         known = "" if judgement.measured else "; no query has a pid to be scored by"

@@ -57,7 +57,7 @@ class AttackBatch:
 
 class Attacked(NamedTuple):
     """The attacked images (N, 3, H, W), what was spent on them (L-inf in [0, 1], by component), and the passes that it
-    took through the victim."""
+    took: `perform` counts those through the victim and adds these, through other models."""
 
     images: Tensor
     spent: dict[str, float]
@@ -87,7 +87,7 @@ def perform(attack: Attack, victim: Victim, batch: AttackBatch) -> Attacked:
     _check_needs(attack, victim, batch)
     before = victim.passes
     victim.check(batch.images)
-    images, components, _ = attack.attack(victim, batch)
+    images, components, elsewhere = attack.attack(victim, batch)
     images = images.detach()
     if images.shape != batch.images.shape:
         raise ReidError(f"the attack returned images {tuple(images.shape)} for {tuple(batch.images.shape)}")
@@ -97,7 +97,7 @@ def perform(attack: Attack, victim: Victim, batch: AttackBatch) -> Attacked:
     spent = spent_on(batch.images, images, components)
     if excess := beyond(spent, attack.threat):
         raise ReidError(f"the attack left its budget: {'; '.join(excess)}; no score was computed")
-    return Attacked(images, spent, victim.passes - before)
+    return Attacked(images, spent, victim.passes - before + elsewhere)
 
 
 def spent_on(images: Tensor, attacked: Tensor, components: dict[str, float]) -> dict[str, float]:

@@ -34,7 +34,10 @@ def create(spec: str, **settings: Any) -> Union["LInf", "Square"]:
         except (KeyError, ValueError, ZeroDivisionError) as error:
             wanted = "true or false" if isinstance(defaults[key], bool) else f"a number such as {defaults[key]}"
             raise UsageError(f"{spec}: {key} is {wanted}, not {text!r}") from error
-    return kind(**settings)
+    try:
+        return kind(**settings)
+    except UsageError as error:
+        raise UsageError(f"{spec}: {error}") from error
 
 
 def _value(text: str, default: Any) -> Any:

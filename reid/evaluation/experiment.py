@@ -18,7 +18,7 @@ from reid.evaluation import results
 from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import RELEARNT, Row
+from reid.evaluation.rows import Row
 from reid.evaluation.scores import Ranking
 from reid.evaluation.search import has_converged, told
 from reid.models.readings import OWN
@@ -55,7 +55,7 @@ class Experiment:
             path = self.folder / results.file_name(identity)
             if self.lists and not len(self.retrieval.query):
                 self.lists.add(identity, row.attack, row.side or self.side)
-            elif reuse and not self.lists and distributed.from_main(path.exists):
+            elif reuse and not self.lists and distributed.from_main(partial(_is_whole, path)):
                 yield self._reused(distributed.from_main(partial(results.read_result, path)))
             else:
                 yield self._scored(row, identity, began)
@@ -143,9 +143,14 @@ class Experiment:
         return contents_sha256([*(asking[place] for place in queries), *self.retrieval.gallery.samples])
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a result is there, with what was measured on each query."""
+    return path.exists() and path.with_suffix(".npz").exists()
+
+
 def _learning(row: Row) -> Passes:
     """The passes that it took to learn a perturbation for this very evaluation."""
-    return Passes(**row.provenance.get("passes", {})) if row.kind == RELEARNT else Passes()
+    return Passes(**row.provenance.get("passes", {})) if "recipe" in row.settings else Passes()
 
 
 def _of_all(ranking: Ranking, queries: Sequence[int]) -> Ranking:

@@ -11,6 +11,7 @@ from reid.evaluation.rows import CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER
 from reid.evaluation.verdict import GOALS, Judgement, Measured, gap, optimality, same
 
 MARGIN = 0.02  # mAP up to which two attacks count as equal
+APART = 0.05  # mAP by which several starts of one attack may differ
 LARGE = 32 / 255  # a budget at which no model stands
 NEAR_CHANCE = 0.05  # mAP above that of a random ranking
 RANDOM = ("random sign", "random LUT", "random both")
@@ -70,11 +71,11 @@ def _universal_stronger(judgement: Judgement) -> Iterator[str]:
 
 
 def _single_step_stronger(judgement: Judgement) -> Iterator[str]:
-    white = _white(judgement)
-    single = [each for each in white if each.settings.get("steps") == 1]
-    lead = gap([each for each in white if each not in single], single)
-    if lead > MARGIN:
-        yield f"{single[0].name} leaves {100 * lead:.1f} points of mAP less than all attacks of many steps"
+    for goal in ("image", "image_gallery"):
+        white = [each for each in _white(judgement) if each.goal == goal]
+        single, many = ([each for each in white if (each.settings.get("steps") == 1) is one] for one in (True, False))
+        if (lead := gap(many, single)) > MARGIN:
+            yield f"{single[0].name} leaves {100 * lead:.1f} points of mAP less than all attacks of many steps"
 
 
 def _noise_as_strong(judgement: Judgement) -> Iterator[str]:
@@ -134,6 +135,10 @@ def _not_converged(judgement: Judgement) -> Iterator[str]:
         restarts = [each for each in judgement.of(goal) if each.goal == goal and each.kind == RELEARNT]
         if restarts and (best := min(restarts, key=lambda each: each.mAP)) and not _passed(best, "converged"):
             yield f"{best.name}: {next(c['detail'] for c in best.result.checks if c['name'] == 'converged')}"
+        for recipe in {each.settings["recipe"] for each in restarts}:
+            left = [each.mAP for each in restarts if each.settings["recipe"] == recipe]
+            if max(left) - min(left) > APART:
+                yield f"{GOALS[goal]}, {recipe}: the starts leave {100 * min(left):.1f} to {100 * max(left):.1f}"
 
 
 def _passed(measured: Measured, name: str) -> bool:

@@ -22,6 +22,7 @@ from reid.evaluation.starts import WarmStart
 from reid.evaluation.suites import Each, Suite, Universal
 from reid.evaluation.verdict import EFFORTS, Judgement, goal_of
 from reid.models.load import load_victim
+from reid.models.network import ReidModel
 from reid.runtime.pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -126,11 +127,12 @@ class Plan:
     def _transferred(self, spec: str) -> Iterator[Row]:
         for surrogate, row in product(self.surrogates, image_rows([spec], self.threats, self.pgd_steps, self.seed)):
             assert row.attack is not None
-            known = surrogate.retrieval.known_to(row.attack, "query")
-            attack = Transferred(row.attack, surrogate.retrieval.victim, known)
-            settings = row.settings | {"surrogate": surrogate.name, "surrogate_sha256": attack.surrogate.sha256}
+            seen = surrogate.retrieval.known_to(row.attack, "query")
+            attack = Transferred(row.attack, surrogate.retrieval.victim, seen)
+            other = attack.surrogate
+            known = {"surrogate": surrogate.name, "surrogate_sha256": other.sha256, "fingerprint": other.fingerprint}
             name = f"{row.name}, made on {surrogate.name}"
-            yield Row(name, TRANSFER, attack, settings=settings, side="query")
+            yield Row(name, TRANSFER, attack, settings=row.settings | known, side="query")
 
     def _learning(self) -> float:
         """About how many images go through the model while a universal perturbation is learnt."""
@@ -177,12 +179,18 @@ def without_gradients(suite: Suite) -> Suite:
 
 def surrogates_of(specs: Sequence[str], retrieval: Retrieval, relearning: Relearning | None) -> list[Surrogate]:
     """Other models, on the images of a retrieval; what is learnt on them is learnt as on its own model. Raises what
-    `load_victim` does, and UsageError for one without gradients."""
+    `load_victim` does, and UsageError for the model itself, and for one without gradients or for other images."""
     found = []
-    for spec in specs:
-        victim = load_victim(spec).to(retrieval.compute.device)
+    size = retrieval.query.height, retrieval.query.width
+    for spec in dict.fromkeys(specs):
+        victim = load_victim(spec, size=size).to(retrieval.compute.device)
+        if victim.sha256 == retrieval.victim.sha256:
+            raise UsageError(f"--transfer-from {spec} is the model itself; give other ones")
         if not victim.differentiable:
             raise UsageError(f"--transfer-from {spec} gives no gradients to make attacks with; leave it out")
+        if victim.input.resize is None and victim.input.size != size and not isinstance(victim.model, ReidModel):
+            height, width = victim.input.size
+            raise UsageError(f"--transfer-from {spec} takes {height} x {width} images only; give --height and --width")
         learner = relearning and replace(relearning, victim=victim, effort=replace(relearning.effort, warm_start=()))
         found.append(Surrogate("/".join(Path(spec).parts[-2:]), retrieval.by(victim), learner))
     return found
@@ -193,7 +201,7 @@ def starts_of(rows: Sequence[Row], relearning: Relearning) -> list[WarmStart]:
     images, met = relearning.images, relearning.victim.met
     return [
         WarmStart(row.attack, row.sha256)
-        for row in rows
+        for row in {row.sha256: row for row in rows}.values()
         if isinstance(row.attack, Perturbation)
         and row.sha256
         and row.sha256 not in met

@@ -63,9 +63,9 @@ class RankLists:
             own = self.retrieval.features(self.unknown, attack, side).features
             queries += self._listed(self.unknown, own, gallery)
         name, result = identity["attack"]["name"], file_name(identity) if features else None
-        if name in self.rows and self.rows[name]["attack"] != identity["attack"]:
-            name = f"{name} {str(identity['attack']['sha256'])[:8]}"
         parts = {part: identity[part] for part in ("attack", "threat")}
+        if name in self.rows and any(self.rows[name][part] != value for part, value in parts.items()):
+            name = f"{name} {Path(file_name(identity)).stem[-8:]}"  # the hash of all that tells experiments apart
         self.rows[name] = {**parts, "result": result, "queries": queries}
         distributed.from_main(lambda: self._write({part: identity[part] for part in ("victim", "dataset", "protocol")}))
 

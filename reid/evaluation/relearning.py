@@ -36,7 +36,7 @@ from reid.runtime.seeds import generator
 logger = logging.getLogger(__name__)
 
 DRAWN = "synth-a"
-LEARNER = 2  # to be raised when the same settings learn another perturbation
+LEARNER = 3  # to be raised when the same settings learn another perturbation
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ class Relearning:
         sets = {"learnt_from": self.source} | ({"virtual": self.virtual} if self.virtual else {})
         return {
             "victim_sha256": self.victim.sha256,
+            "reading": self.victim.reading,
+            "fingerprint": self.victim.fingerprint,
             "noise_type": noise_type,
             "threat": threat.to_dict(),
             "dataset": self.source.name,

@@ -88,11 +88,11 @@ class Retrieval:
             for side, other, features in (("query", self.gallery, gallery), ("gallery", self.query, query))
         }
 
-    @cached_property
+    @property
     def _trained_on(self) -> Reference:
         """What an attack may know of the training images."""
         assert self.training is not None
-        features = extract(self.victim, self.training, self.compute, self.batch_size).features
+        features = self.features(self.training).features
         return Reference(features.to(self.compute.device), *ids_of(self.training.samples))
 
     def known_to(self, attack: Attack, side: str) -> dict[str, Reference]:
@@ -121,8 +121,7 @@ class Retrieval:
         """The same by another model."""
         other = copy.copy(self)
         other.victim, other._clean = victim, {}
-        for cached in ("_references", "_trained_on"):
-            other.__dict__.pop(cached, None)
+        other.__dict__.pop("_references", None)
         return other
 
     def rank(self, query: Tensor, gallery: Tensor) -> Ranking:

@@ -66,6 +66,13 @@ class Suite:
         """Whether it has attacks that know the model, or search."""
         return bool(self.universal or self.each)
 
+    def with_effort(self, effort: Effort) -> Effort:
+        """The effort, with what the suite fixes. Raises UsageError for a fixed option that was given another value."""
+        for name in self.effort:
+            if getattr(effort, name) != getattr(Effort(), name):
+                raise UsageError(f"the suite fixes --{name.replace('_', '-')}; leave it out")
+        return replace(effort, **self.effort)
+
     @property
     def recipes(self) -> list[str]:
         """The names of its recipes, once."""
@@ -81,7 +88,7 @@ SMOKE = Suite(
         Each("smooth-ap:steps=15,restarts=1", "query"),
         Each("square:calls=100", "query", share=0.1),
     ),
-    effort={"restarts": 1, "adaptive_epochs": 6},
+    effort={"restarts": 1, "adaptive_epochs": 6, "adaptive_iters": None},
     judges=True,
 )
 UNIVERSAL = Suite(
@@ -98,7 +105,7 @@ UNIVERSAL = Suite(
         Universal("collapse", "both"),
     ),
     frozen="nearest",
-    effort={"restarts": 3, "adaptive_epochs": 12},
+    effort={"restarts": 3, "adaptive_epochs": 12, "adaptive_iters": None},
     judges=True,
 )
 FAST = Suite(
@@ -117,8 +124,8 @@ FAST = Suite(
         Each("smooth-ap:steps=15,restarts=1", "query", scale=4.0, share=0.1),
         Each("square:calls=1600", "query", share=0.1),
     ),
-    transfer=("smooth-ap:steps=15,restarts=1",),
-    effort={"restarts": 1, "adaptive_epochs": 6},
+    transfer=("cosine:steps=15,restarts=1", "smooth-ap:steps=15,restarts=1"),
+    effort={"restarts": 1, "adaptive_epochs": 6, "adaptive_iters": None},
     judges=True,
 )
 STANDARD = Suite(
@@ -166,24 +173,28 @@ def customised(
     warm: bool = False,
     virtual: str | None = None,
     transfer: bool = False,
+    side: str = "query",
 ) -> Suite:
     """The suite of a name with these recipes and attacks on each image in place of its own. `equal_total` adds delta
     alone for each recipe, `transfer` makes attacks on each image on other models too; `warm`: there are perturbations
-    to start from; `virtual` is the virtual dataset.
+    to start from; `virtual` is the virtual dataset, `side` the one that is attacked.
 
     Raises UsageError for a suite whose attacks are fixed, where there is nothing to add to, and for a recipe that needs
     a virtual dataset where there is none.
     """
     suite = SUITES[name]
-    if suite.judges and (recipes or image or equal_total):
+    if suite.judges and (recipes or image or equal_total or virtual or side != "query"):
         words = f"--suite {name} has fixed attacks"
-        raise UsageError(f"{words}; leave --recipe, --image-attack and --equal-total out, or --suite")
+        raise UsageError(f"{words}; leave --recipe, --image-attack, --equal-total, --side and -m out, or --suite")
     if not suite.judges:
         suite = _with(suite, recipes, image, equal_total)
     if (equal_total or warm) and not suite.universal:
         raise UsageError("--equal-total and --warm-start are for re-learning; give a --recipe, or leave them out")
     if transfer and not (suite.transfer or suite.frozen):
-        raise UsageError("--transfer-from needs attacks to make on other models; give --image-attack, or a --suite")
+        problem = f"--transfer-from: --suite {name} makes no attacks on other models"
+        raise UsageError(f"{problem}; give {'another --suite' if suite.judges else '--image-attack'}")
+    if transfer and side != "query":
+        raise UsageError("--transfer-from attacks queries; leave --side out")
     for recipe in suite.recipes:
         if virtual is None and RECIPES[recipe].needs_virtual:
             raise UsageError(f"--recipe {recipe} needs a virtual dataset: give -m, for example -m personx")
@@ -191,9 +202,9 @@ def customised(
 
 
 def _with(suite: Suite, recipes: Sequence[str], image: Sequence[str], equal_total: bool) -> Suite:
-    universal = tuple(Universal(recipe) for recipe in recipes) or suite.universal
+    universal = tuple(Universal(recipe) for recipe in dict.fromkeys(recipes)) or suite.universal
     alone = tuple(replace(entry, alone="delta") for entry in universal if equal_total)
-    each = tuple(Each(spec) for spec in image) or suite.each
+    each = tuple(Each(spec) for spec in dict.fromkeys(image)) or suite.each
     return replace(suite, universal=universal + alone, each=each, transfer=tuple(entry.spec for entry in each))
 
 

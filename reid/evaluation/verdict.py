@@ -37,18 +37,18 @@ GOALS = {
     "both_sides_model": "both sides, one by one, knowing the model",
     "both_sides": "both sides, one by one, knowing the other side too",
     "transfer": "queries, one by one, made on other models",
+    "transfer_gallery": "the same, knowing the gallery too",
     "search": "queries, one by one, by scores alone",
     "frozen": "perturbation files learnt on other models",
     "met": "perturbation files that the model was trained on",
 }
 # Whoever may do the first may do these too: knowing more, or changing more images, with the same budget for each.
-ALSO = {
-    "image_gallery": ("image", "transfer", "search"),
-    "gallery_side": ("gallery_side_model",),
-    "both_sides_universal": ("universal", "gallery_side_universal"),
-    "both_sides_model": ("image", "gallery_side_model"),
-    "both_sides": ("both_sides_model", "image", "image_gallery", "gallery_side_model", "gallery_side"),
-}
+ALSO: dict[str, tuple[str, ...]] = {"image": ("transfer",)}
+ALSO["image_gallery"] = ("image", *ALSO["image"], "transfer_gallery", "search")
+ALSO["gallery_side"] = ("gallery_side_model",)
+ALSO["both_sides_universal"] = ("universal", "gallery_side_universal")
+ALSO["both_sides_model"] = ("image", *ALSO["image"], "gallery_side_model")
+ALSO["both_sides"] = ("both_sides_model", "gallery_side", "gallery_side_model", "image_gallery", *ALSO["image_gallery"])
 RANKS = (1, 5, 10)
 
 
@@ -56,13 +56,13 @@ def goal_of(kind: str, side: str, needs: Iterable[str]) -> str | None:
     """The goal of an attack that is made on the model itself, or on each image; None for what has none."""
     if kind in (CLEAN, CONTROL):
         return None
-    if kind in (TRANSFER, SEARCH) and side == "query":
-        return kind
-    informed = kind != IMAGE or "reference" in needs
-    if side == "query":
-        return "universal" if kind in (UNIVERSAL, RELEARNT) else "image_gallery" if informed else "image"
-    level = "_universal" if kind in (UNIVERSAL, RELEARNT) else "" if informed else "_model"
-    return f"{'gallery_side' if side == 'gallery' else 'both_sides'}{level}"
+    informed = "reference" in needs
+    if side != "query":
+        level = "_universal" if kind in (UNIVERSAL, RELEARNT) else "" if informed else "_model"
+        return f"{'gallery_side' if side == 'gallery' else 'both_sides'}{level}"
+    if kind in (IMAGE, TRANSFER):
+        return f"{kind}_gallery" if informed else kind
+    return SEARCH if kind == SEARCH else "universal"
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +216,9 @@ class Judgement:
             "suite": suite,
             "model": first.victim,
             "dataset": first.dataset["name"],
+            "protocol": first.protocol,
+            "seed": first.seed,
+            "command": first.command,
             "eps": self.eps,
             "clean": self.clean.mAP,
             "chance": self.chance,
@@ -250,18 +253,19 @@ class Judgement:
         return [min(left), max(left)]
 
     def _curve(self) -> dict[str, dict[str, float]]:
-        """mAP by budget and goal, where there is more than one budget."""
-        budgets = sorted({each.eps for each in self.measured if each.goal})
-        found = {eps: {goal: self.worst(goal, eps) for goal in GOALS} for eps in budgets}
-        return {
-            format_budget(eps): {goal: each.mAP for goal, each in row.items() if each} for eps, row in found.items()
-        }
+        """mAP by budget and goal, where all queries were attacked."""
+        curve = {}
+        for eps in sorted({each.eps for each in self.measured if each.goal}):
+            found = {goal: self.worst(goal, eps) for goal in GOALS}
+            whole = {goal: each for goal, each in found.items() if each and _count(each) == _count(self.clean)}
+            curve[format_budget(eps)] = {goal: each.mAP for goal, each in whole.items()}
+        return {eps: row for eps, row in curve.items() if row}
 
     def _transfers(self) -> dict[str, dict[str, float]]:
         """mAP under attacks made on each other model, by its name and the attack's."""
         matrix: dict[str, dict[str, float]] = {}
         for each in self.measured:
-            if each.kind == TRANSFER:
+            if each.kind == TRANSFER and same(each.eps, self.eps):
                 matrix.setdefault(each.settings["surrogate"], {})[each.settings["attack"]] = each.mAP
         return matrix
 
@@ -298,11 +302,11 @@ def optimality(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     """What more steps gain: for each attack that was tried with more, the mAP of those queries by multiples."""
     rows = []
     for each in measured:
-        longer = [other for other in measured if _factor(each, other) > 1]
-        if longer and not any(_factor(other, each) > 1 for other in measured):
-            asked = ~np.isnan(longer[0].precision)
-            mAP = {"1x": float(np.nanmean(each.precision[asked]))}
-            mAP |= {f"{_factor(each, other):g}x": other.mAP for other in longer}
+        tried = {_factor(each, other): other for other in measured if _factor(each, other) > 1}
+        if tried and not any(_factor(other, each) > 1 for other in measured):
+            tried = dict(sorted(({1.0: each} | tried).items()))
+            asked = ~np.isnan(sum(other.precision for other in tried.values()))
+            mAP = {f"{factor:g}x": float(other.precision[asked].mean()) for factor, other in tried.items()}
             rows.append({"attack": each.name, "queries": int(asked.sum()), "mAP": mAP})
     return rows
 

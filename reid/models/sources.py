@@ -229,7 +229,8 @@ def _timm(spec: str, name: str) -> Source:
 
 def _function(spec: str) -> Source:
     network, input = modules.load_function(spec)
-    return Source(spec, weights_sha256(network), lambda _: network, lambda _: input, certain=input is not None)
+    known = weights_sha256(network, spec)
+    return Source(spec, known, lambda _: network, lambda _: input, certain=input is not None)
 
 
 def _torchscript(spec: str, path: str) -> Source:
@@ -251,10 +252,10 @@ OPENERS: Mapping[str, Callable[[str, str], Source]] = {
 }
 
 
-def weights_sha256(network: object) -> str:
-    """Hexadecimal SHA-256 of the weights of a network, which has no file; of nothing for a mere function."""
-    whole = hashlib.sha256()
+def weights_sha256(network: object, spec: str = "") -> str:
+    """Hexadecimal SHA-256 of the weights of a network, which has no file; of its name for a mere function."""
     state: dict[str, Tensor] = network.state_dict() if isinstance(network, nn.Module) else {}
+    whole = hashlib.sha256(b"" if state else spec.encode())
     for key, value in state.items():
         whole.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return whole.hexdigest()

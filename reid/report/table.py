@@ -45,7 +45,8 @@ def _line(result: Result, clean: float) -> tuple[str, ...]:
     budget = total = spent = ""
     if result.threat:
         threat = Threat.from_dict(result.threat)
-        budget, total = threat.budgets, format_budget(threat.eps_total)
+        if threat.eps_total < 1:  # what cameras and files do has no budget
+            budget, total = threat.budgets, format_budget(threat.eps_total)
         spent = f"{result.spent['total'] * 255:.1f}/255"
     return (result.attack["name"], budget, total, spent, *(f"{100 * score:.1f}" for score in scores))
 

@@ -5,18 +5,23 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reid.attacks.threat import format_budget
+from reid.evaluation.flags import raised
 from reid.evaluation.results import SUMMARY
+from reid.evaluation.suites import Suite
 from reid.evaluation.verdict import GOALS, Judgement
 from reid.runtime.files import write_atomically
 
 
-def conclude(judgement: Judgement, suite: str) -> str:
-    """Write SUITE-summary.json into the folder of the results; returns it in words."""
-    summary = judgement.summary(suite)
-    path = judgement.folder / f"{suite}{SUMMARY}"
+def conclude(judgement: Judgement, name: str, suite: Suite) -> list[str]:
+    """The verdict of a suite that judges, line by line, which goes into NAME-summary.json in the folder of the results
+    too; the flags of one that only attacks."""
+    if not suite.judges:
+        return [*flag_lines(raised(judgement))] if suite.attacks else []
+    summary = judgement.summary(name)
+    path = judgement.folder / f"{name}{SUMMARY}"
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return "\n".join([*words(summary), f"the same as numbers: {path}"])
+    return [*words(summary), f"the same as numbers: {path}"]
 
 
 def words(summary: dict[str, Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pytest
 from reid.attacks import Threat
 from reid.evaluation.ranking import Ranking
 from reid.evaluation.results import Result, read_results, write_result
+from reid.evaluation.suites import Suite
 from reid.evaluation.verdict import ALSO, GOALS, Judgement, Measured, Traits, gap, goal_of, main_budget, optimality
 from reid.report.verdict import conclude, words
 
@@ -303,7 +304,7 @@ class TestSummary:
 
     def test_is_a_file_next_to_the_results_that_is_no_result(self, full, tmp_path):
         write_result(tmp_path, full.clean.result)
-        text = conclude(full, "toy")
+        text = "\n".join(conclude(full, "toy", Suite(judges=True)))
         assert json.loads((tmp_path / "toy-summary.json").read_text()) == full.summary("toy")
         assert str(tmp_path / "toy-summary.json") in text
         assert read_results(tmp_path) == [full.clean.result]
