@@ -176,14 +176,14 @@ FLAGS: Sequence[Flag] = (
     ),
     Flag(
         "noise as strong as the attack",
-        "random perturbations with the same budget leave at most 2 points of mAP more than the attacks",
-        "nothing was learnt, or the model falls to any change",
+        "random perturbations that may change no more in all leave at most 2 points of mAP more than the attacks",
+        "nothing was learnt, or the model falls to any change, or to none of this size",
         "look at the clean mAP, the preprocessing and the gradients",
         _noise_as_strong,
     ),
     Flag(
         "mAP does not fall with the budget",
-        "a larger budget leaves 2 points of mAP more",
+        "attacks that were made with a larger budget leave 2 points of mAP more",
         "the attacks at the larger budget had not converged, or gradients are masked",
         "raise their steps and starts",
         _not_falling,

@@ -191,8 +191,7 @@ class Judgement:
         if not any(each.goal == goal for each in attacks):
             return None
         found, clean = worst(attacks), self.clean
-        tried = np.where(np.isnan(found.precision), np.nan, clean.precision)
-        return Worst(np.minimum(found.precision, tried), np.maximum(found.first, clean.first))
+        return Worst(np.minimum(found.precision, clean.precision), np.maximum(found.first, clean.first))  # NaN stays
 
     def standing(self, goal: str, eps: float) -> tuple[int, ...]:
         """The queries that attacks of the goal did not bring down to chance yet."""
