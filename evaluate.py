@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.detective import choose_victim
     from reid.evaluation.experiment import Experiment
     from reid.evaluation.features import ids_of
-    from reid.evaluation.plan import Plan, knows_training, surrogates_of, without_gradients
+    from reid.evaluation.plan import Plan, knows_training, possible, surrogates_of
     from reid.evaluation.ranklists import RankLists, listed_samples
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.retrieval import Retrieval, test_samples
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
     victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
-    suite = suite if victim.differentiable or not suite.judges else without_gradients(suite)
+    suite = possible(suite, victim)
     informed = knows_training(suite, threats, args.pgd_steps, args.seed)
     training = training_source(args.learn_on or args.dataset, args.data, args.split) if informed else None
     retrieval = Retrieval(

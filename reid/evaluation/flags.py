@@ -1,6 +1,6 @@
 """Flags: what makes a verdict doubtful. Each says when it is raised, what that means, and what to do."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
@@ -55,10 +55,10 @@ def _noise(judgement: Judgement) -> list[Measured]:
     ]
 
 
-def _weaker(judgement: Judgement, goal: str) -> Iterator[str]:
-    lead = gap(_white(judgement), judgement.of(goal))
+def _weaker(judgement: Judgement, kind: str) -> Iterator[str]:
+    lead = gap(_white(judgement), [each for each in judgement.of("image_gallery") if each.kind == kind])
     if lead > MARGIN:
-        yield f"{goal} leaves {100 * lead:.1f} points of mAP less on the same queries"
+        yield f"{kind} leaves {100 * lead:.1f} points of mAP less on the same queries"
 
 
 def _universal_stronger(judgement: Judgement) -> Iterator[str]:
@@ -135,10 +135,20 @@ def _not_converged(judgement: Judgement) -> Iterator[str]:
         restarts = [each for each in judgement.of(goal) if each.goal == goal and each.kind == RELEARNT]
         if restarts and (best := min(restarts, key=lambda each: each.mAP)) and not _passed(best, "converged"):
             yield f"{best.name}: {next(c['detail'] for c in best.result.checks if c['name'] == 'converged')}"
-        for recipe in {each.settings["recipe"] for each in restarts}:
-            left = [each.mAP for each in restarts if each.settings["recipe"] == recipe]
-            if max(left) - min(left) > APART:
-                yield f"{GOALS[goal]}, {recipe}: the starts leave {100 * min(left):.1f} to {100 * max(left):.1f}"
+        for starts in _by_search(restarts):
+            left = sorted(each.mAP for each in starts)
+            if left[-1] - left[0] > APART:
+                recipe = starts[0].settings["recipe"]
+                yield f"{GOALS[goal]}, {recipe}: the starts leave {100 * left[0]:.1f} to {100 * left[-1]:.1f}"
+
+
+def _by_search(restarts: Sequence[Measured]) -> Iterable[list[Measured]]:
+    """Those that differ in their start alone."""
+    found: dict[str, list[Measured]] = {}
+    for each in restarts:
+        key = f"{each.settings.get('recipe')} {each.result.attack['noise_type']} {each.result.threat}"
+        found.setdefault(key, []).append(each)
+    return found.values()
 
 
 def _passed(measured: Measured, name: str) -> bool:

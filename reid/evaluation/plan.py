@@ -23,6 +23,7 @@ from reid.evaluation.suites import Each, Suite, Universal
 from reid.evaluation.verdict import EFFORTS, Judgement, goal_of
 from reid.models.load import load_victim
 from reid.models.network import ReidModel
+from reid.models.victim import Victim
 from reid.runtime.pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Plan:
     def rows(self, reuse: bool) -> Iterator[Row]:
         """All but clean images, files and controls, to be measured and judged in turn. `reuse` takes perturbations that
         were learnt before."""
-        suite, others, learning = self._possible, self.surrogates, self._learning()
+        suite, others, learning = self.suite, self.surrogates, self._learning()
         jobs = [
             *(
                 (f"{suite.frozen} on {each.name}", learning, self._frozen(each, reuse))
@@ -76,12 +77,6 @@ class Plan:
         for name, _, rows in jobs:
             logger.info("attack %s: %s", pace.begins(), name)
             yield from rows
-
-    @property
-    def _possible(self) -> Suite:
-        """Of a suite that judges, what the model allows; whoever names attacks is told that they cannot be."""
-        differentiable = self.judgement.traits.differentiable or not self.suite.judges
-        return self.suite if differentiable else without_gradients(self.suite)
 
     def _frozen(self, surrogate: Surrogate, reuse: bool) -> Iterator[Row]:
         """Perturbations that were learnt on another model, which later ones may start from."""
@@ -169,8 +164,11 @@ def knows_training(suite: Suite, threats: Sequence[tuple[int, Threat]], pgd_step
     return bool(suite.universal) or any("training" in row.attack.needs for row in rows if row.attack)
 
 
-def without_gradients(suite: Suite) -> Suite:
-    """What is left of a suite for a model that gives no gradients. Attacks that are made on other models stay."""
+def possible(suite: Suite, victim: Victim) -> Suite:
+    """What the model allows of a suite that judges; whoever names attacks is told that they cannot be. Without
+    gradients, attacks that are made on other models stay."""
+    if victim.differentiable or not suite.judges:
+        return suite
     each = tuple(entry for entry in suite.each if "gradients" not in create(entry.spec).needs)
     left_out = [*suite.recipes, *(entry.spec for entry in suite.each if entry not in each)]
     logger.info("the model gives no gradients; left out is what needs them: %s", ", ".join(dict.fromkeys(left_out)))

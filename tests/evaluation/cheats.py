@@ -18,7 +18,7 @@ from reid.attacks import Threat
 from reid.datasets import Dataset, Release, Sample
 from reid.evaluation.effort import Effort
 from reid.evaluation.experiment import Experiment
-from reid.evaluation.plan import Plan, Surrogate
+from reid.evaluation.plan import Plan, Surrogate, possible
 from reid.evaluation.protocol import Protocol
 from reid.evaluation.relearning import Relearning, Source
 from reid.evaluation.retrieval import Retrieval
@@ -187,7 +187,7 @@ class Court:
             Surrogate(f"other {number}", self.retrieval(other), replace(learner, victim=other))
             for number, other in enumerate(others)
         ]
-        return Plan(suite, threats, judgement, 0, relearning=learner, surrogates=known)
+        return Plan(possible(suite, model), threats, judgement, 0, relearning=learner, surrogates=known)
 
     def experiment(self, model: Victim) -> Experiment:
         seen = {"path": "toy.pth", "arch": "toy", "sha256": model.sha256}

@@ -11,7 +11,7 @@ from reid import UsageError, attacks
 from reid.attacks import Threat
 from reid.attacks.universal.perturbations import Perturbation
 from reid.evaluation import plan as plans
-from reid.evaluation.plan import knows_training, surrogates_of, without_gradients
+from reid.evaluation.plan import knows_training, possible, surrogates_of
 from reid.evaluation.rows import CLEAN_ROW, RELEARNT, SEARCH, TRANSFER, UNIVERSAL, image_rows
 from reid.evaluation.suites import Each, Suite, Universal
 
@@ -148,7 +148,7 @@ def test_transfers_onto_the_same_model_are_its_own_attacks(planned):
     _, judgement = planned(Each("smooth-ap:steps=5"), transfer=("smooth-ap:steps=5",), others=[linear])
     own, made = judgement.measured[1:]
     np.testing.assert_array_equal(own.precision, made.precision)
-    assert (own.goal, made.goal) == ("image_gallery", "transfer")
+    assert (own.goal, made.goal) == ("image_gallery", "transfer_gallery")
 
 
 def test_without_other_models_there_are_no_transfers(planned):
@@ -191,10 +191,11 @@ class TestWithoutGradients:
 
     def test_the_rest_of_the_suite_stays(self):
         suite = Suite(self.ENTRIES[:1], self.ENTRIES[1:], ("pgd",), "nearest", judges=True)
-        assert without_gradients(suite) == replace(suite, universal=(), each=(Each("square:calls=2"),))
+        assert possible(suite, victim(detached)) == replace(suite, universal=(), each=(Each("square:calls=2"),))
+        assert possible(suite, victim(linear)) == suite
 
     def test_another_model_without_any_is_refused(self, court, monkeypatch):
-        monkeypatch.setattr(plans, "load_victim", lambda spec: victim(detached))
+        monkeypatch.setattr(plans, "load_victim", lambda spec, size: victim(detached))
         with pytest.raises(UsageError, match=r"--transfer-from b\.onnx gives no gradients"):
             surrogates_of(["b.onnx"], court.retrieval(victim(linear)), None)
 

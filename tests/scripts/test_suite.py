@@ -1,14 +1,13 @@
 """evaluate.py with a suite that judges: a summary, a curve, and a killed run that goes on to the same files."""
 
 import json
-import shutil
 
 import pytest
 from test_wrong_input import failure
 from tiny_market import SIZE
 
 import evaluate
-from reid import datasets
+from reid import datasets, models
 from reid.evaluation import experiment
 from reid.evaluation.results import read_results
 from reid.evaluation.suites import SUITES, Each, Suite, Universal
@@ -110,7 +109,7 @@ def test_several_budgets_are_a_curve(judge, tmp_path):
     assert summary["eps"] == 8 / 255
     assert list(summary["curve"]) == ["2/255", "8/255"]
     for row in summary["curve"].values():
-        assert row.keys() == {"universal", "image", "image_gallery", "search"}
+        assert row.keys() == {"universal", "image", "image_gallery"}  # search is for some queries
     assert summary["curve"]["8/255"]["image"] == summary["worst"]["image"]
     budgets = {result.threat["eps_delta"] for result in read_results(tmp_path) if result.attack["kind"] == "image"}
     assert budgets == {2 / 255, 8 / 255}
@@ -131,9 +130,11 @@ def test_no_budget_changes_nothing(judge, tmp_path):
 def test_transfers_and_frozen_attacks_are_apart(judge, victim, tmp_path, monkeypatch):
     suite = Suite(transfer=("pgd:steps=1",), frozen="none", universal=TINY.universal, effort=TINY.effort, judges=True)
     monkeypatch.setitem(SUITES._places, "reid-smoke-v1", suite)
-    for name in "BC":
+    others = []
+    for seed, name in enumerate("BC"):
         (tmp_path / name).mkdir()
-    others = [str(shutil.copy(victim, folder / "model_best.pth")) for folder in (tmp_path / "B", tmp_path / "C")]
+        model = models.create("resnet10", 12, seed=seed)
+        others.append(str(models.save_checkpoint(tmp_path / name / "model_best.pth", model)))
     _, summary = judge(tmp_path / "r", "--transfer-from", *others)
     assert list(summary["transfer"]) == ["B/model_best.pth", "C/model_best.pth"]
     assert summary["worst"]["transfer"] <= min(mAP for row in summary["transfer"].values() for mAP in row.values())
@@ -141,7 +142,7 @@ def test_transfers_and_frozen_attacks_are_apart(judge, victim, tmp_path, monkeyp
 
 def test_a_list_of_the_users_own_has_flags_and_no_summary(victim, data, tmp_path, monkeypatch, capsys):
     flag = {"name": "white box weaker than search", "detail": "by 9.9", "means": "weak", "do": "more"}
-    monkeypatch.setattr("reid.evaluation.flags.raised", lambda judgement: [flag])
+    monkeypatch.setattr("reid.report.verdict.raised", lambda judgement: [flag])
     options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--results", str(tmp_path)]
     evaluate.main([*options, "--image-attack", "pgd:steps=1", "square:calls=1"])
     assert "\nflag: white box weaker than search: by 9.9; weak; to do: more\n" in capsys.readouterr().out
@@ -167,7 +168,7 @@ def test_rank_lists_are_those_of_the_queries_that_were_attacked(judge, tmp_path,
         (["--suite", "reid-smoke-v1", "--image-attack", "pgd"], "--suite reid-smoke-v1 has fixed attacks"),
         (["--suite", "reid-fast-v1", "--transfer-from", "none.pth"], "no such checkpoint file: none.pth"),
         (["--suite", "reid-smoke-v1", "--eps"], "--eps: expected at least one argument"),
-        (["--transfer-from", "none.pth"], "--transfer-from needs attacks to make on other models"),
+        (["--transfer-from", "none.pth"], "--suite given makes no attacks on other models"),
     ],
 )
 def test_wrong_input_is_one_line(extra, words, victim, data, tmp_path, capsys):
