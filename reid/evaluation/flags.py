@@ -55,10 +55,10 @@ def _noise(judgement: Judgement) -> list[Measured]:
     ]
 
 
-def _weaker(judgement: Judgement, goal: str) -> Iterator[str]:
-    lead = gap(_white(judgement), judgement.of(goal))
-    if lead > MARGIN:
-        yield f"{goal} leaves {100 * lead:.1f} points of mAP less on the same queries"
+def _weaker(judgement: Judgement, kind: str) -> Iterator[str]:
+    others = [each for each in judgement.of("image_gallery") if each.kind == kind]
+    if (lead := gap(_white(judgement), others)) > MARGIN:
+        yield f"{kind} leaves {100 * lead:.1f} points of mAP less on the same queries"
 
 
 def _universal_stronger(judgement: Judgement) -> Iterator[str]:
@@ -135,8 +135,8 @@ def _not_converged(judgement: Judgement) -> Iterator[str]:
         restarts = [each for each in judgement.of(goal) if each.goal == goal and each.kind == RELEARNT]
         if restarts and (best := min(restarts, key=lambda each: each.mAP)) and not _passed(best, "converged"):
             yield f"{best.name}: {next(c['detail'] for c in best.result.checks if c['name'] == 'converged')}"
-        for recipe in {each.settings["recipe"] for each in restarts}:
-            left = [each.mAP for each in restarts if each.settings["recipe"] == recipe]
+        for recipe in sorted({str(each.settings.get("recipe")) for each in restarts}):
+            left = [each.mAP for each in restarts if str(each.settings.get("recipe")) == recipe]
             if max(left) - min(left) > APART:
                 yield f"{GOALS[goal]}, {recipe}: the starts leave {100 * min(left):.1f} to {100 * max(left):.1f}"
 

@@ -44,10 +44,12 @@ def test_gives_the_images_that_the_attack_makes_on_the_surrogate(spec, surrogate
     assert 0 < made.spent["total"] <= EPS + 1e-6
 
 
-def test_counts_no_pass_through_the_victim(surrogate, unasked):
-    made = perform(Transferred(create("pgd:steps=4"), surrogate, {}), unasked, batch_of(people()))
-    assert made.passes == Passes()
-    assert surrogate.passes.backward > 0
+def test_counts_the_passes_through_the_surrogate(surrogate, unasked):
+    batch = batch_of(people())
+    made = perform(Transferred(create("pgd:steps=4"), surrogate, {}), unasked, batch)
+    assert unasked.passes == Passes()
+    assert made.passes == perform(create("pgd:steps=4"), surrogate, batch).passes
+    assert made.passes.backward > 0
 
 
 def test_knows_others_as_the_surrogate_sees_them_not_as_the_victim_does(surrogate, unasked):
@@ -61,4 +63,5 @@ def test_knows_others_as_the_surrogate_sees_them_not_as_the_victim_does(surrogat
 def test_needs_no_gradients_of_the_victim_and_has_the_budget_of_its_attack(surrogate):
     attack = Transferred(create("cosine", eps=3 / 255), surrogate, {})
     assert attack.needs == {"labels"}
+    assert attack.knows == {"gradients", "training"}
     assert (attack.kind, attack.threat.eps_delta) == ("transfer", 3 / 255)

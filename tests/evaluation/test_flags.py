@@ -77,7 +77,7 @@ def test_an_honest_model_raises_none(court, features):
     assert raised(judgement) == []
     worst = judgement.summary("toy")["worst"]
     assert judgement.clean.mAP > worst["universal"] > worst["image"] > worst["image_gallery"]
-    assert worst["transfer"] > worst["image_gallery"]
+    assert worst["transfer_gallery"] > worst["image_gallery"]
 
 
 def test_pgd_alone_is_weaker_than_search(court):

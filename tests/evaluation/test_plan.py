@@ -148,7 +148,7 @@ def test_transfers_onto_the_same_model_are_its_own_attacks(planned):
     _, judgement = planned(Each("smooth-ap:steps=5"), transfer=("smooth-ap:steps=5",), others=[linear])
     own, made = judgement.measured[1:]
     np.testing.assert_array_equal(own.precision, made.precision)
-    assert (own.goal, made.goal) == ("image_gallery", "transfer")
+    assert (own.goal, made.goal) == ("image_gallery", "transfer_gallery")
 
 
 def test_without_other_models_there_are_no_transfers(planned):
@@ -194,7 +194,7 @@ class TestWithoutGradients:
         assert without_gradients(suite) == replace(suite, universal=(), each=(Each("square:calls=2"),))
 
     def test_another_model_without_any_is_refused(self, court, monkeypatch):
-        monkeypatch.setattr(plans, "load_victim", lambda spec: victim(detached))
+        monkeypatch.setattr(plans, "load_victim", lambda spec, size: victim(detached))
         with pytest.raises(UsageError, match=r"--transfer-from b\.onnx gives no gradients"):
             surrogates_of(["b.onnx"], court.retrieval(victim(linear)), None)
 
