@@ -312,10 +312,10 @@ class TestSummary:
 
     def test_is_told_in_words(self, full):
         lines = list(words(full.summary("toy")))
-        (line,) = (line for line in lines if GOALS["universal"] in line)
+        (line,) = (line for line in lines if line.startswith(f"  {GOALS['universal']}"))
         assert "32.5" in line
         assert line.endswith("alone 35.0: learnt")
-        (line,) = (line for line in lines if GOALS["image_gallery"] in line)
+        (line,) = (line for line in lines if line.startswith(f"  {GOALS['image_gallery']}"))
         assert "20.0" in line
         assert "alone 10.0 on 2 queries: ranking" in line
         assert not any(GOALS["met"] in line for line in lines)
