@@ -76,11 +76,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation import distances
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
     from reid.loading import Images
-    from reid.models.checkpoint import Checkpoint
     from reid.runtime import device, distributed
-    from reid.training.start import starting_model
+    from reid.training.start import starting_checkpoint, starting_model
 
-    start = Checkpoint.read(args.resume_reid or args.resume)
+    start = starting_checkpoint(args.resume_reid or args.resume)
     args.height, args.width = size = cli.image_size(args.height, args.width, start.trained_size)
     compute = device.set_up(device.resolve(args.device, args.precision, size))
     images = Images(*size, args.workers, args.cache)

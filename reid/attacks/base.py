@@ -57,7 +57,7 @@ class AttackBatch:
 
 class Attacked(NamedTuple):
     """The attacked images (N, 3, H, W), what was spent on them (L-inf in [0, 1], by component), and the passes that it
-    took: `perform` counts those through the victim and adds these, through other models."""
+    took."""
 
     images: Tensor
     spent: dict[str, float]
@@ -72,6 +72,12 @@ class Attack(ABC):
     kind: str
     needs: frozenset[str] = frozenset()
     noise_type: int | None = None
+    others: tuple[Victim, ...] = ()  # models that it asks besides the victim
+
+    @property
+    def knows(self) -> frozenset[str]:
+        """What it must know of whichever model it is made on."""
+        return self.needs
 
     @abstractmethod
     def attack(self, victim: Victim, batch: AttackBatch) -> Attacked:
@@ -85,9 +91,9 @@ def perform(attack: Attack, victim: Victim, batch: AttackBatch) -> Attacked:
     the victim lacks what the attack needs, ReidError when the attack returned other images than it may.
     """
     _check_needs(attack, victim, batch)
-    before = victim.passes
+    before = _passes(victim, *attack.others)
     victim.check(batch.images)
-    images, components, elsewhere = attack.attack(victim, batch)
+    images, components, _ = attack.attack(victim, batch)
     images = images.detach()
     if images.shape != batch.images.shape:
         raise ReidError(f"the attack returned images {tuple(images.shape)} for {tuple(batch.images.shape)}")
@@ -97,7 +103,11 @@ def perform(attack: Attack, victim: Victim, batch: AttackBatch) -> Attacked:
     spent = spent_on(batch.images, images, components)
     if excess := beyond(spent, attack.threat):
         raise ReidError(f"the attack left its budget: {'; '.join(excess)}; no score was computed")
-    return Attacked(images, spent, victim.passes - before + elsewhere)
+    return Attacked(images, spent, _passes(victim, *attack.others) - before)
+
+
+def _passes(*victims: Victim) -> Passes:
+    return sum((victim.passes for victim in victims), Passes())
 
 
 def spent_on(images: Tensor, attacked: Tensor, components: dict[str, float]) -> dict[str, float]:

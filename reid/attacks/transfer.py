@@ -12,14 +12,16 @@ class Transferred(Attack):
     surrogate sees them: references by field of AttackBatch. The victim itself is never asked."""
 
     kind = "transfer"
+    needs = frozenset({"labels"})
 
     def __init__(self, attack: Attack, surrogate: Victim, known: Mapping[str, Reference]) -> None:
         self.inner, self.surrogate, self.known = attack, surrogate, known
-        self.threat = attack.threat
-        self.needs = attack.needs - {"gradients", "scores"}  # of this victim
+        self.threat, self.others = attack.threat, (surrogate,)
+
+    @property
+    def knows(self) -> frozenset[str]:
+        return self.inner.needs
 
     def attack(self, victim: Victim, batch: AttackBatch) -> Attacked:
-        before = self.surrogate.passes
         reference, training = self.known.get("reference"), self.known.get("training")
-        images, spent, _ = self.inner.attack(self.surrogate, replace(batch, reference=reference, training=training))
-        return Attacked(images, spent, self.surrogate.passes - before)
+        return self.inner.attack(self.surrogate, replace(batch, reference=reference, training=training))

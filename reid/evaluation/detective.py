@@ -16,9 +16,11 @@ from torch.nn import functional as F
 
 from reid.datasets import Dataset, Sample
 from reid.errors import DatasetError, ReidError, UsageError, few
-from reid.evaluation.distances import BY_NAME, DistanceSource
-from reid.evaluation.features import ids_of
-from reid.evaluation.retrieval import Retrieval, test_samples, validation_samples
+from reid.evaluation import DISTANCES
+from reid.evaluation.distances import BY_NAME
+from reid.evaluation.features import extract, ids_of
+from reid.evaluation.ranking import rank
+from reid.evaluation.retrieval import test_samples, validation_samples
 from reid.loading import Images, ImageStore
 from reid.models.inputs import InputSpec
 from reid.models.readings import AUTO, OWN, PREPROCESSINGS
@@ -39,7 +41,7 @@ DRAWS, LEVEL = 2000, 0.95  # of the bootstrap over identities
 
 class Finding(NamedTuple):
     """How well a model does under one reading of its input. `by_identity` has the mean AP of each pid's queries,
-    `alike` is the mean cosine between features of different people."""
+    `alike` is the mean cosine between features of different people, `others` the mAP by distances that are not used."""
 
     name: str
     input: InputSpec
@@ -47,6 +49,7 @@ class Finding(NamedTuple):
     rank1: float
     by_identity: dict[int, float]
     alike: float
+    others: Mapping[str, float] = {}
 
     @property
     def collapsed(self) -> bool:
@@ -116,11 +119,11 @@ def examine(
     own = source.own(source.variants[0])
     others = [name for name in PREPROCESSINGS if own is None or source.reading(name, size).usual != own.usual]
     names = [*([OWN] if own else []), *others, *(f"{OWN}/{variant}" for variant in source.variants[1:])]
-    distances = BY_NAME[distance or source.distance]
+    used = distance or source.distance
 
     def found(names: Iterable[str], usual: str | None) -> tuple[list[Finding], Verdict]:
         readings = {name: partial(source.candidate, name, size) for name in names}
-        findings = investigate(readings, sides, compute, distances, usual, workers)
+        findings = investigate(readings, sides, compute, used, usual, workers)
         return findings, conclude(findings, usual)
 
     findings, verdict = found(names, OWN if own else None)
@@ -156,20 +159,21 @@ def investigate(
     readings: Mapping[str, Callable[[], Victim]],
     sides: tuple[Sequence[Sample], Sequence[Sample]],
     compute: Compute,
-    distances: DistanceSource,
+    distance: str,
     own: str | None = None,
     workers: int = 2,
 ) -> list[Finding]:
     """The readings of a model, by name, the best first: all on a few images, then those that are near it on more.
 
-    A reading makes the victim that has it; `own` is that of the model's family. `sides` are query and gallery.
+    A reading makes the victim that has it; `own` is that of the model's family. `sides` are query and gallery,
+    `distance` is a name of DISTANCES.
     """
-    first = _scored(readings, _sample(sides, FEW), compute, distances, workers)
+    first = _scored(readings, _sample(sides, FEW), compute, distance, workers)
     if sum(map(len, sides)) <= FEW:
         return first
     left = {each.name for each in first if each.name == own or each.mAP >= first[0].mAP - FAR}
     near = {name: make for name, make in readings.items() if name in left}
-    again = _scored(near, _sample(sides, MOST), compute, distances, workers)
+    again = _scored(near, _sample(sides, MOST), compute, distance, workers)
     return again + [each for each in first if each.name not in left]
 
 
@@ -187,8 +191,8 @@ def conclude(findings: Sequence[Finding], own: str | None = None, seed: int = 0)
 
 
 def table(findings: Sequence[Finding], verdict: Verdict) -> list[str]:
-    """The findings as lines of text, the best first."""
-    lines = [f"  {'reading':<26}    mAP   rank-1"]
+    """The findings as lines of text, the best first; mAP by the distance that is not used is under its name."""
+    lines = [f"  {'reading':<26}    mAP   rank-1{''.join(f'   {name}' for name in findings[0].others)}"]
     for each in findings:
         usual = each.input.usual if each.name.startswith(OWN) else ""
         own = f"the model's own{usual and f', as {usual}'}" if each.name == verdict.own else usual and f"as {usual}"
@@ -200,7 +204,8 @@ def table(findings: Sequence[Finding], verdict: Verdict) -> list[str]:
             "features of different people hardly differ" if each.collapsed else "",
             f"likely cause: the {wrong}" if each.collapsed and wrong else "",
         ]
-        row = f"  {each.name:<26} {each.mAP:6.3f}   {each.rank1:6.3f}   {'; '.join(filter(None, marks))}"
+        others = "".join(f"   {value:>{len(name)}.3f}" for name, value in each.others.items())
+        row = f"  {each.name:<26} {each.mAP:6.3f}   {each.rank1:6.3f}{others}   {'; '.join(filter(None, marks))}"
         lines.append(row.rstrip())
     return lines
 
@@ -209,38 +214,39 @@ def _scored(
     readings: Mapping[str, Callable[[], Victim]],
     sides: tuple[list[Sample], list[Sample]],
     compute: Compute,
-    distances: DistanceSource,
+    distance: str,
     workers: int,
 ) -> list[Finding]:
     """Each reading scored on the samples, decoded at its own size."""
     stores: dict[tuple[int, int], tuple[ImageStore, ImageStore]] = {}
     findings, problem = [], None
+    pids, camids = zip(*map(ids_of, sides), strict=True)
     for name, make in readings.items():
         try:
             victim = make().to(compute.device)
             size = victim.input.size
             if size not in stores:
                 stores[size] = Images(*size, workers).stores(sides)
-            score = Retrieval(victim, stores[size], compute.exact(), distances=distances).score()
+            features = [extract(victim, store, compute.exact()).features for store in stores[size]]
+            rankings = {name: rank(*features, *pids, *camids, distances=BY_NAME[name]) for name in DISTANCES}
         except ReidError as error:  # NaN features, or a size that it does not take
             logger.info("  %s is left out: %s", name, error)
             problem = error
             continue
-        ranking, pids = score.ranking, [ids_of(side)[0] for side in sides]
+        ranking = rankings.pop(distance)
         valid = pids[0].numpy()[ranking.valid_queries]
         by_identity = {pid: ranking.average_precision[valid == pid].mean() for pid in np.unique(valid).tolist()}
-        alike = _alike(score.features, *pids)
-        findings.append(Finding(name, victim.input, ranking.mAP, ranking.cmc["market1501"][0], by_identity, alike))
+        scores = ranking.mAP, ranking.cmc["market1501"][0], by_identity, _alike(*features, *pids)
+        findings.append(Finding(name, victim.input, *scores, {name: other.mAP for name, other in rankings.items()}))
     if problem and not findings:
         raise problem
     return sorted(findings, key=lambda finding: -finding.mAP)
 
 
-def _alike(features: tuple[Tensor, Tensor], query_pids: Tensor, gallery_pids: Tensor) -> float:
+def _alike(query: Tensor, gallery: Tensor, query_pids: Tensor, gallery_pids: Tensor) -> float:
     """The mean cosine between features of different people."""
-    query, gallery = (F.normalize(side.float()).cpu() for side in features)
     others = query_pids[:, None] != gallery_pids
-    return float((query @ gallery.T)[others].mean()) if others.any() else 0.0
+    return float((F.normalize(query) @ F.normalize(gallery).T)[others].mean()) if others.any() else 0.0
 
 
 def _beats(first: Finding, second: Finding, seed: int) -> bool:

@@ -102,7 +102,7 @@ class Experiment:
                 "sha256": row.sha256,
                 "learnt_on": row.provenance.get("victim_sha256"),
                 "settings": row.settings | self._known(row),
-                "needs": sorted(row.attack.needs) if row.attack else [],
+                "needs": sorted(row.attack.knows) if row.attack else [],
                 "met": row.sha256 is not None and row.sha256 in self.retrieval.victim.met,
             },
             "dataset": {
@@ -125,7 +125,7 @@ class Experiment:
 
     def _known(self, row: Row) -> dict[str, str]:
         """The training images that an attack knows, by their contents."""
-        knows = row.attack is not None and "training" in row.attack.needs
+        knows = row.attack is not None and "training" in row.attack.knows
         return {"training": self._training} if knows else {}
 
     @cached_property

@@ -56,8 +56,8 @@ def _noise(judgement: Judgement) -> list[Measured]:
 
 
 def _weaker(judgement: Judgement, kind: str) -> Iterator[str]:
-    lead = gap(_white(judgement), [each for each in judgement.of("image_gallery") if each.kind == kind])
-    if lead > MARGIN:
+    others = [each for each in judgement.of("image_gallery") if each.kind == kind]
+    if (lead := gap(_white(judgement), others)) > MARGIN:
         yield f"{kind} leaves {100 * lead:.1f} points of mAP less on the same queries"
 
 
@@ -138,7 +138,7 @@ def _not_converged(judgement: Judgement) -> Iterator[str]:
         for starts in _by_search(restarts):
             left = sorted(each.mAP for each in starts)
             if left[-1] - left[0] > APART:
-                recipe = starts[0].settings["recipe"]
+                recipe = starts[0].settings.get("recipe")
                 yield f"{GOALS[goal]}, {recipe}: the starts leave {100 * left[0]:.1f} to {100 * left[-1]:.1f}"
 
 

@@ -88,7 +88,7 @@ class Retrieval:
             for side, other, features in (("query", self.gallery, gallery), ("gallery", self.query, query))
         }
 
-    @property
+    @cached_property
     def _trained_on(self) -> Reference:
         """What an attack may know of the training images."""
         assert self.training is not None
@@ -121,7 +121,8 @@ class Retrieval:
         """The same by another model."""
         other = copy.copy(self)
         other.victim, other._clean = victim, {}
-        other.__dict__.pop("_references", None)
+        for cached in ("_references", "_trained_on"):
+            other.__dict__.pop(cached, None)
         return other
 
     def rank(self, query: Tensor, gallery: Tensor) -> Ranking:

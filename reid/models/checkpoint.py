@@ -82,7 +82,7 @@ class Checkpoint:
         """Which network of this project it is for. Raises CheckpointError where it is for none."""
         family = family_of(self.state)
         if family not in (None, "resnet"):
-            remedy = "evaluate and attack it as a victim: models.load_victim"
+            remedy = "it can be evaluated and attacked, as a victim (models.load_victim), but not trained"
             raise CheckpointError(f"{self.path} is a model of the family {family}, no ResNet of this project; {remedy}")
         return layout_of(self.state, self.path)
 

@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.models.export")
     add = parser.add_argument
     add("spec", metavar="SPEC", help=f"the model: {cli.SPECS}")
-    families = f"the family of a checkpoint, for a file of torch.save: {', '.join(FAMILIES)}"
+    known = ", ".join(name for name in FAMILIES if name != "refused")
+    families = f"the family of a checkpoint, for a file of torch.save: {known}"
     add("--to", required=True, metavar="KIND", help=f"onnx, torchscript, safetensors, or {families}")
     add("--out", required=True, type=Path, metavar="FILE", help="file to write; FILE.json is written too")
     add("--overwrite", action="store_true", help="replace --out and its .json if they are there already")

@@ -40,8 +40,9 @@ def export(spec: str | Path, to: str, out: str | Path, *, preprocessing: str = O
     Returns one line: how near the features are, and how to load the file. Raises UsageError, with nothing written,
     where it cannot be done, or the file gives features that differ by more than SAME.
     """
-    if to not in (*WRITERS, *FAMILIES):
-        raise unknown("kind of file", to, [*WRITERS, *FAMILIES])
+    kinds = [*WRITERS, *(name for name in FAMILIES if name != "refused")]
+    if to not in kinds:
+        raise unknown("kind of file", to, kinds)
     source = open_model(spec)
     victim = source.victim(preprocessing, size)
     prefix = "torchscript:" if to == "torchscript" else ""

@@ -137,18 +137,23 @@ def open_model(spec: str | Path) -> Source:
 
     Raises UsageError and CheckpointError, which say what is wrong with it.
     """
-    spec = str(spec)
+    kind, place = kind_of(str(spec))
+    return OPENERS[kind](str(spec), place)
+
+
+def kind_of(spec: str) -> tuple[str, str]:
+    """What kind of model a spec names, of OPENERS, and the rest of it: a file, a name."""
     kind, _, rest = spec.partition(":")
-    if kind in OPENERS and rest:
-        return OPENERS[kind](spec, rest)
+    if kind in NAMED and rest:
+        return kind, rest
     if modules.FUNCTION.fullmatch(spec) and not Path(spec).exists():
-        return _function(spec)
-    open_file = {"onnx": _onnx, "openvino": _openvino}.get(containers.kind_of(spec))
-    return open_file(spec, spec) if open_file else _checkpoint(spec)
+        return "function", spec
+    kind = containers.kind_of(spec)
+    return kind if kind in GRAPHS else "checkpoint", spec
 
 
-def _checkpoint(spec: str) -> Source:
-    checkpoint = Checkpoint.read(spec)
+def _checkpoint(spec: str, path: str) -> Source:
+    checkpoint = Checkpoint.read(path)
     name = family_of(checkpoint.state) or "resnet"  # which says what is wrong with any other
     family = FAMILIES[name]()
     state, content = checkpoint.state, checkpoint.content
@@ -227,8 +232,8 @@ def _timm(spec: str, name: str) -> Source:
     return Source(spec, weights_sha256(network), lambda _: network, lambda _: input, certain=True)
 
 
-def _function(spec: str) -> Source:
-    network, input = modules.load_function(spec)
+def _function(spec: str, name: str) -> Source:
+    network, input = modules.load_function(name)
     known = weights_sha256(network, spec)
     return Source(spec, known, lambda _: network, lambda _: input, certain=input is not None)
 
@@ -245,7 +250,13 @@ def _exported(spec: str, path: str) -> Source:
     return Source(spec, sha256(path), lambda _: network, lambda _: input, fixed=size, certain=input is not None)
 
 
+NAMED = ("timm", "torchscript", "exported")  # before the colon of a spec
+GRAPHS = ("onnx", "openvino")
 OPENERS: Mapping[str, Callable[[str, str], Source]] = {
+    "checkpoint": _checkpoint,
+    "onnx": _onnx,
+    "openvino": _openvino,
+    "function": _function,
     "timm": _timm,
     "torchscript": _torchscript,
     "exported": _exported,

@@ -9,8 +9,18 @@ from reid.datasets.contents import contents_sha256
 from reid.errors import UsageError
 from reid.models.checkpoint import START_OF_RES_META, Checkpoint
 from reid.models.network import ReidModel
+from reid.models.sources import kind_of
 from reid.runtime import distributed
 from reid.runtime.files import sha256
+
+
+def starting_checkpoint(spec: str) -> Checkpoint:
+    """The checkpoint that a spec names. Raises UsageError for any other model: a defence trains our networks alone."""
+    kind, _ = kind_of(spec)
+    if kind != "checkpoint":
+        remedy = "give a checkpoint of trainReid.py; evaluate.py and metaAttack.py take any model"
+        raise UsageError(f"{spec} ({kind}) cannot be defended, only the ResNets of this project can; {remedy}")
+    return Checkpoint.read(spec)
 
 
 def starting_model(

@@ -36,7 +36,8 @@ def known_of(batch):
 @pytest.mark.parametrize("spec", SPECS)
 def test_gives_the_images_that_the_attack_makes_on_the_surrogate(spec, surrogate, unasked):
     batch, attack = batch_of(people()), create(spec)
-    made = perform(Transferred(attack, surrogate, known_of(batch)), unasked, batch)
+    blind = AttackBatch(batch.images, batch.pids, batch.camids)
+    made = perform(Transferred(attack, surrogate, known_of(batch)), unasked, blind)
     own = perform(attack, surrogate, batch)
     assert torch.equal(made.images, own.images)
     assert made.spent == own.spent
@@ -44,10 +45,11 @@ def test_gives_the_images_that_the_attack_makes_on_the_surrogate(spec, surrogate
 
 
 def test_counts_the_passes_through_the_surrogate(surrogate, unasked):
-    batch, attack = batch_of(people()), create("pgd:steps=4")
-    made = perform(Transferred(attack, surrogate, {}), unasked, batch)
-    assert made.passes == perform(attack, surrogate, batch).passes
+    batch = batch_of(people())
+    made = perform(Transferred(create("pgd:steps=4"), surrogate, {}), unasked, batch)
     assert unasked.passes == Passes()
+    assert made.passes == perform(create("pgd:steps=4"), surrogate, batch).passes
+    assert made.passes.backward > 0
 
 
 def test_knows_others_as_the_surrogate_sees_them_not_as_the_victim_does(surrogate, unasked):
@@ -59,6 +61,7 @@ def test_knows_others_as_the_surrogate_sees_them_not_as_the_victim_does(surrogat
 
 
 def test_needs_no_gradients_of_the_victim_and_has_the_budget_of_its_attack(surrogate):
-    attack = Transferred(create("smooth-ap", eps=3 / 255), surrogate, {})
-    assert attack.needs == {"labels", "reference"}
+    attack = Transferred(create("cosine", eps=3 / 255), surrogate, {})
+    assert attack.needs == {"labels"}
+    assert attack.knows == {"gradients", "training"}
     assert (attack.kind, attack.threat.eps_delta) == ("transfer", 3 / 255)

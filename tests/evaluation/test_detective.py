@@ -2,11 +2,13 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from people import network, people, source
+from ranks import together
 
 from reid import UsageError, datasets
 from reid.evaluation.detective import Finding, choose_victim, conclude, examine, table
@@ -42,6 +44,28 @@ def test_what_a_model_wants_is_found(name, crowd):
 def test_the_choice_is_the_same_each_time(crowd):
     first, second = (examine(source(wanting("half")), crowd, CPU, size=SIZE, workers=0) for _ in range(2))
     assert first == second
+
+
+def of_half(dataset):
+    return examine(source(wanting("half")), dataset, CPU, size=SIZE, workers=0)
+
+
+def test_several_processes_find_what_one_does(tmp_path):
+    dataset = people(tmp_path, count=40)  # whose gallery has two batches
+    (first,), (second,) = together(2, [partial(of_half, dataset)], tmp_path)
+    assert first == second == of_half(dataset)
+
+
+def test_the_other_distance_is_in_the_table(crowd):
+    def long(images):
+        features = wanting("half")(images)
+        return features * (1 + 100 * images.mean((1, 2, 3))[:, None].abs())
+
+    findings, verdict = examine(source(long, distance="cosine"), crowd, CPU, size=SIZE, workers=0)
+    assert findings[0].mAP > 0.9 > findings[0].others["euclidean"]
+    head, first, *_ = table(findings, verdict)
+    assert head.endswith("mAP   rank-1   euclidean")
+    assert f"{findings[0].others['euclidean']:.3f}" in first
 
 
 def test_the_victim_reads_images_so(crowd, caplog):

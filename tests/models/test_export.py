@@ -111,6 +111,7 @@ def test_the_variant_of_a_checkpoint_is_kept(tmp_path, monkeypatch, ours, caplog
     ("to", "spec", "words"),
     [
         ("onxx", "ours", "no kind of file is called .onxx.; did you mean onnx"),
+        ("refused", "ours", "no kind of file is called .refused."),
         ("osnet", "ours", "has the keys of the family resnet, not osnet; give --to resnet"),
         ("safetensors", "functions:linear", "is no checkpoint, .*give --to onnx or --to torchscript"),
         ("torchscript", "functions:arrays", "gives scores only"),

@@ -10,6 +10,7 @@ from torch import nn
 
 from reid import CheckpointError, models
 from reid.models import InputSpec
+from reid.models.formats import export
 from reid.models.graphs import InBatches
 from reid.models.sources import open_model
 from reid.models.trial import drawn_images
@@ -151,6 +152,28 @@ def test_other_names_of_weights_and_modes_of_norms_are_no_obstacle(eleven, tmp_p
     assert victim.differentiable
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, for its exporter
+def test_a_graph_that_measures_its_batch_can_be_exported_again(eleven, tmp_path):
+    """As torch writes images.view(images.size(0), -1)."""
+
+    class Viewed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Conv2d(3, 32, 3)
+
+        def forward(self, images):
+            means = nn.functional.adaptive_avg_pool2d(self.body(images), 1)
+            return means.view(means.size(0), -1)
+
+    free = {"dynamic_axes": {"images": {0: "batch"}}, "input_names": ["images"]}
+    torch.onnx.export(Viewed(), (torch.rand(2, 3, *SIZE),), tmp_path / "x.onnx", dynamo=False, **free)
+    assert "Reshape" in {node.op_type for node in onnx.load(tmp_path / "x.onnx").graph.node}
+    export(tmp_path / "x.onnx", "onnx", tmp_path / "again.onnx", preprocessing="unit")
+    first, again = victim_of(tmp_path / "x.onnx"), models.load_victim(tmp_path / "again.onnx")
+    torch.testing.assert_close(again(eleven), first(eleven))
+    assert again.input == first.input
+
+
 def test_what_the_file_says_of_its_input_is_used(tmp_path):
     spec = InputSpec(*SIZE, channels="bgr", scale=255.0)
     metadata = {"input": spec.to_json(), "distance": "euclidean"}
@@ -205,12 +228,16 @@ def assert_near(victim, reference, limit):
     assert torch.autograd.grad(ours.square().sum(), image)[0].abs().sum() > 0
 
 
-def test_an_osnet_of_trackers():
+def test_an_osnet_of_trackers(tmp_path):
     path = stranger("osnet_x0_25_msmt17.onnx")
     session = runtime.InferenceSession(str(path))
     victim = models.load_victim(path)
     assert victim.input == InputSpec(256, 128, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     assert_near(victim, lambda array: session.run(None, {"images": array})[0], 1e-4)
+    export(path, "onnx", tmp_path / "again.onnx")
+    again = models.load_victim(tmp_path / "again.onnx")
+    assert again.input == victim.input
+    assert_near(again, lambda array: session.run(None, {"images": array})[0], 1e-4)
 
 
 def test_intels_network():

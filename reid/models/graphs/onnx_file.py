@@ -23,7 +23,7 @@ _DTYPES = {"float": "float32", "float16": "float16", "double": "float64", "uint8
 def load_onnx(path: str | Path) -> Graph:
     """The model in an ONNX file. Raises CheckpointError for one that does not run, or takes no images."""
     onnx, runtime = extra("onnx", "an ONNX model"), extra("onnxruntime", "an ONNX model")
-    runtime.set_default_logger_severity(3)
+    runtime.set_default_logger_severity(4)  # what it raises says the same
     try:
         model = onnx.load(str(path))
         options = runtime.SessionOptions()
@@ -71,6 +71,30 @@ def _simplify(graph: Any) -> None:
         node.input[:] = [named.get(name, name) for name in node.input]
         for mode in [each for each in node.attribute if each.name == "training_mode" and not each.i]:
             node.attribute.remove(mode)
+    _flatten(graph)
+
+
+def _flatten(graph: Any) -> None:
+    """Make each Reshape to the batch's own size and all the rest a Flatten, in place: traced, it still takes any batch.
+
+    Should the size be another one, the proof fails, and the model gives scores only.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+
+    def measured(name: str) -> str | None:
+        """What a shape of two numbers, the first of which is measured, is the shape of."""
+        if name not in makers or len(makers[name].input) != 2:
+            return None
+        for kind in ("Concat", "Unsqueeze", "Gather", "Shape"):
+            if name not in makers or makers[name].op_type != kind:
+                return None
+            name = makers[name].input[0]
+        return name
+
+    for node in graph.node:
+        if node.op_type == "Reshape" and measured(node.input[1]) == node.input[0]:
+            node.op_type = "Flatten"
+            del node.input[1], node.attribute[:]
 
 
 def _converted(model: Any, contract: Contract) -> list[nn.Module]:

@@ -1,54 +1,41 @@
-"""An OSNet as ONNX and back: its features, and what an attack that was learnt on the original costs it."""
+"""An OSNet, and each of ours, as ONNX and back: its features, and what an attack learnt on the original costs it."""
 
-import io
-
-import numpy as np
 import pytest
 import torch
+from crowd import drawn_people, score
 from drawn import drawn_state, read_golden
-from PIL import Image
 
-from reid import attacks, evaluation, models
+from reid import attacks, models
 from reid.models import InputSpec
 from reid.models.formats import export
 from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
-from reid.synthperson.render import render
 
 SIZE = (64, 32)
-PEOPLE, CAMERAS = 10, 2
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+OURS = [name if name == "resnet10" else pytest.param(name, marks=pytest.mark.slow) for name in models.names()]
+
+
+@pytest.fixture(scope="module", params=["osnet", *OURS])
+def pair(request, tmp_path_factory):
     """The original and the imported one."""
     for package in ("onnx", "onnxruntime", "onnx2pytorch"):
         pytest.importorskip(package)
-    folder = tmp_path_factory.mktemp("osnet")
-    torch.save(drawn_state(read_golden("osnet-osnet_x0_25")["keys"]), folder / "osnet.pth")
+    folder = tmp_path_factory.mktemp("pair")
     reading = InputSpec(*SIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     (folder / "small.json").write_text(reading.to_json())
+    if request.param == "osnet":
+        torch.save(drawn_state(read_golden("osnet-osnet_x0_25")["keys"]), folder / "x.pth")
+    else:
+        models.save_checkpoint(folder / "x.pth", models.create(request.param, 3, seed=1))
     small = {"preprocessing": f"{folder}/small.json"}
-    export(folder / "osnet.pth", "onnx", folder / "osnet.onnx", **small)
-    return models.load_victim(folder / "osnet.pth", **small), models.load_victim(folder / "osnet.onnx")
+    export(folder / "x.pth", "onnx", folder / "x.onnx", **small)
+    return models.load_victim(folder / "x.pth", **small), models.load_victim(folder / "x.onnx")
 
 
 @pytest.fixture(scope="module")
 def people():
-    """Images of drawn people; one of each camera asks for the other."""
-    places = [(pid, cam, shot) for shot in range(2) for pid in range(1, PEOPLE + 1) for cam in range(CAMERAS)]
-    files = [Image.open(io.BytesIO(render("synth-a", 0, *place, *SIZE))) for place in places]
-    images = torch.stack([torch.from_numpy(np.array(file)).permute(2, 0, 1) / 255 for file in files])
-    return images, torch.tensor([pid for pid, _, _ in places])
-
-
-def score(victim, people, noise=lambda images: images):
-    """mAP of perturbed queries among clean images."""
-    images, pids = people
-    half = len(images) // 2
-    with torch.no_grad():
-        query, gallery = victim(noise(images[:half])), victim(images[half:])
-    zeros = torch.zeros(half, dtype=torch.int64)
-    return evaluation.rank(query, gallery, pids[:half], pids[half:], zeros, zeros + 1).mAP
+    return drawn_people(*SIZE)
 
 
 def test_features_input_and_distance_come_back(pair, people):
@@ -73,6 +60,6 @@ def test_an_attack_learnt_on_the_original_costs_the_imported_one_the_same(pair, 
         optimiser.step()
         noise.project_()
     before, after = score(first, people), score(first, people, noise)
-    assert after < before - 0.1
+    assert after < 0.9 * before
     assert score(second, people) == pytest.approx(before, abs=0.01)
     assert score(second, people, noise) == pytest.approx(after, abs=0.01)
