@@ -92,6 +92,7 @@ def load_exported(path: str | Path) -> tuple[nn.Module, InputSpec | None, Contra
 
     Raises CheckpointError.
     """
+    logging.getLogger("torch.export").setLevel(logging.ERROR)  # else it speaks, too, of a file that it cannot read
     program = _loaded(path, "an exported program", lambda: torch.export.load(str(path)))
     images = [node.meta["val"] for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
     if len(images) != 1 or images[0].ndim != 4:

@@ -78,7 +78,7 @@ def test_an_exported_program_that_takes_no_images_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["torchscript", "exported"])
-def test_broken_files_are_one_line(kind, bare, tmp_path):
+def test_broken_files_are_one_line(kind, bare, tmp_path, capfd):
     if kind == "torchscript":
         torch.jit.trace(bare, torch.rand(2, 3, 32, 16)).save(str(tmp_path / "x"))
     else:
@@ -90,6 +90,7 @@ def test_broken_files_are_one_line(kind, bare, tmp_path):
         with pytest.raises(CheckpointError, match=r"x cannot be read as .* by torch") as caught:
             models.load_victim(f"{kind}:{tmp_path}/x")
         assert len(str(caught.value)) <= 512
+    assert "Error" not in capfd.readouterr().err
     with pytest.raises(CheckpointError, match="no such file: missing; check the path"):
         models.load_victim(f"{kind}:missing")
 
