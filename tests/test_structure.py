@@ -25,7 +25,7 @@ def test_no_circle_of_imports(reid):
 
 def test_the_library_does_not_grow(reid):
     """Whoever makes it smaller lowers the number. Drawn people and the families of others are counted apart."""
-    assert reid.lines(without=["synthperson", "models.families"]) <= 14_700
+    assert reid.lines(without=["synthperson", "models.families"]) <= 14_600
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -88,7 +88,7 @@ class TestEveryScript:
 @pytest.mark.parametrize("text", BUDGETS)
 def test_budgets_are_taken(text):
     parse, options = SCRIPTS["evaluate"]
-    assert parse([*options, "--eps", text]).eps == pytest.approx(BUDGETS[text], rel=1e-12)
+    assert parse([*options, "--eps", text]).eps == pytest.approx([BUDGETS[text]], rel=1e-12)
 
 
 @pytest.mark.parametrize("text", NO_BUDGETS)
