@@ -48,10 +48,10 @@ toward the nearest identity (`nearest`), the best of two starts."""
 def page(folder: Path) -> str:
     """The page for a folder as `attackStudy.sh` leaves it. Raises ReidError where results are missing."""
     scores = {name: _scores(folder / "results" / name) for name in MODELS if (folder / "results" / name).is_dir()}
-    files = {sha256(path): path.parts[-3] for path in sorted(folder.glob("*-*/*/best_perturbation4.pth"))}
+    files = {sha256(path): path.parts[-3] for path in sorted(folder.glob("*-*/*/best_perturbation3.pth"))}
     efforts = sorted({int(name.partition("-")[2]) for name in files.values()})
     tables = [_look_ahead(effort, files, scores) for effort in efforts]
-    seeds = len({path.parent.name for path in folder.glob("*-*/*/best_perturbation4.pth")})
+    seeds = len({path.parent.name for path in folder.glob("*-*/*/best_perturbation3.pth")})
     return "\n\n".join([INTRODUCTION.format(count=seeds), *tables, COLOUR, _colour(scores)])
 
 

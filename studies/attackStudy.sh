@@ -32,7 +32,7 @@ for SEED in "$@"; do  # 96 gradients each; a step on both sets takes two
   learn source-96 24 --recipe none
 done
 for MODEL in "${!MODELS[@]}"; do
-  if [ "$MODEL" != D ]; then evaluate "$MODEL" --attack "$STUDY"/*-*/*/best_perturbation4.pth; fi
+  if [ "$MODEL" != D ]; then evaluate "$MODEL" --attack "$STUDY"/*-*/*/best_perturbation3.pth; fi
   evaluate "$MODEL" --plugin studies/colour.py --suite colour --restarts 2 --adaptive-epochs 6
 done
 "$PYTHON" -m studies.attack "$STUDY"

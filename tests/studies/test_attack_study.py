@@ -13,7 +13,7 @@ def study(tmp_path):
     """Two seeds of two modes at 96 gradients, on A and D; a file holds its own name."""
     for mode, scores in {"maml": (0.20, 0.30), "source": (0.10, 0.12)}.items():
         for seed, mAP in enumerate(scores):
-            name = f"{mode}-96/{seed}/best_perturbation4.pth"
+            name = f"{mode}-96/{seed}/best_perturbation3.pth"
             (tmp_path / name).parent.mkdir(parents=True)
             (tmp_path / name).write_text(name)
             write_result(tmp_path / "results" / "A", result(mAP, "universal", "any", 0, name, "A"))
