@@ -37,7 +37,7 @@ A and B undefended, D defended; people that no model saw in training.
 ## The look-ahead
 
 Type 0, 8/255 per component, learnt on A from the people of synth-a, and of synth-virtual where there are two sets. All
-rows of a table have taken as many gradients: a step on both sets takes two. Within the spread nothing is known."""
+rows of a table have taken as many gradients: a step on both sets takes two. Within the spread, nothing is known."""
 
 COLOUR = """## Colour
 
@@ -90,7 +90,7 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def _colour(scores: dict[str, Scores]) -> str:
-    models = [name for name in scores if scores[name]["types"]]
+    models = [name for name in scores if scores[name]["types"].keys() >= WAYS.keys()]
     rows = [["clean", *(f"{scores[name]['known']['clean']:.1f}" for name in models)]]
     for noise_type, words in WAYS.items():
         rows.append([words, *(f"{scores[name]['types'][noise_type]:.1f}" for name in models)])
