@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.retrieval import Retrieval, test_samples
     from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, control_rows, file_rows, threats_of
-    from reid.evaluation.verdict import Judgement, Traits, main_budget, traits_of
+    from reid.evaluation.verdict import HEALTHY, Judgement, main_budget, traits_of
     from reid.loading import Images
     from reid.models.sources import open_model
     from reid.models.trial import described
@@ -117,8 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         lists=lists,
     )
     pids = ids_of(retrieval.query.samples)[0].numpy()
-    judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.attacks else Traits())
-    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps, at_hand=file_rows(args.attack))
+    judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.attacks else HEALTHY)
+    plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps)
+    plan.given = file_rows(args.attack) if args.eps else files[:]  # to start from, with the budgets that they have
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = suite.with_effort(build(Effort, vars(args), batch_size=args.batch_size))

@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from reid.errors import ReidError
-from reid.report.markdown import markdown
 from reid.runtime import cli
 from reid.runtime.files import sha256
+from reid.runtime.markdown import markdown
 
 MODELS = {
     "A": "A, on which all were learnt",

@@ -33,7 +33,7 @@ def check_budgets(files: Sequence[Path], levels: Sequence[float]) -> None:
     """Raises UsageError for a budget of `levels` (in 1/255) beyond the one with which a perturbation was learnt."""
     for path in files:
         threat = attacks.load(path).threat
-        learnt = max(threat.eps_color, threat.eps_delta)
+        learnt = threat.eps_component
         if max(levels) / 255 > learnt + 1e-9:
             raise UsageError(
                 f"--eps {format_budget(max(levels) / 255)} is beyond what {path} was learnt with, "

@@ -12,8 +12,8 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
-from reid.report.markdown import markdown
 from reid.runtime import cli
+from reid.runtime.markdown import markdown
 from studies.columns import CLEAN, PGD, RANDOM_BOTH, RELEARNT
 from studies.defense_results import (
     CLEAN_CHANGE,

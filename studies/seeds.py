@@ -11,8 +11,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from reid.errors import ReidError
-from reid.report.markdown import markdown
 from reid.runtime import cli
+from reid.runtime.markdown import markdown
 from studies import demo
 from studies.demo import DEFENDED, UNDEFENDED, VICTIMS
 

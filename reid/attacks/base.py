@@ -32,12 +32,19 @@ class Reference:
         return self.features.mean(dim=0)
 
     @cached_property
+    def centres(self) -> tuple[Tensor, Tensor]:
+        """The pids (P,), sorted, on the CPU, and the mean feature of each (P, D), differentiably."""
+        device = self.features.device
+        pids, places = self.pids.cpu().unique(return_inverse=True)
+        sums = self.features.new_zeros(len(pids), self.features.shape[1])
+        sums = sums.index_add(0, send(places, device), self.features)
+        return pids, sums / send(places.bincount(), device)[:, None]
+
+    @cached_property
     def identities(self) -> Tensor:
         """The mean feature of each identity (P, D), in the order of their pids, without junk."""
-        pids, places = send(self.pids, self.features.device).unique(return_inverse=True)
-        sums = self.features.new_zeros(len(pids), self.features.shape[1]).index_add_(0, places, self.features)
-        means = sums / places.bincount(minlength=len(pids))[:, None]
-        return means[pids != -1]
+        pids, means = self.centres
+        return means[send(pids != -1, means.device)]
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,11 @@ class Threat:
         return min(1.0, self.eps_color + self.eps_delta)
 
     @property
+    def eps_component(self) -> float:
+        """The largest budget of a component, in [0, 1]."""
+        return max(self.eps_color, self.eps_delta)
+
+    @property
     def components(self) -> tuple[str, ...]:
         """The components that may change an image, in the order in which they act."""
         return tuple(name for name in ("color", "delta") if getattr(self, f"eps_{name}") > 0)

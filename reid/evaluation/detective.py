@@ -19,6 +19,7 @@ from reid.errors import DatasetError, ReidError, UsageError, few
 from reid.evaluation import DISTANCES
 from reid.evaluation.distances import BY_NAME
 from reid.evaluation.features import extract, ids_of
+from reid.evaluation.intervals import interval
 from reid.evaluation.ranking import rank
 from reid.evaluation.retrieval import test_samples, validation_samples
 from reid.loading import Images, ImageStore
@@ -36,7 +37,6 @@ FAR = 0.15  # mAP by which a reading may lag in the first look
 FEWEST = 5  # identities without which nothing is decided
 REMEDY = "give --preprocessing NAME, or a dataset of people who are seen by two cameras"
 SIZES = ((256, 128), (384, 128), (128, 64), (224, 224))  # that are tried where nobody knows the size
-DRAWS, LEVEL = 2000, 0.95  # of the bootstrap over identities
 
 
 class Finding(NamedTuple):
@@ -255,8 +255,7 @@ def _beats(first: Finding, second: Finding, seed: int) -> bool:
     if len(shared) < FEWEST:
         return False
     gaps = np.array([first.by_identity[pid] - second.by_identity[pid] for pid in shared])
-    drawn = np.random.default_rng(seed).integers(len(gaps), size=(DRAWS, len(gaps)))
-    return bool(np.quantile(gaps[drawn].mean(axis=1), (1 - LEVEL) / 2) > 0)
+    return interval(gaps, np.array(shared), seed).low > 0
 
 
 def _sample(sides: tuple[Sequence[Sample], Sequence[Sample]], most: int) -> tuple[list[Sample], list[Sample]]:

@@ -7,8 +7,9 @@ from operator import attrgetter
 from typing import Any
 
 from reid.attacks.threat import format_budget
+from reid.evaluation.goals import GOALS
 from reid.evaluation.rows import CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER
-from reid.evaluation.verdict import GOALS, Judgement, Measured, gap, optimality, same
+from reid.evaluation.verdict import Judgement, Measured, gap, optimality, same
 
 MARGIN = 0.02  # mAP up to which two attacks count as equal
 APART = 0.05  # mAP by which several starts of one attack may differ
@@ -72,8 +73,8 @@ def _universal_stronger(judgement: Judgement) -> Iterator[str]:
 
 def _single_step_stronger(judgement: Judgement) -> Iterator[str]:
     for goal in ("image", "image_gallery"):
-        white = [each for each in _white(judgement) if each.goal == goal]
-        single, many = ([each for each in white if (each.settings.get("steps") == 1) is one] for one in (True, False))
+        tried = judgement.only(goal)
+        single, many = ([each for each in tried if (each.settings.get("steps") == 1) is one] for one in (True, False))
         if (lead := gap(many, single)) > MARGIN:
             yield f"{single[0].name} leaves {100 * lead:.1f} points of mAP less than all attacks of many steps"
 
@@ -82,7 +83,7 @@ def _noise_as_strong(judgement: Judgement) -> Iterator[str]:
     if judgement.eps == 0:
         return
     for goal in ("universal", "image", "image_gallery"):
-        attacks = [each for each in judgement.of(goal) if each.goal == goal]
+        attacks = judgement.only(goal)
         total = max((each.total for each in attacks), default=0.0)
         noise = [each for each in _noise(judgement) if each.total <= total + 1e-9]
         if gap(attacks, noise) > -MARGIN:
@@ -132,9 +133,10 @@ def _not_converged(judgement: Judgement) -> Iterator[str]:
             if before - after > MARGIN:
                 yield f"{row['attack']}: {many} the steps leave {100 * (before - after):.1f} points less than {few}"
     for goal in GOALS:
-        restarts = [each for each in judgement.of(goal) if each.goal == goal and each.kind == RELEARNT]
-        if restarts and (best := min(restarts, key=lambda each: each.mAP)) and not _passed(best, "converged"):
-            yield f"{best.name}: {next(c['detail'] for c in best.result.checks if c['name'] == 'converged')}"
+        restarts = [each for each in judgement.only(goal) if each.kind == RELEARNT]
+        if best := min(restarts, key=attrgetter("mAP"), default=None):
+            failed = (each for each in best.result.checks if each["name"] == "converged" and not each["passed"])
+            yield from (f"{best.name}: {check['detail']}" for check in failed)
         for starts in _by_search(restarts):
             left = sorted(each.mAP for each in starts)
             if left[-1] - left[0] > APART:
@@ -149,10 +151,6 @@ def _by_search(restarts: Sequence[Measured]) -> Iterable[list[Measured]]:
         key = f"{each.settings.get('recipe')} {each.result.attack['noise_type']} {each.result.threat}"
         found.setdefault(key, []).append(each)
     return found.values()
-
-
-def _passed(measured: Measured, name: str) -> bool:
-    return all(check["passed"] for check in measured.result.checks if check["name"] == name)
 
 
 FLAGS: Sequence[Flag] = (

@@ -15,12 +15,13 @@ from reid.attacks.threat import Threat
 from reid.attacks.transfer import Transferred
 from reid.attacks.universal.perturbations import Perturbation
 from reid.errors import UsageError
+from reid.evaluation.goals import goal_of
 from reid.evaluation.relearning import Relearning
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import TRANSFER, UNIVERSAL, Row, image_row, image_rows
 from reid.evaluation.starts import WarmStart
 from reid.evaluation.suites import Each, Suite, Universal
-from reid.evaluation.verdict import EFFORTS, Judgement, goal_of
+from reid.evaluation.verdict import EFFORTS, Judgement
 from reid.models.load import load_victim
 from reid.models.network import ReidModel
 from reid.models.victim import Victim
@@ -43,7 +44,7 @@ class Surrogate(NamedTuple):
 class Plan:
     """A suite on a model. `threats` are (noise type, threat) as the user says them, `side` the one that is attacked
     where an entry has none, `pgd_steps` those of pgd without any. `relearning` is there if the suite has recipes,
-    `at_hand` are perturbation files that it may start from."""
+    `given` are perturbation files that it may start from."""
 
     suite: Suite
     threats: Sequence[tuple[int, Threat]]
@@ -53,25 +54,18 @@ class Plan:
     pgd_steps: int = 15
     relearning: Relearning | None = None
     surrogates: Sequence[Surrogate] = ()
-    at_hand: list[Row] = field(default_factory=list)
+    given: list[Row] = field(default_factory=list)
 
     def rows(self, reuse: bool) -> Iterator[Row]:
         """All but clean images, files and controls, to be measured and judged in turn. `reuse` takes perturbations that
         were learnt before."""
         suite, others, learning = self.suite, self.surrogates, self._learning()
+        frozen, transfer = others if suite.frozen else (), suite.transfer if others else ()
         jobs = [
-            *(
-                (f"{suite.frozen} on {each.name}", learning, self._frozen(each, reuse))
-                for each in others
-                if suite.frozen
-            ),
+            *((f"{suite.frozen} on {each.name}", learning, self._frozen(each, reuse)) for each in frozen),
             *((each.recipe, learning, self._universal(each, reuse)) for each in suite.universal),
             *((each.spec, self._work(each), self._each(each)) for each in suite.each),
-            *(
-                (spec, len(others) * self._work(Each(spec)), self._transferred(spec))
-                for spec in suite.transfer
-                if others
-            ),
+            *((spec, len(others) * self._work(Each(spec)), self._transferred(spec)) for spec in transfer),
         ]
         pace = Pace([size for _, size, _ in jobs])
         for name, _, rows in jobs:
@@ -82,16 +76,16 @@ class Plan:
         """Perturbations that were learnt on another model, which later ones may start from."""
         if self.suite.frozen is None or surrogate.relearning is None:
             return
-        threats = [(noise_type, _scaled(threat, 1.0, "query")) for noise_type, threat in self.threats]
+        threats = learnable(Universal(self.suite.frozen), self.threats, "query")
         for row in surrogate.relearning.rows([self.suite.frozen], threats, reuse):
             row = replace(row, name=f"{row.name}, learnt on {surrogate.name}", kind=UNIVERSAL, side="query")
-            self.at_hand.append(row)
+            self.given.append(row)
             yield row
 
     def _universal(self, entry: Universal, reuse: bool) -> Iterator[Row]:
         assert self.relearning is not None
         side = entry.side or self.side
-        warm = starts_of(self.at_hand, self.relearning) if entry.warm else []
+        warm = starts_of(self.given, self.relearning) if entry.warm else []
         for row in self.relearning.rows([entry.recipe], learnable(entry, self.threats, side), reuse, warm):
             more = {"equal_total": True} if entry.alone else {}
             yield replace(row, name=f"{row.name}{_on(side)}", settings=row.settings | more, side=side)

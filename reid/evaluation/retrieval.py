@@ -41,8 +41,8 @@ class Retrieval:
     """Scores of a victim on fixed stores, query and gallery.
 
     Clean features are computed once, when first needed; those of `training` images serve attacks that know a training
-    set. `rank_options` go to `rank`. Under torchrun each process
-    computes its part of all features and ranks its part of the gallery; all get the same scores.
+    set. `rank_options` go to `rank`. Under torchrun each process computes its part of all features and ranks its part
+    of the gallery; all get the same scores.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ def image_rows(specs: Sequence[str], threats: Sequence[tuple[int, Threat]], step
     for spec in specs:
         name = spec.partition(":")[0]
         settings = {"seed": seed} | ({"steps": steps} if name == "pgd" else {})
-        for eps in sorted({max(threat.eps_color, threat.eps_delta) for _, threat in threats}):
+        for eps in sorted({threat.eps_component for _, threat in threats}):
             row = image_row(name, create(spec, eps=eps, **settings), seed)
             rows += [row] * (row not in rows)
     return rows

@@ -17,7 +17,7 @@ from reid.runtime.registry import Registry
 class Universal:
     """A recipe (of RECIPES) of universal perturbations, learnt on the model for the `side` that it attacks, None: the
     one that the user says, at `scale` times the budget. `alone`: by "delta" or "color" alone, with the total budget of
-    both. `warm`: it also starts from each perturbation at hand that the model was not trained on."""
+    both. `warm`: it also starts from each perturbation that is given and the model was not trained on."""
 
     recipe: str
     side: str | None = None
@@ -47,9 +47,9 @@ class Each:
 class Suite:
     """What is run on a model next to the perturbation files that a user gives.
 
-    `transfer` are specs of attacks that are made on each other model at hand, and `frozen` is a recipe of universal
-    perturbations that are learnt on it, if there is one. `controls` are random perturbations at
-    the same budget. `effort` fixes how hard recipes look (fields of Effort). A suite that `judges` has fixed settings,
+    `transfer` are specs of attacks that are made on each other model that is given, and `frozen` is a recipe of
+    universal perturbations that are learnt on it, if there is one. `controls` are random perturbations at the same
+    budget. `effort` fixes how hard recipes look (fields of Effort). A suite that `judges` has fixed settings,
     and ends with a verdict and a summary (see reid.evaluation.verdict).
     """
 

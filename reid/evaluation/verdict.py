@@ -1,10 +1,5 @@
-"""The verdict on a model: the worst case of each query over all attacks that an attacker of one kind could choose from.
+"""The verdict on a model: the worst case of each query over all attacks that serve a goal."""
 
-An attacker is told by what it knows and may change: its *goal*, one of GOALS. Nothing of two goals is mixed in one
-number, but for one rule: whoever knows more, or may change more images, can do all that one who does not can (ALSO).
-"""
-
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -16,53 +11,15 @@ import numpy as np
 
 from reid.attacks.files import RELEASED_BUDGET
 from reid.attacks.threat import Threat, format_budget
+from reid.evaluation.goals import ALSO, GOALS, goal_of
 from reid.evaluation.intervals import interval
 from reid.evaluation.results import Result, per_query
-from reid.evaluation.rows import CLEAN, CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
+from reid.evaluation.rows import CLEAN, TRANSFER, UNIVERSAL
 from reid.models.trial import repeats
 from reid.models.victim import Victim
 from reid.runtime import distributed
 
-logger = logging.getLogger(__name__)
-
-GOALS = {
-    "universal": "queries, one perturbation for all, learnt on the model",
-    "universal_equal_total": "the same by delta alone, at the total of both",
-    "image": "queries, one by one, knowing model and training images",
-    "image_gallery": "queries, one by one, knowing the gallery too",
-    "gallery_side_universal": "gallery images, one perturbation for all",
-    "gallery_side_model": "gallery images, one by one, knowing the model",
-    "gallery_side": "gallery images, one by one, knowing the queries too",
-    "both_sides_universal": "both sides, one perturbation for all",
-    "both_sides_model": "both sides, one by one, knowing the model",
-    "both_sides": "both sides, one by one, knowing the other side too",
-    "transfer": "queries, one by one, made on other models",
-    "transfer_gallery": "the same, knowing the gallery too",
-    "search": "queries, one by one, by scores alone",
-    "frozen": "perturbation files learnt on other models",
-    "met": "perturbation files that the model was trained on",
-}
-# Whoever may do the first may do these too: knowing more, or changing more images, with the same budget for each.
-ALSO: dict[str, tuple[str, ...]] = {"image": ("transfer",)}
-ALSO["image_gallery"] = ("image", *ALSO["image"], "transfer_gallery", "search")
-ALSO["gallery_side"] = ("gallery_side_model",)
-ALSO["both_sides_universal"] = ("universal", "gallery_side_universal")
-ALSO["both_sides_model"] = ("image", *ALSO["image"], "gallery_side_model")
-ALSO["both_sides"] = ("both_sides_model", "gallery_side", "gallery_side_model", "image_gallery", *ALSO["image_gallery"])
 RANKS = (1, 5, 10)
-
-
-def goal_of(kind: str, side: str, needs: Iterable[str]) -> str | None:
-    """The goal of an attack that is made on the model itself, or on each image; None for what has none."""
-    if kind in (CLEAN, CONTROL):
-        return None
-    informed = "reference" in needs
-    if side != "query":
-        level = "_universal" if kind in (UNIVERSAL, RELEARNT) else "" if informed else "_model"
-        return f"{'gallery_side' if side == 'gallery' else 'both_sides'}{level}"
-    if kind in (IMAGE, TRANSFER):
-        return f"{kind}_gallery" if informed else kind
-    return SEARCH if kind == SEARCH else "universal"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +54,17 @@ class Measured:
         return self.result.attack["settings"]
 
     @property
+    def threat(self) -> Threat:
+        return Threat.from_dict(self.result.threat) if self.result.threat else Threat(0.0, 0.0)
+
+    @property
     def eps(self) -> float:
-        threat = self.result.threat
-        largest = max(threat.get("eps_color", 0.0), threat.get("eps_delta", 0.0))
-        return largest / 2 if self.equal_total else largest
+        return self.threat.eps_component / (2 if self.equal_total else 1)
 
     @property
     def total(self) -> float:
         """What it may change in all."""
-        return min(1.0, self.result.threat.get("eps_color", 0.0) + self.result.threat.get("eps_delta", 0.0))
+        return self.threat.eps_total
 
     @property
     def name(self) -> str:
@@ -184,13 +143,16 @@ class Judgement:
             each for each in self.measured if each.goal in goals and same(each.eps, self.eps if eps is None else eps)
         ]
 
+    def only(self, goal: str, eps: float | None = None) -> list[Measured]:
+        """Those that have this very goal."""
+        return [each for each in self.of(goal, eps) if each.goal == goal]
+
     def worst(self, goal: str, eps: float | None = None) -> Worst | None:
         """Of a goal, on the queries that were attacked; the attacker may also leave a query alone. None where nothing
         was tried."""
-        attacks = self.of(goal, eps)
-        if not any(each.goal == goal for each in attacks):
+        if not self.only(goal, eps):
             return None
-        found, clean = worst(attacks), self.clean
+        found, clean = worst(self.of(goal, eps)), self.clean
         return Worst(np.minimum(found.precision, clean.precision), np.maximum(found.first, clean.first))  # NaN stays
 
     def standing(self, goal: str, eps: float) -> tuple[int, ...]:
@@ -241,14 +203,14 @@ class Judgement:
 
     def _strongest(self, goal: str) -> Measured:
         """The attack of a goal that alone leaves the least, of those that were tried on most queries."""
-        attacks = [each for each in self.of(goal) if each.goal == goal]
+        attacks = self.only(goal)
         most = max(map(_count, attacks))
         return min((each for each in attacks if _count(each) == most), key=attrgetter("mAP"))
 
     def _spread(self, goal: str) -> list[float]:
         """The least and most mAP that attacks of the goal leave by themselves, of those on as many queries."""
         count = _count(self._strongest(goal))
-        left = [each.mAP for each in self.of(goal) if each.goal == goal and _count(each) == count]
+        left = [each.mAP for each in self.only(goal) if _count(each) == count]
         return [min(left), max(left)]
 
     def _curve(self) -> dict[str, dict[str, float]]:
@@ -276,7 +238,7 @@ def _count(each: Measured | Worst) -> int:
 
 def main_budget(threats: Iterable[tuple[int, Threat]]) -> float:
     """That of a component which a verdict is about: 8/255 where it is among those of the threats, else the largest."""
-    budgets = [max(threat.eps_color, threat.eps_delta) for _, threat in threats]
+    budgets = [threat.eps_component for _, threat in threats]
     return next((eps for eps in budgets if same(eps, RELEASED_BUDGET)), max(budgets))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reid.errors import UsageError
-from reid.models.families import FAMILIES
+from reid.models.families import readable
 from reid.models.readings import OWN, PREPROCESSINGS
 from reid.runtime import cli
 
@@ -20,8 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.models.export")
     add = parser.add_argument
     add("spec", metavar="SPEC", help=f"the model: {cli.SPECS}")
-    known = ", ".join(name for name in FAMILIES if name != "refused")
-    families = f"the family of a checkpoint, for a file of torch.save: {known}"
+    families = f"the family of a checkpoint, for a file of torch.save: {', '.join(readable())}"
     add("--to", required=True, metavar="KIND", help=f"onnx, torchscript, safetensors, or {families}")
     add("--out", required=True, type=Path, metavar="FILE", help="file to write; FILE.json is written too")
     add("--overwrite", action="store_true", help="replace --out and its .json if they are there already")

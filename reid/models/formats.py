@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reid.errors import UsageError
 from reid.models.checkpoint import family_of
-from reid.models.families import FAMILIES
+from reid.models.families import readable
 from reid.models.graphs.onnx_file import DISTANCE, INPUT
 from reid.models.load import load_victim
 from reid.models.modules import DISTANCE_FILE, INPUT_FILE
@@ -40,7 +40,7 @@ def export(spec: str | Path, to: str, out: str | Path, *, preprocessing: str = O
     Returns one line: how near the features are, and how to load the file. Raises UsageError, with nothing written,
     where it cannot be done, or the file gives features that differ by more than SAME.
     """
-    kinds = [*WRITERS, *(name for name in FAMILIES if name != "refused")]
+    kinds = [*WRITERS, *readable()]
     if to not in kinds:
         raise unknown("kind of file", to, kinds)
     source = open_model(spec)

@@ -38,9 +38,9 @@ class Source:
     """An opened model. `build` makes the network of one of its `variants`, and `own` says how that reads images, None
     where nobody knows. `fixed` are the height and width that it must have, `trained` those that it was trained on.
     `certain`: the file or its keys say how it reads images, so nothing needs to be tried. `met` are the hashes of
-    perturbation files that it was trained on, as far as the file says. `kind` is what the model was
-    told to be, and `loaded` what became of the weights in its file, both in words. `checkpoint` is
-    the file of weights that it comes from, if it is one."""
+    perturbation files that it was trained on, as far as the file says. `kind` is what the model was told to be, and
+    `loaded` what became of the weights in its file, both in words. `checkpoint` is the file of weights that it comes
+    from, if it is one."""
 
     spec: str
     sha256: str

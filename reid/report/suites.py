@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from reid.attacks.specs import create
 from reid.attacks.threat import format_budget
 from reid.evaluation.flags import FLAGS
+from reid.evaluation.goals import ALSO, GOALS
 from reid.evaluation.suites import SUITES, Each, Suite, Universal
-from reid.evaluation.verdict import ALSO, GOALS
-from reid.report.markdown import markdown
 from reid.runtime import cli
+from reid.runtime.markdown import markdown
 
 SIDES = {None: "as --side", "query": "queries", "gallery": "gallery", "both": "both"}
 KNOWN = {"training": "training images", "reference": "the other side", "scores": "scores alone"}
@@ -56,7 +56,7 @@ def _universal(suite: Suite) -> Entries:
     if suite.frozen:
         yield (f"`{suite.frozen}`", "queries, learnt on other models", "8 + 8"), starts
     for entry in suite.universal:
-        yield (f"`{entry.recipe}`", SIDES[entry.side], _budget(entry)), starts + ", files at hand" * entry.warm
+        yield (f"`{entry.recipe}`", SIDES[entry.side], _budget(entry)), starts + ", given files" * entry.warm
 
 
 def _budget(entry: Universal) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 from reid.attacks.threat import format_budget
 from reid.evaluation.flags import raised
+from reid.evaluation.goals import GOALS
 from reid.evaluation.results import SUMMARY
 from reid.evaluation.suites import Suite
-from reid.evaluation.verdict import GOALS, Judgement
+from reid.evaluation.verdict import Judgement
 from reid.runtime.files import write_atomically
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from reid.attacks import Threat
+from reid.evaluation.goals import ALSO, GOALS, goal_of
 from reid.evaluation.ranking import Ranking
 from reid.evaluation.results import Result, read_results, write_result
 from reid.evaluation.suites import Suite
-from reid.evaluation.verdict import ALSO, GOALS, Judgement, Measured, Traits, gap, goal_of, main_budget, optimality
+from reid.evaluation.verdict import Judgement, Measured, Traits, gap, main_budget, optimality
 from reid.report.verdict import conclude, words
 
 EPS = 8 / 255

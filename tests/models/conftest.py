@@ -49,6 +49,22 @@ def images():
     return torch.rand(4, 3, 64, 32, generator=torch.Generator().manual_seed(5))
 
 
+@pytest.fixture
+def timm_network(tmp_path):
+    """`timm_network(name, classes)`: one whose weights are in x.pth, how timm prepares its images, and their size."""
+    timm = pytest.importorskip("timm")
+
+    def build(name, classes):
+        torch.manual_seed(0)
+        network = timm.create_model(name, num_classes=classes).eval()
+        torch.save(network.state_dict(), tmp_path / "x.pth")
+        settings = timm.data.resolve_model_data_config(network)
+        mean, std = (torch.tensor(settings[each]).view(3, 1, 1) for each in ("mean", "std"))
+        return network, lambda images: (images - mean) / std, settings["input_size"][1:]
+
+    return build
+
+
 FUNCTIONS = """
 import torch
 from torch import nn

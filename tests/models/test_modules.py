@@ -96,19 +96,14 @@ def test_broken_files_are_one_line(kind, bare, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t"])
-def test_a_network_of_timm_with_weights_of_a_file(name, tmp_path):
-    timm = pytest.importorskip("timm")
-    torch.manual_seed(0)
-    network = timm.create_model(name, num_classes=7).eval()
-    torch.save(network.state_dict(), tmp_path / "x.pth")
+def test_a_network_of_timm_with_weights_of_a_file(name, timm_network, tmp_path):
+    network, prepared, size = timm_network(name, 7)
     victim = models.load_victim(f"timm:{name}:{tmp_path}/x.pth")
     images = torch.rand(2, 3, *victim.input.size, generator=torch.Generator().manual_seed(0))
-    settings = timm.data.resolve_model_data_config(network)
-    mean, std = (torch.tensor(settings[each]).view(3, 1, 1) for each in ("mean", "std"))
     with torch.no_grad():
-        expected = network.forward_head(network.forward_features((images - mean) / std), pre_logits=True)
+        expected = network.forward_head(network.forward_features(prepared(images)), pre_logits=True)
         torch.testing.assert_close(victim(images), expected, rtol=1e-4, atol=1e-5)
-    assert victim.input.size == settings["input_size"][1:]
+    assert victim.input.size == size
     assert victim.differentiable
     assert open_model(f"timm:{name}:{tmp_path}/x.pth").certain
 

@@ -63,12 +63,7 @@ def test_an_exported_program(ours, small, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t"])
-def test_a_network_of_timm(name, tmp_path):
-    timm = pytest.importorskip("timm")
-    torch.manual_seed(0)
-    network = timm.create_model(name, num_classes=0).eval()
-    torch.save(network.state_dict(), tmp_path / "x.pth")
-    settings = timm.data.resolve_model_data_config(network)
-    mean, std = (torch.tensor(settings[each]).view(3, 1, 1) for each in ("mean", "std"))
-    people = drawn_people(*settings["input_size"][1:], count=5)
-    assert_same(f"timm:{name}:{tmp_path}/x.pth", score(lambda images: network((images - mean) / std), people), people)
+def test_a_network_of_timm(name, timm_network, tmp_path):
+    network, prepared, size = timm_network(name, 0)
+    people = drawn_people(*size, count=5)
+    assert_same(f"timm:{name}:{tmp_path}/x.pth", score(lambda images: network(prepared(images)), people), people)

@@ -3,19 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+from pages import assert_shows
+
 from reid.evaluation.flags import FLAGS
+from reid.evaluation.goals import GOALS
 from reid.evaluation.suites import SUITES, Each, Suite, Universal
-from reid.evaluation.verdict import GOALS
 from reid.report.suites import main, tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "suite.md"
 
 
 def test_shows_what_the_command_prints(capsys):
-    main([])
-    printed = capsys.readouterr().out
-    assert printed == tables() + "\n"
-    assert f"\n{printed}\n" in PAGE.read_text(), "replace its tables by what python -m reid.report.suites prints"
+    assert_shows(PAGE, main, tables, "reid.report.suites", capsys)
 
 
 def test_names_every_goal_flag_and_key_of_the_summary():
@@ -40,7 +39,7 @@ def test_tells_each_entry_once_with_how_hard_each_suite_tries(monkeypatch):
     for line in (
         "| `one` | first |",
         "| recipe | side | budget at 8/255 | one | two |",
-        "| `nearest` | queries | 8 + 8 | 2 x 5 epochs, files at hand |  |",
+        "| `nearest` | queries | 8 + 8 | 2 x 5 epochs, given files |  |",
         "| `nearest` | as --side | delta 8 | 2 x 5 epochs |  |",
         "| `cosine` | queries, learnt on other models | 8 + 8 | 2 x 5 epochs |  |",
         "| `cosine` | queries | 8/255 | training images | 3 steps; what stands; 2x and 4x on a tenth |  |",

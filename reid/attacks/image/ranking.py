@@ -7,6 +7,7 @@ from torch import Tensor
 
 from reid.attacks.base import AttackBatch
 from reid.attacks.image.adaptive import Adaptive
+from reid.attacks.smooth import smooth_average_precision
 from reid.runtime.device import send
 
 SHARPNESS = 0.01  # of the mean distance: over which two distances count as unequal
@@ -15,20 +16,12 @@ STRANGERS = 10
 
 @dataclass(frozen=True)
 class SmoothAP(Adaptive):
-    """The objective is minus a smooth average precision (Brown et al., ECCV 2020), by Euclidean distances, in which a
-    sigmoid of their difference says which of two images comes first."""
+    """The objective is minus a smooth average precision, by Euclidean distances."""
 
     needs = frozenset({"gradients", "labels", "reference"})
 
     def objective(self, features: Tensor, clean: Tensor, batch: AttackBatch) -> Tensor:
-        similar, match, counted = compared(features, batch)
-        width = SHARPNESS * similar.detach().abs().mean(dim=1)[:, None, None]
-        present, places = match.float().topk(int(match.sum(dim=1).max().clamp(min=1)), dim=1)
-        own = similar.gather(1, places)
-        before = torch.sigmoid((similar[:, None] - own[:, :, None]) / width) * counted[:, None]
-        before = before.scatter(2, places[:, :, None], 0.0)  # an image does not come before itself
-        rank, correct = 1 + before.sum(dim=2), 1 + (before * match[:, None]).sum(dim=2)
-        return -(correct / rank * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+        return -smooth_average_precision(*compared(features, batch), SHARPNESS)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class CentredCosine(Recipe):
     """Minimised is the cosine between a feature and its clean one, both less the mean of all clean features."""
 
     def objective_on(self, reference: Reference, side: str = "query") -> Objective:
-        middle = reference.features.mean(dim=0)
+        middle = reference.middle
 
         def loss(clean: Tensor, perturbed: Tensor, pids: Tensor) -> Tensor:
             return cosine_similarity(perturbed.float() - middle, clean.float() - middle, dim=1).mean()

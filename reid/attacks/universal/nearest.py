@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reid.attacks.base import Reference
-from reid.attacks.universal.ranking import RankingRecipe, centres_of, matches
+from reid.attacks.universal.ranking import RankingRecipe, matches
 from reid.runtime.device import send
 
 
@@ -20,7 +20,7 @@ class NearestIdentity(RankingRecipe):
     softness: float = 0.05
 
     def ranked(self, queries: Tensor, pids: Tensor, gallery: Reference) -> Tensor:
-        known, centres = centres_of(gallery)
+        known, centres = gallery.centres
         distances = torch.cdist(queries, centres)
         own = send(matches(pids, known), distances.device)
         width = self.softness * distances.detach().mean()

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from reid.attacks.base import Reference
 from reid.attacks.universal.optimiser import MISGD
 from reid.attacks.universal.recipes import Groups, Objective, Recipe
-from reid.runtime.device import send
 
 BOLD = partial(MISGD, momentum=0.5)
 
@@ -43,11 +41,3 @@ class RankingRecipe(Recipe):
 def matches(pids: Tensor, known: Tensor) -> Tensor:
     """Which of the pids (G,) are which of the pids (N,): (N, G), on the CPU, where nobody waits for a GPU."""
     return pids.cpu()[:, None] == known.cpu()
-
-
-def centres_of(gallery: Reference) -> tuple[Tensor, Tensor]:
-    """The pids (I,) of a gallery, sorted, on the CPU, and the mean of the features of each (I, D), differentiably."""
-    pids, places = gallery.pids.cpu().unique(return_inverse=True)
-    sums = torch.zeros(len(pids), gallery.features.shape[1], device=gallery.features.device)
-    sums = sums.index_add(0, send(places, sums.device), gallery.features)
-    return pids, sums / send(places.bincount(), sums.device)[:, None]

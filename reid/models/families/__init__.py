@@ -78,3 +78,8 @@ FAMILIES: Registry[type[Family]] = Registry(
         "refused": ("reid.models.families.refused:RefusedFamily", "networks that are known and refused by name"),
     },
 )
+
+
+def readable() -> list[str]:
+    """The names of the families whose networks can be built: all but those that are told and refused."""
+    return [name for name in FAMILIES if name != "refused"]

@@ -5,10 +5,11 @@
 docs/bring-your-model.md shows what this prints. Families of --plugin are in the tables, too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from reid.models.families import FAMILIES
+from reid.models.families import FAMILIES, readable
 from reid.runtime import cli
+from reid.runtime.markdown import markdown
 
 READ = ("family", "what is read", "feature that its authors evaluate", "images", "distance")
 TOLD = ("family", "keys that tell it", "traps", "seen in")
@@ -25,18 +26,15 @@ def tables() -> str:
     """What is read of each family, how it is told, and what is refused."""
     from reid.models.families.refused import NAMES
 
-    families = {name: FAMILIES[name]() for name in FAMILIES if name != "refused"}
+    families = {name: FAMILIES[name]() for name in readable()}
     read = [
         (name, FAMILIES.summary(name), each.feature, each.input({}, {}).words, each.distance)
         for name, each in families.items()
     ]
     told = [(name, each.told_by, each.traps, each.seen) for name, each in families.items()]
-    return "\n\n".join([_table(READ, read), _table(TOLD, told), REMEDY, _table(REFUSED, NAMES.items())])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |".replace("*", r"\*") for line in lines)  # which else would be emphasis
+    lines = [READ, *read], [TOLD, *told], [REFUSED, *NAMES.items()]
+    first, second, last = (markdown(each).replace("*", r"\*") for each in lines)  # which else would be emphasis
+    return "\n\n".join([first, second, REMEDY, last])
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class AdversaryOptions:
                     f"{path} is of noise type {noise.noise_type}, not {self.noise_type}; "
                     f"give --noise_type {noise.noise_type}, or another file"
                 )
-            if max(noise.threat.eps_color, noise.threat.eps_delta) > self.max_eps + 1e-9:
+            if noise.threat.eps_component > self.max_eps + 1e-9:
                 raise UsageError(
                     f"{path} is another threat: {noise.threat.label}, which is more than --max-eps "
                     f"{format_budget(self.max_eps)}; raise --max-eps, or learn a perturbation within it"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pages import assert_shows
 
 from reid.models.families import FAMILIES
 from reid.models.families.__main__ import main, tables
@@ -11,10 +12,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "bring-your-model.md"
 
 
 def test_the_page_shows_what_the_command_prints(capsys):
-    main([])
-    printed = capsys.readouterr().out
-    assert printed == tables() + "\n"
-    assert f"\n{printed}\n" in PAGE.read_text(), "replace its tables by what python -m reid.models.families prints"
+    assert_shows(PAGE, main, tables, "reid.models.families", capsys)
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
