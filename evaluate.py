@@ -105,10 +105,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     unknown = images.store(dataset.unknown)
     lists = args.rank_list and RankLists(args.rank_list, args.topk or 10, dataset, retrieval, unknown, args.results)
+    traits = traits_of(victim) if suite.attacks else HEALTHY
     experiment = Experiment(
         retrieval,
         dataset,
-        victim={"path": args.resume, **described(victim)},
+        victim={"path": args.resume, **described(victim), "traits": traits._asdict()},
         settings=protocol.settings(distance, images, compute),
         side=args.side,
         seed=args.seed,
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lists=lists,
     )
     pids = ids_of(retrieval.query.samples)[0].numpy()
-    judgement = Judgement(pids, args.results, main_budget(threats), traits_of(victim) if suite.attacks else HEALTHY)
+    judgement = Judgement(pids, args.results, main_budget(threats), traits)
     plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps)
     plan.given = file_rows(args.attack) if args.eps else files[:]  # to start from, with the budgets that they have
     if suite.universal and training:

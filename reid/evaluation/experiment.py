@@ -15,6 +15,8 @@ from reid.attacks.threat import Threat, format_budget
 from reid.datasets import Dataset
 from reid.datasets.contents import contents_sha256
 from reid.evaluation import results
+from reid.evaluation.exhibits import Exhibit, write_exhibit
+from reid.evaluation.features import ids_of
 from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
@@ -73,7 +75,8 @@ class Experiment:
     def _scored(self, row: Row, identity: dict[str, Any], began: float) -> Result:
         side = row.side or self.side
         retrieval = self.retrieval if row.queries is None else self.retrieval.among(row.queries)
-        score = retrieval.score(row.attack, side)
+        exhibit = Exhibit(retrieval, self.dataset, row.queries)
+        score = retrieval.score(row.attack, side, exhibit.keep)
         ranking = score.ranking if row.queries is None else _of_all(score.ranking, row.queries)
         result = Result(
             **identity,
@@ -85,10 +88,16 @@ class Experiment:
             command=self.command,
             seconds=time.perf_counter() - began,
         )
-        distributed.from_main(lambda: results.write_result(self.folder, result, ranking))
+        pictures = exhibit.content(score, row.attack, side)
+        distributed.from_main(partial(self._write, result, ranking, pictures))
         if self.lists:
             self.lists.add(identity, row.attack, side, score.features, retrieval.query)
         return result
+
+    def _write(self, result: Result, ranking: Ranking, pictures: bytes) -> None:
+        pids = ids_of(self.retrieval.query.samples)[0].numpy()
+        write_exhibit(self.folder, result, pictures)
+        results.write_result(self.folder, result, ranking, pids)
 
     def _identity(self, row: Row) -> dict[str, Any]:
         side = {"side": row.side or self.side}

@@ -1,7 +1,9 @@
 """Features of a list of images, clean or attacked, and what the attack spent on them."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import reduce
+from operator import or_
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +20,13 @@ from reid.runtime.progress import progress
 
 
 class Extracted(NamedTuple):
-    """Features (N, D), float32 on the CPU, and of an attack the largest budget spent and the passes that it took."""
+    """Features (N, D), float32 on the CPU, and of an attack the largest budget spent, the passes that it took, and the
+    images (3, H, W) in [0, 1] that it made of those that were to be kept, by their places."""
 
     features: Tensor
     spent: dict[str, float]
     passes: Passes
+    kept: Mapping[int, Tensor] = MappingProxyType({})
 
 
 def largest(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
@@ -47,15 +51,17 @@ def extract(
     batch_size: int = 64,
     attack: Attack | None = None,
     whole: bool = True,
+    keep: Container[int] = (),
     **known: Reference,
 ) -> Extracted:
     """Features of all images of `store`, each under `attack` if there is one, which may look at what is `known`
     (`reference` and `training` of AttackBatch).
 
     Under torchrun each process computes its part of the batches, and gets the features of all, or where not `whole`
-    only its own. Raises UsageError and ReidError as `perform` does.
+    only its own; all get the attacked images of the places to `keep`. Raises UsageError and ReidError as `perform` does.
     """
     spent: dict[str, float] = {}
+    kept: dict[int, Tensor] = {}
     passes, rows, done = Passes(), torch.empty(0, 0), 0
     own = batches_here(len(store), batch_size)
     with torch.no_grad():
@@ -67,14 +73,16 @@ def extract(
                 batch = AttackBatch(images, pids, camids, torch.tensor(list(places)), **known)
                 images, on_batch, more = perform(attack, victim, batch)
                 spent, passes = largest(spent, on_batch), passes + more
+                kept |= {place: image.cpu() for place, image in zip(places, images, strict=True) if place in keep}
             with compute.autocast():
                 features = victim(images)
             if not done:  # all at once: a list of batches would need its memory twice when it is joined
                 rows = torch.empty(sum(map(len, own)), features.shape[1])
             rows[done : done + len(features)] = features
             done += len(features)
-    parts = distributed.every((spent, passes))
-    spent = reduce(largest, (part for part, _ in parts))
-    passes = sum((part for _, part in parts), Passes())
+    parts = distributed.every((spent, passes, kept))
+    spent = reduce(largest, (part for part, _, _ in parts))
+    passes = sum((part for _, part, _ in parts), Passes())
+    kept = reduce(or_, (part for _, _, part in parts))
     features = distributed.gather_blocks([rows] if done else [], rows.device) if whole and len(store) else rows
-    return Extracted(features, spent, passes)
+    return Extracted(features, spent, passes, kept)

@@ -131,17 +131,22 @@ def short_hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(_dump(value).encode()).hexdigest()[:8]
 
 
-def write_result(folder: str | Path, result: Result, ranking: Ranking | None = None) -> Path:
+def write_result(
+    folder: str | Path, result: Result, ranking: Ranking | None = None, pids: np.ndarray | None = None
+) -> Path:
     """Write `result` into `folder`, whole or not at all, and return the file.
 
-    What `ranking` says of each query goes into an `.npz` of the same name. A file of the same experiment is replaced
-    and its `notes` are kept; one that cannot be read is set aside. Raises ReidError when a value is not JSON.
+    What `ranking` says of each query goes into an `.npz` of the same name, with its pid if `pids` has those of all
+    queries. A file of the same experiment is replaced and its `notes` are kept; one that cannot be read is set aside.
+    Raises ReidError when a value is not JSON.
     """
     path = Path(folder) / result.file_name
     notes = {**result.notes, **_notes_in(path)}
     text = _dump({**asdict(result), "notes": notes, "protocol_hash": result.protocol_hash}, indent=2)
     if ranking is not None:
         values = {name: getattr(ranking, name) for name in ("valid_queries", "average_precision", "first_match_rank")}
+        if pids is not None:
+            values["pids"] = pids[ranking.valid_queries]
         with temporary_sibling(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **values)
     return write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))

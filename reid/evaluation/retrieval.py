@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,12 +29,16 @@ WORKSPACE = 2**30  # bytes: what ranking on a GPU takes beyond features and dist
 @dataclass(frozen=True)
 class Score:
     """A ranking, the features of queries and gallery, as `Retrieval.features` gives them, that were ranked, and what
-    the attack spent on their images (empty, and none, without an attack)."""
+    the attack spent on their images (empty, and none, without an attack). `kept` are attacked images of each side."""
 
     ranking: Ranking
     features: tuple[Tensor, Tensor]
     spent: dict[str, float]
     passes: Passes
+    kept: tuple[Mapping[int, Tensor], Mapping[int, Tensor]]
+
+
+Places = Collection[int]
 
 
 class Retrieval:
@@ -68,11 +72,13 @@ class Retrieval:
         """Clean features of the queries, and of the gallery or this process's part of it."""
         return self.features(self.query).features, self.features(self.gallery).features
 
-    def features(self, store: ImageStore, attack: Attack | None = None, side: str = "query") -> Extracted:
+    def features(
+        self, store: ImageStore, attack: Attack | None = None, side: str = "query", keep: Places = ()
+    ) -> Extracted:
         """Those of the queries, of the gallery or this process's part of it, or of other queries: under `attack` where
-        `side` is theirs, else the clean ones, which are kept."""
+        `side` is theirs, with the attacked images at the places to `keep`, else the clean ones, which are stored."""
         if attack is not None and side in ("gallery" if store is self.gallery else "query", "both"):
-            return self._extract(store, attack)
+            return self._extract(store, attack, keep)
         if store not in self._clean:
             self._clean[store] = self._extract(store).features
         return Extracted(self._clean[store], {}, Passes())
@@ -102,13 +108,16 @@ class Retrieval:
             known["training"] = self._trained_on
         return known
 
-    def score(self, attack: Attack | None = None, side: str = "query") -> Score:
-        """Rank the gallery for every query, with `attack` on the images of `side`; it goes to the network's device."""
+    def score(self, attack: Attack | None = None, side: str = "query", keep: tuple[Places, Places] = ((), ())) -> Score:
+        """Rank the gallery for every query, with `attack` on the images of `side`; it goes to the network's device.
+        The attacked images of queries and gallery at the places to `keep` are in the score."""
         if side not in SIDES:
             raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
-        query, gallery = (self.features(store, attack, side) for store in (self.query, self.gallery))
+        stores = zip((self.query, self.gallery), keep, strict=True)
+        query, gallery = (self.features(store, attack, side, places) for store, places in stores)
         features, spent = (query.features, gallery.features), largest(query.spent, gallery.spent)
-        return Score(self.rank(*features), features, spent, query.passes + gallery.passes)
+        passes = query.passes + gallery.passes
+        return Score(self.rank(*features), features, spent, passes, (query.kept, gallery.kept))
 
     def among(self, queries: Sequence[int]) -> "Retrieval":
         """The same for the queries at these positions, with the clean features of the gallery that are known."""
@@ -155,13 +164,13 @@ class Retrieval:
             fits &= 2 * needed <= torch.cuda.get_device_properties(device).total_memory
         return device if all(distributed.every(fits)) else torch.device("cpu")
 
-    def _extract(self, store: ImageStore, attack: Attack | None = None) -> Extracted:
+    def _extract(self, store: ImageStore, attack: Attack | None = None, keep: Places = ()) -> Extracted:
         side = "gallery" if store is self.gallery else "query"
         known = {} if attack is None else self.known_to(attack, side)
         if isinstance(attack, nn.Module):
             attack.to(self.compute.device)
         whole = side == "query" or not self._sharded
-        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, **known)
+        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, keep, **known)
 
 
 def validation(

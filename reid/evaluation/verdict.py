@@ -195,6 +195,7 @@ class Judgement:
             "flags": raised(self),
             "passes": {key: sum(each.get(key, 0) for each in passes) for key in ("forward", "backward")},
             "seconds": sum(each.result.seconds for each in self.measured),
+            "results": [each.result.file_name for each in self.measured],
         }
 
     def _interval(self, each: Measured | Worst) -> list[float]:

@@ -75,7 +75,8 @@ class Source:
         for line in [] if isinstance(victim.model, ReidModel) else troubles(victim):
             logger.warning("%s %s", self.spec, line)
         victim.fingerprint = fingerprint(victim)
-        for line in introduction(victim, self.kind, self.loaded(self.parts(reading)[2])):
+        victim.introduction = introduction(victim, self.kind, self.loaded(self.parts(reading)[2]))
+        for line in victim.introduction:
             logger.info("%s: %s", self.spec, line)
         victim.reset_passes()
         return victim

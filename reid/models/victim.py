@@ -68,6 +68,7 @@ class Victim(nn.Module):
         self.layer = self.input.layer().to(next((p.device for p in self.parameters()), None))
         self.place: Place | None = None  # of the feature among the outputs, known after the first images
         self.output, self.fingerprint = "", ""  # which of several outputs it is, in words; see reid.models.trial
+        self.introduction: list[str] = []  # what became of its file, as the log says it
         self.reset_passes()
         registered = set(self.modules())  # the others, in plain lists and dicts, are to be frozen and moved too
         self.hidden = nn.ModuleList(module for module in _modules(self.model) if module not in registered)

@@ -3,16 +3,9 @@
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from torch import Tensor
 
 GREEN, RED, GREY, INK = (30, 150, 60), (205, 40, 40), (120, 120, 120), (25, 25, 25)
 GAP = 6
-
-
-def to_image(pixels: Tensor) -> Image.Image:
-    """A (3, H, W) tensor in [0, 1] as an 8-bit picture."""
-    levels = (pixels.detach().cpu().clamp(0, 1) * 255).round().byte()
-    return Image.fromarray(levels.permute(1, 2, 0).numpy())
 
 
 def thumbnail(image: Image.Image, height: int, frame: tuple[int, int, int] | None = None) -> Image.Image:

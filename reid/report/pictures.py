@@ -6,19 +6,15 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from reid.attacks.shown import MAGNIFIED, SLICES, colour_slices, magnified_difference
 from reid.attacks.universal.perturbations import NODES, Perturbation
 from reid.evaluation.retrieval import Retrieval
 from reid.loading import ImageStore, to_images
-from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail, to_image
+from reid.loading.encode import to_image
+from reid.report.canvas import GREEN, GREY, RED, column, row, text, thumbnail
 
-MAGNIFIED = 8
 LABEL = 150
 LENGTH = 10  # of a ranked list
-
-
-def magnified_difference(images: Tensor, perturbed: Tensor) -> Tensor:
-    """The change times 8 around mid-grey, clipped to [0, 1]; images and perturbed (N, 3, H, W)."""
-    return (0.5 + MAGNIFIED * (perturbed - images)).clamp(0, 1)
 
 
 def perturbation_panel(images: Tensor, noise: Perturbation, height: int = 128) -> Image.Image:
@@ -34,17 +30,12 @@ def perturbation_panel(images: Tensor, noise: Perturbation, height: int = 128) -
 
 def colour_table_panel(noise: Perturbation, cell: int = 4) -> Image.Image | None:
     """What the colour table does to five slices of constant blue, and that times 8; None where there is no table."""
-    tables = [layer for layer in noise.layers() if layer.component == "color"]
-    if not tables:
+    slices = colour_slices(noise)
+    if slices is None:
         return None
-    device = tables[0].boxes()["xform.xform_params"].lower.device
-    levels, blues = torch.linspace(0, 1, NODES, device=device), torch.linspace(0, 1, 5, device=device)
-    colours = torch.stack(torch.meshgrid(levels, levels, blues, indexing="ij")).permute(3, 0, 1, 2)
-    with torch.no_grad():
-        change = magnified_difference(colours, tables[0](colours))
     side = NODES * cell
     panels = []
-    for blue, pair in zip(blues.tolist(), zip(colours, change, strict=True), strict=True):
+    for blue, *pair in zip(torch.linspace(0, 1, SLICES).tolist(), *slices, strict=True):
         shown = [to_image(x).resize((side, side), Image.Resampling.NEAREST) for x in pair]
         panels.append(column([text(f"blue {blue:.2f}", 12, GREY), *shown], gap=2))
     words = f"colours (red down, green across) and what the table adds, x {MAGNIFIED}"

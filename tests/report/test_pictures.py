@@ -5,17 +5,19 @@ import pytest
 import torch
 
 from reid import attacks
+from reid.attacks.shown import magnified_difference
+from reid.loading.encode import to_image
 from reid.report import canvas, pictures
 
 
 def test_a_tensor_becomes_the_same_pixels():
     pixels = torch.randint(0, 256, (3, 5, 4))
-    image = np.asarray(canvas.to_image(pixels / 255))
+    image = np.asarray(to_image(pixels / 255))
     assert np.array_equal(image, pixels.permute(1, 2, 0).numpy())
 
 
 def test_rows_and_columns_keep_every_panel():
-    panels = [canvas.thumbnail(canvas.to_image(torch.full((3, 8, 4), v)), 16, canvas.RED) for v in (0.2, 0.8)]
+    panels = [canvas.thumbnail(to_image(torch.full((3, 8, 4), v)), 16, canvas.RED) for v in (0.2, 0.8)]
     side, under = canvas.row(panels), canvas.column(panels)
     assert side.size == (panels[0].width * 2 + canvas.GAP, panels[0].height)
     assert under.size == (panels[0].width, panels[0].height * 2 + canvas.GAP)
@@ -26,7 +28,7 @@ def test_rows_and_columns_keep_every_panel():
 
 def test_the_difference_is_magnified_around_grey():
     images, perturbed = torch.full((1, 3, 2, 2), 0.5), torch.full((1, 3, 2, 2), 0.5 + 4 / 255)
-    assert pictures.magnified_difference(images, perturbed)[0, 0, 0, 0] == pytest.approx(0.5 + 32 / 255, abs=1e-6)
+    assert magnified_difference(images, perturbed)[0, 0, 0, 0] == pytest.approx(0.5 + 32 / 255, abs=1e-6)
 
 
 def test_only_a_colour_component_has_a_colour_panel():

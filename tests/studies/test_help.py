@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("studies.defense", "studies.demo", "studies.seeds", "reid.report", "studies.curve")
+COMMANDS = ("studies.defense", "studies.demo", "studies.seeds", "reid.report", "reid.report.picture", "studies.curve")
 HELP = """
 import runpy, sys
 sys.argv = [{name!r}, "--help"]

@@ -1,6 +1,6 @@
 """The picture of an attack: images before and after, the colour table, and ranked lists before and after.
 
-    python -m reid.report -d market1501 --resume pretrained_models/market.pth \\
+    python -m reid.report.picture -d market1501 --resume pretrained_models/market.pth \\
         --attack attackModel/market1501-maml/0/best_perturbation4.pth --out picture.png
 """
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.report")
+    parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.report.picture")
     parser.add_argument("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
     cli.add_model_options(parser, models.names(), PREPROCESSINGS)
     parser.add_argument("--attack", required=True, metavar="FILE", help="perturbation file")
