@@ -6,7 +6,8 @@
 
 A suite adds attacks that know this very model: perturbations learnt on it, attacks on each image, search. Without one
 the robustness of a model is not known. Those named reid-... end with a verdict: the worst case of each query
-(docs/suite.md). Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
+(docs/suite.md) and a page, report.html. Prints a table and writes one JSON file per line of it into --results
+(docs/results-format.md).
 """
 
 import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.loading import Images
     from reid.models.sources import open_model
     from reid.models.trial import described
+    from reid.report.live import followed
     from reid.report.table import summary
     from reid.report.verdict import conclude
     from reid.runtime import device, distributed
@@ -131,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     controls += DISTORTIONS if suite.judges else []
     rows = chain([CLEAN_ROW, *files], plan.rows(args.reuse), controls)
-    for result in experiment.run(rows, args.reuse):
+    for result in followed(experiment.run(rows, args.reuse), args.results, suite.judges):
         judgement.add(result)
     if judgement.measured and distributed.is_main():
         print(summary([each.result for each in judgement.measured]))

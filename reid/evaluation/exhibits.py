@@ -6,10 +6,11 @@ Queries are evenly spaced, and none is picked for its effect. docs/results-forma
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +32,16 @@ SCHEMA_VERSION = 1
 SHOWN, LISTED = 4, 8  # queries of a row, and images of a ranked list
 MOST = 400  # queries of which the row of clean images has a picture
 THUMBNAIL, SMALL = 96, 64  # heights
+LARGEST = 2**26  # bytes of all pictures of a row
 CONTENT = "exhibit.json"
 SIDES = ("query", "gallery")
+
+
+class Shown(NamedTuple):
+    """What an exhibit says, and its pictures, JPEG files, by name."""
+
+    content: dict[str, Any]
+    files: dict[str, bytes]
 
 
 @dataclass
@@ -83,8 +92,8 @@ class Exhibit:
 
     def _query(self, place: int, clean: np.ndarray, attacked: np.ndarray) -> dict[str, Any]:
         pid = self.retrieval.query.samples[place].pid
-        lists = {"clean": clean, "attacked": attacked}
-        lists = {name: [self._answer(int(each), pid) for each in first if each >= 0] for name, first in lists.items()}
+        places = {"clean": clean, "attacked": attacked}
+        lists = {name: [self._answer(int(each), pid) for each in first if each >= 0] for name, first in places.items()}
         image = to_images(self.retrieval.query.batch([place]), torch.device("cpu"))[0]
         return {
             **self._named(self.retrieval.query, place),
@@ -169,14 +178,17 @@ def write_exhibit(folder: str | Path, result: Result, content: bytes) -> None:
     write_atomically(path_of(folder, result), lambda temporary: temporary.write_bytes(content))
 
 
-def read_exhibit(folder: str | Path, result: Result) -> tuple[dict[str, Any], dict[str, bytes]] | None:
-    """What an exhibit says, and its pictures by name; None where there is none. Raises ReidError for a damaged file."""
+def read_exhibit(folder: str | Path, result: Result) -> Shown | None:
+    """The exhibit of a result; None where there is none. Raises ReidError for a damaged file."""
     path = path_of(folder, result)
     if not path.exists():
         return None
     try:
         with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > LARGEST:
+                raise ValueError(f"{size} bytes once unpacked")
             files = {name: archive.read(name) for name in archive.namelist()}
-        return json.loads(files.pop(CONTENT)), files
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        return Shown(json.loads(files.pop(CONTENT)), files)
+    except (OSError, ValueError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ReidError(f"{path} is no exhibit of a result ({error}); remove it, or evaluate again") from error

@@ -58,7 +58,7 @@ def extract(
     (`reference` and `training` of AttackBatch).
 
     Under torchrun each process computes its part of the batches, and gets the features of all, or where not `whole`
-    only its own; all get the attacked images of the places to `keep`. Raises UsageError and ReidError as `perform` does.
+    only its own; all get the attacked images of the places to `keep`. Raises what `perform` does.
     """
     spent: dict[str, float] = {}
     kept: dict[int, Tensor] = {}

@@ -31,7 +31,7 @@ def fingerprint(victim: Victim) -> str:
 
 def described(victim: Victim) -> dict[str, Any]:
     """What results say of a model."""
-    known = {"arch": victim.arch, "sha256": victim.sha256, "reading": victim.reading}
+    known: dict[str, Any] = {"arch": victim.arch, "sha256": victim.sha256, "reading": victim.reading}
     known["introduction"] = victim.introduction
     return known | {"input": asdict(victim.input), "fingerprint": victim.fingerprint or fingerprint(victim)}
 

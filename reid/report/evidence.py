@@ -12,7 +12,7 @@ import numpy as np
 
 from reid.attacks.threat import Threat
 from reid.errors import ReidError
-from reid.evaluation.exhibits import read_exhibit
+from reid.evaluation.exhibits import Shown, read_exhibit
 from reid.evaluation.results import SUMMARY, Result, per_query, read_result
 from reid.evaluation.rows import CLEAN, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
 from reid.evaluation.verdict import HEALTHY, Judgement, Measured, Traits, main_budget
@@ -46,15 +46,15 @@ class Subject:
         summary = self.judgement.summary(self.suite)
         return summary if (self.judgement.pids >= 0).any() else summary | {"intervals": {}}
 
-    def exhibit(self, each: Measured) -> tuple[dict[str, Any], dict[str, bytes]] | None:
-        """What was shown of a row: see reid.evaluation.exhibits."""
+    def exhibit(self, each: Measured) -> Shown | None:
+        """What was shown of a row."""
         return read_exhibit(self.judgement.folder, each.result)
 
 
 def subjects(folders: Iterable[str | Path]) -> list[Subject]:
     """Those of the results in some folders and all below them. Raises ReidError where there is none, and for a file
     that is no result."""
-    found = []
+    found: list[Subject] = []
     for folder in dict.fromkeys(place for given in folders for place in _with_results(Path(given))):
         found += _of_folder(folder)
     if not found:

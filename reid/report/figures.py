@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ INK, FAINT, PAPER = "#000001", "#000002", "#000003"  # stand for colours of the 
 STANDS = {INK: "var(--ink)", FAINT: "var(--line)", PAPER: "var(--paper)"} | {
     f"#0000{16 + k:02x}": f"var(--c{k + 1})" for k in range(SERIES)
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "reid",
     "text.parse_math": False,  # names of files are no formulas
@@ -86,19 +87,24 @@ def embedded(svg: str, name: str) -> str:
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
-Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # x and y by the words of the legend
+Lines = Mapping[str, tuple[Any, Any]]  # x and y, sequences of as many numbers, by the words of the legend
 
 
 def lines(name: str, curves: Lines, x: str, y: str, *, percent: bool = True, steps: bool = False) -> str:
     """Curves over an axis from 0; y are fractions, shown in %."""
     with drawing(name) as drawn:
         for place, (words, (over, values)) in enumerate(curves.items()):
-            look = {"color": colour(place), "linestyle": DASHES[place // SERIES % len(DASHES)], "label": words}
+            look: dict[str, Any] = {
+                "color": colour(place),
+                "linestyle": DASHES[place // SERIES % len(DASHES)],
+                "label": words,
+            }
             if steps:
                 drawn.axes.step(over, 100 * np.array(values), where="mid", **look)
             else:
                 drawn.axes.plot(over, 100 * np.array(values), marker=MARKERS[place % 8], markersize=4, **look)
         drawn.axes.set(xlabel=x, ylabel=y, ylim=(0, 101))
+        drawn.axes.locator_params("x", integer=True)
         drawn.figure.legend(loc="outside lower center", ncols=1 if any(len(w) > 24 for w in curves) else 3)
     return drawn.svg
 
@@ -113,14 +119,16 @@ def scatter(name: str, before: np.ndarray, after: np.ndarray) -> str:
     return drawn.svg
 
 
-def costs(name: str, groups: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
+def costs(name: str, groups: Lines) -> str:
     """Passes per image, on a logarithmic axis, against the mAP that is left, in %, of the attacks of each kind."""
     with drawing(name) as drawn:
         for place, (words, (passes, mAP)) in enumerate(groups.items()):
-            look = {"color": colour(place), "marker": MARKERS[place % 8], "label": words}
+            look: dict[str, Any] = {"color": colour(place), "marker": MARKERS[place % 8], "label": words}
             drawn.axes.scatter(passes, 100 * np.array(mAP), s=26, alpha=0.8, linewidths=0, **look)
         drawn.axes.set(xscale="log", xlabel="passes through the model per attacked image", ylabel="mAP left, %")
         drawn.axes.set_ylim(bottom=0)
+        drawn.axes.xaxis.set_major_formatter("{x:,.4g}")
+        drawn.axes.xaxis.set_minor_formatter("")
         drawn.figure.legend(loc="outside lower center", ncols=4)
     return drawn.svg
 

@@ -10,19 +10,21 @@ from reid.evaluation.goals import GOALS
 from reid.evaluation.results import SUMMARY
 from reid.evaluation.suites import Suite
 from reid.evaluation.verdict import Judgement
+from reid.report.live import refresh
 from reid.runtime.files import write_atomically
 
 
 def conclude(judgement: Judgement, name: str, suite: Suite) -> list[str]:
-    """The verdict of a suite that judges, line by line, which goes into NAME-summary.json in the folder of the results
-    too; the flags of one that only attacks."""
+    """The verdict of a suite that judges, line by line, which goes into NAME-summary.json and a page in the folder of
+    the results too; the flags of one that only attacks."""
     if not suite.judges:
         return [*flag_lines(raised(judgement))] if suite.attacks else []
     summary = judgement.summary(name)
     path = judgement.folder / f"{name}{SUMMARY}"
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return [*words(summary), f"the same as numbers: {path}"]
+    page = refresh(judgement.folder)
+    return [*words(summary), f"the same as numbers: {path}", *([f"the same as a page: {page}"] if page else [])]
 
 
 def words(summary: dict[str, Any]) -> Iterator[str]:

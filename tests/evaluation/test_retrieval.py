@@ -77,13 +77,13 @@ class TestFeatures:
     def test_are_those_of_the_images_in_order(self, samples, victim):
         expected = torch.stack([pixels(sample).mean((1, 2)) for sample in samples])
         for batch_size in (1, 5, 12):
-            features, spent, passes = extract(victim, ImageStore(samples, 8, 4), CPU, batch_size)
+            features, spent, passes, _ = extract(victim, ImageStore(samples, 8, 4), CPU, batch_size)
             assert torch.allclose(features, expected, atol=1e-6)
             assert (spent, passes) == ({}, Passes())
 
     def test_spend_the_largest_of_all_images(self, samples, victim):
         noise = attacks.controls.random_sign(Threat(0.0, 8 / 255), seed=0, height=8, width=4)
-        _, spent, _ = extract(victim, ImageStore(samples, 8, 4), CPU, 5, noise)
+        _, spent, _, _ = extract(victim, ImageStore(samples, 8, 4), CPU, 5, noise)
         changes = [(noise(pixels(sample)[None]) - pixels(sample)).abs().max().item() for sample in samples]
         assert spent["total"] == pytest.approx(max(changes), abs=1e-7)
         assert spent["color"] == 0
@@ -96,7 +96,7 @@ class TestFeatures:
             extract(victim, ImageStore(samples, 8, 4), CPU, 5, noise)
 
     def test_cost_what_the_attack_sent_through_the_model(self, samples, victim):
-        _, _, passes = extract(victim, ImageStore(samples, 8, 4), CPU, 5, PGD(steps=2))
+        _, _, passes, _ = extract(victim, ImageStore(samples, 8, 4), CPU, 5, PGD(steps=2))
         assert passes == Passes(forward=12 * (1 + 2 + 1), backward=12 * 2)
 
     def test_come_with_what_is_known_of_each_image(self, samples, victim):

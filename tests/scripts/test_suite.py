@@ -43,9 +43,9 @@ def judge(victim, data, capsys):
 
 
 def contents(folder):
-    """All files of a folder, without what differs from run to run: JSON as values, others as bytes."""
+    """All files of a folder, without what differs from run to run, such as the page: JSON as values, others as bytes."""
     found = {}
-    for path in (path for path in folder.rglob("*") if path.is_file()):
+    for path in (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".html"):
         content = path.read_bytes()
         if path.suffix == ".json":
             content = {key: value for key, value in json.loads(content).items() if key not in ("seconds", "command")}
@@ -54,8 +54,9 @@ def contents(folder):
 
 
 def times(folder):
-    """When each file of a folder was written."""
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    """When each result of a folder was written, and what was learnt."""
+    files = (path for path in folder.rglob("*") if path.suffix in (".json", ".npz", ".pth"))
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 def test_a_run_that_is_killed_twice_goes_on_to_the_same_files(judge, tmp_path, monkeypatch):
@@ -64,11 +65,11 @@ def test_a_run_that_is_killed_twice_goes_on_to_the_same_files(judge, tmp_path, m
     judge(whole)
     write, written = experiment.results.write_result, []
 
-    def dies(folder, result, ranking):
+    def dies(*values):
         if len(written) % 3 == 2:
             written.append("killed")
             raise KeyboardInterrupt
-        written.append(write(folder, result, ranking))
+        written.append(write(*values))
 
     for _ in range(2):
         before = times(killed)

@@ -1,0 +1,76 @@
+"""The page: the verdict on one or several models, and the evidence, as one HTML file that needs no other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateError
+from markupsafe import Markup
+
+import reid
+from reid.attacks.threat import format_budget
+from reid.errors import ReidError
+from reid.evaluation.goals import GOALS
+from reid.report import figures
+from reid.report.album import Album
+from reid.report.chapter import Chapter
+from reid.report.evidence import Subject
+from reid.runtime.files import write_atomically
+
+
+def page(subjects: Sequence[Subject], title: str, note: str = "") -> str:
+    """The page on some models, `note` on top of it. It holds what their results do, so equal results make equal pages.
+
+    Raises ReidError for results, or pictures next to them, that are damaged.
+    """
+    try:
+        album = Album()
+        shown = [Chapter(subject, place, album) for place, subject in enumerate(subjects)]
+        values = {
+            "title": title,
+            "note": note,
+            "shown": shown,
+            "goals": [goal for goal in GOALS if any(goal in each.found for each in shown)],
+            "words": GOALS,
+            "kinds": list(dict.fromkeys(row["kind"] for each in shown for row in each.rows)),
+            "transfers": transfers(shown),
+            "version": reid.__version__,
+            "galleries": [each.galleries for each in shown],
+            "data": [each.data for each in shown],
+        }
+        return str(_template().render(values, pictures=album.rules()))  # all pictures are known by now
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, TemplateError) as error:
+        problem = f"a result lacks what the page shows ({type(error).__name__}: {error})"
+        raise ReidError(f"{problem}; evaluate again, without --reuse") from error
+
+
+def write_page(path: Path, subjects: Sequence[Subject], title: str, note: str = "") -> None:
+    """Write the page, whole or not at all."""
+    text = page(subjects, title, note)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _template() -> Template:
+    loader = PackageLoader("reid.report")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "budget": format_budget, "svg": Markup}
+    environment.globals["file"] = lambda name: Markup(loader.get_source(environment, name)[0])
+    return environment.get_template("page.html")
+
+
+def percent(fraction: float) -> str:
+    """One decimal, as all scores are shown."""
+    return f"{100 * fraction:.1f}"
+
+
+def transfers(shown: Sequence[Chapter]) -> str | None:
+    """The heat map of attacks that were made on one model and shown to another; None where there is none."""
+    matrices = [each.summary["transfer"] for each in shown]
+    rows = sorted({(other, attack) for matrix in matrices for other, tried in matrix.items() for attack in tried})
+    if not rows:
+        return None
+    values = np.array([[matrix.get(other, {}).get(attack, np.nan) for matrix in matrices] for other, attack in rows])
+    names = [f"{attack} on {other}" for other, attack in rows]
+    return figures.heat_map("transfer", names, [each.name for each in shown], values)
