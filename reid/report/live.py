@@ -24,10 +24,7 @@ def followed(results: Iterable[Result], folder: Path, wanted: bool) -> Iterator[
         yield result
         began = time.monotonic()
         if wanted and began >= rest and distributed.is_main():
-            refresh(
-                folder,
-                f"This run is not finished: it has {count} result{'s' * (count > 1)} so far. Load the page again.",
-            )
+            refresh(folder, f"This run is not finished. Results so far: {count}. Load the page again.")
             ended = time.monotonic()
             rest = ended + (ended - began) / SHARE
 

@@ -43,7 +43,7 @@ def judge(victim, data, capsys):
 
 
 def contents(folder):
-    """All files of a folder, without what differs from run to run, such as the page: JSON as values, others as bytes."""
+    """All files of a folder but the page, without what differs from run to run: JSON as values, others as bytes."""
     found = {}
     for path in (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".html"):
         content = path.read_bytes()
