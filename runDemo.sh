@@ -1,18 +1,34 @@
 #!/usr/bin/env bash
 # The whole job on synthetic people, with nothing but this checkout: data, two victims, attacks, a defended
-# model, evaluation, pictures.
-#     bash runDemo.sh          seed 0, into runs/demo
-#     bash runDemo.sh 1        another seed, into runs/demo-seed1
+# model, evaluation, pictures, and a page with all of it.
+#     bash runDemo.sh                 seed 0, into runs/demo
+#     bash runDemo.sh 1               another seed, into runs/demo-seed1
+#     bash runDemo.sh --model SPEC    your model judged on the drawn people by reid-fast-v1, and its page
+# SPEC is what evaluate.py --resume takes: docs/bring-your-model.md. A seed may follow it.
 # Steps that are done are not done again; a killed demo goes on where it was. Networks run in fp32 on every machine.
 set -euo pipefail
+MODEL=
+REQUIREMENTS=requirements.txt
+if [ "${1:-}" = --model ]; then
+  MODEL=${2:-}
+  [ -n "$MODEL" ] || { echo "error: --model wants a model; run: bash runDemo.sh --model SPEC [SEED]" >&2; exit 2; }
+  [ ! -e "$MODEL" ] || MODEL=$(realpath "$MODEL")
+  case $MODEL in *.onnx | *.xml | timm:*) REQUIREMENTS=requirements-extras.txt ;; esac
+  shift 2
+fi
 cd "$(dirname "$0")"
 SEED=${1:-0}
-case $SEED in '' | *[!0-9]*) echo "error: the seed '$SEED' is not a whole number; run: bash runDemo.sh [SEED]" >&2; exit 2 ;; esac
-source environment.sh requirements.txt
+case $SEED in '' | *[!0-9]*) echo "error: the seed '$SEED' is not a whole number; run: bash runDemo.sh [--model SPEC] [SEED]" >&2; exit 2 ;; esac
+source environment.sh $REQUIREMENTS
 
 OUT=runs/demo
 [ "$SEED" = 0 ] || OUT=runs/demo-seed$SEED
 DATA=$OUT/data
+if [ -n "$MODEL" ]; then
+  RESULTS=$OUT-models/$(basename "$MODEL" | tr -c 'A-Za-z0-9.\n' _)
+  "$PYTHON" -m reid.synthperson synth-a --root $DATA --seed "$SEED"
+  exec "$PYTHON" evaluate.py -d synth-a --data $DATA --resume "$MODEL" --seed "$SEED" --suite reid-fast-v1 --results "$RESULTS" --reuse
+fi
 SIZE="--height 80 --width 40"
 BATCHES="--batch_size 32 --num-instances 4"
 COMMON="--data $DATA $SIZE --seed $SEED --precision fp32"
@@ -89,9 +105,10 @@ second_lane() {
   step "evaluating A, and the transfer to B" >&3
   evaluate A synth-a --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
   evaluate B synth-b --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
+  evaluate B synth-b --attack $TYPE0 --suite reid-smoke-v1
   step "judging A: attacks that know it" >&3
   judge A
-  "$PYTHON" -m reid.report -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA --out $OUT/attack.png
+  "$PYTHON" -m reid.report.picture -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA --out $OUT/attack.png
   curve undefended=$OUT/A/model_best.pth=$OUT/results/A
 }
 
@@ -108,7 +125,8 @@ for LANE in $LANES; do
 done
 LANES=
 
-step "drawing the pictures, writing the summary"
+step "drawing the pictures, writing the summary and the page"
 curve undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
 [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
+"$PYTHON" -m reid.report $OUT/results -o $OUT/report.html --title "The demo: undefended A and B, defended D"
 "$PYTHON" -m studies.demo $OUT --seed "$SEED" --seconds "$(cat $OUT/seconds)"

@@ -19,7 +19,13 @@ def run(script, *options, **environment):
 def test_a_wrong_seed(seed):
     done = run("runDemo.sh", seed)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: the seed '{seed}' is not a whole number; run: bash runDemo.sh [SEED]\n"
+    assert done.stderr == f"error: the seed '{seed}' is not a whole number; run: bash runDemo.sh [--model SPEC] [SEED]\n"
+
+
+def test_a_model_that_is_not_named():
+    done = run("runDemo.sh", "--model")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --model wants a model; run: bash runDemo.sh --model SPEC [SEED]\n"
 
 
 @pytest.mark.parametrize("script", ["runDemo.sh", "runTests.sh"])
@@ -122,3 +128,15 @@ def test_epochs_of_attack_and_defense_are_two_settings(stub):
 def test_one_number_for_both_is_refused(script, stub):
     name = "ATTACK_EPOCHS" if "Attack" in script else "DEFENSE_EPOCHS"
     assert refused(script, EPOCHS="5") == f"error: EPOCHS is not read here; set {name} instead"
+
+
+def test_the_demo_judges_a_model_of_the_users_own(stub, tmp_path):
+    (tmp_path / "my model.onnx").touch()
+    done = subprocess.run(
+        ["bash", str(ROOT / "runDemo.sh"), "--model", "my model.onnx", "3"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    draw, judge = stub()
+    assert draw == "-m reid.synthperson synth-a --root runs/demo-seed3/data --seed 3"
+    assert f"--resume {tmp_path}/my model.onnx --seed 3 --suite reid-fast-v1" in judge
+    assert "--results runs/demo-seed3-models/my_model.onnx --reuse" in judge
