@@ -19,7 +19,9 @@ def run(script, *options, **environment):
 def test_a_wrong_seed(seed):
     done = run("runDemo.sh", seed)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: the seed '{seed}' is not a whole number; run: bash runDemo.sh [--model SPEC] [SEED]\n"
+    assert (
+        done.stderr == f"error: the seed '{seed}' is not a whole number; run: bash runDemo.sh [--model SPEC] [SEED]\n"
+    )
 
 
 def test_a_model_that_is_not_named():
@@ -133,7 +135,10 @@ def test_one_number_for_both_is_refused(script, stub):
 def test_the_demo_judges_a_model_of_the_users_own(stub, tmp_path):
     (tmp_path / "my model.onnx").touch()
     done = subprocess.run(
-        ["bash", str(ROOT / "runDemo.sh"), "--model", "my model.onnx", "3"], capture_output=True, text=True, cwd=tmp_path
+        ["bash", str(ROOT / "runDemo.sh"), "--model", "my model.onnx", "3"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, "")
     draw, judge = stub()
