@@ -55,36 +55,35 @@ def _parsed(path: Path) -> tuple[int | None, list[list[float]]]:
     """The points along a side, and the colours in the order of the file."""
     points: int | None = None
     colours: list[list[float]] = []
-    for place, words in _lines(path):
-        numbers = _numbers(words)
-        if numbers and len(numbers) == 3 and points:
-            colours.append(numbers)
+    for number, words in _lines(path):
+        if points and len(words) == 3 and (colour := _numbers(words)):
+            colours.append(colour)
         elif words[0] == SIZE and len(words) == 2 and words[1].isdecimal() and points is None:
             points = int(words[1][:9])
             if not 2 <= points <= MOST_POINTS:
-                raise CheckpointError(f"{place} has {points} points a side; 2 to {MOST_POINTS} are read")
+                raise CheckpointError(f"{path}: line {number} has {points} points a side; 2 to {MOST_POINTS} are read")
         elif words[0] in RANGES:
             if _numbers(words[1:]) != RANGES[words[0]]:
-                raise CheckpointError(f"{place} sets another range than 0 to 1; save the table for that")
+                raise CheckpointError(f"{path}: line {number} sets another range than 0 to 1; save the table for that")
         else:
-            shown = few([" ".join(words)])
-            raise CheckpointError(f"{place} is not one of {TABLE}: {shown!r}; it has {SIZE}, then three numbers a line")
+            problem = f"{path}: line {number} is not one of {TABLE}: {few([' '.join(words)])!r}"
+            raise CheckpointError(f"{problem}; it has {SIZE}, then three numbers a line")
     return points, colours
 
 
-def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Where each line is that says something, and its words; comments and the title do not."""
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number and the words of each line that says something; comments and the title do not."""
     text = path.read_bytes().decode("utf-8-sig", "replace")
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if words and words[0] != "TITLE" and not words[0].startswith("#"):
-            yield f"{path}: line {number}", words
+            yield number, words
 
 
 def _numbers(words: list[str]) -> list[float] | None:
     """None where one of them is no finite number."""
     try:
-        numbers = [float(word) for word in words]
+        numbers = [*map(float, words)]
     except ValueError:
         return None
     return numbers if all(map(math.isfinite, numbers)) else None
