@@ -109,8 +109,7 @@ def _refuse_unit(path: Path, unit: str | None) -> None:
         raise UsageError(f"{path} is no plain array, and what its values count in is certain; leave --unit out")
 
 
-def _threat(content: Mapping[str, Any], eps: float | str | None, path: Path) -> Threat:
-    budget = None if eps is None else parse_budget(eps)
+def _threat(content: Mapping[str, Any], budget: float | None, path: Path) -> Threat:
     if "threat" not in content:
         budget = RELEASED_BUDGET if budget is None else budget
         return Threat(budget, budget)
