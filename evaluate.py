@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv)
     add = parser.add_argument
     add("-d", "--dataset", required=True, help="dataset to rank: " + ", ".join(datasets.names()))
-    add("--attack", nargs="+", default=[], metavar="FILE", help="perturbation files, released or ours")
+    add("--attack", nargs="+", default=[], metavar="FILE", help="perturbation files: ours, released, .npy, .png, .cube")
     add("--side", choices=SIDES, default="query", help="which images are attacked, where the suite does not say it")
     budget = "budgets per component, such as 8/255; several give a curve (default: as in each file of --attack, else "
     add("--eps", type=cli.budget, nargs="+", default=[], help=f"{budget}8/255)")
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.ranklists import RankLists, listed_samples
     from reid.evaluation.relearning import Relearning, training_source
     from reid.evaluation.retrieval import Retrieval, test_samples
-    from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, control_rows, file_rows, threats_of
+    from reid.evaluation.rows import CLEAN_ROW, DISTORTIONS, control_rows, file_rows, own_rows, threats_of
     from reid.evaluation.verdict import HEALTHY, Judgement, main_budget, traits_of
     from reid.loading import Images
     from reid.models.sources import open_model
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pids = ids_of(retrieval.query.samples)[0].numpy()
     judgement = Judgement(pids, args.results, main_budget(threats), traits)
     plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps)
-    plan.given = file_rows(args.attack) if args.eps else files[:]  # to start from, with the budgets that they have
+    plan.given = own_rows(args.attack, args.eps) if args.eps else files[:]  # to start from
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = suite.with_effort(build(Effort, vars(args), batch_size=args.batch_size))

@@ -22,7 +22,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.attacks.apply")
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="folder of images, searched with all folders in it")
-    add("--attack", required=True, metavar="FILE", help="perturbation file, released or ours")
+    add("--attack", required=True, metavar="FILE", help="perturbation file: ours, released, .npy, .png, .cube")
     add("--out", required=True, type=Path, metavar="DIR", help="where to write; it may exist, but not inside FOLDER")
     add("--eps", type=cli.budget, help="budget per component, such as 8/255 (default: as in the file, else 8/255)")
     add("--own-size", action="store_true", help="keep the size of each image")

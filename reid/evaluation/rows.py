@@ -9,6 +9,7 @@ from reid.attacks import controls
 from reid.attacks.base import Attack
 from reid.attacks.distortions import JPEG, Blur, EightBits
 from reid.attacks.files import RELEASED_BUDGET, load
+from reid.attacks.formats.png import is_png
 from reid.attacks.image.linf import LInf
 from reid.attacks.search.square import Square
 from reid.attacks.specs import create
@@ -54,6 +55,11 @@ def file_rows(paths: Sequence[str], budgets: Sequence[float] = ()) -> list[Row]:
         for eps in budgets or (None,)
         for path in paths
     ]
+
+
+def own_rows(paths: Sequence[str], budgets: Sequence[float]) -> list[Row]:
+    """Perturbation files at their own budgets; pictures, which state none, at the largest of `budgets`."""
+    return [row for path in paths for row in file_rows([path], [max(budgets)] if is_png(Path(path)) else ())]
 
 
 def threats_of(rows: Sequence[Row], budgets: Sequence[float] = ()) -> list[tuple[int, Threat]]:

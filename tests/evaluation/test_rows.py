@@ -5,7 +5,8 @@ import torch
 
 from reid import UsageError, attacks
 from reid.attacks import Threat
-from reid.evaluation.rows import KINDS, Row, control_rows, file_rows, image_rows, threats_of
+from reid.attacks.conversion import convert
+from reid.evaluation.rows import KINDS, Row, control_rows, file_rows, image_rows, own_rows, threats_of
 from reid.runtime.files import sha256
 
 BOTH = (0, Threat(8 / 255, 8 / 255))
@@ -28,6 +29,11 @@ class TestFiles:
     def test_take_another_budget(self, uneven):
         (row,) = file_rows([uneven], [1 / 255])
         assert row.attack.threat == Threat(1 / 255, 1 / 255)
+
+    def test_have_budgets_of_their_own_but_for_pictures(self, uneven, tmp_path):
+        convert(uneven, "png", tmp_path / "noise.png")
+        rows = own_rows([uneven, str(tmp_path / "noise.png")], [1 / 255, 3 / 255])
+        assert [row.attack.threat for row in rows] == [Threat(4 / 255, 2 / 255), Threat(0, 3 / 255)]
 
 
 class TestThreats:

@@ -17,6 +17,7 @@ import metaDefense
 import trainReid
 from reid import attacks, datasets, models
 from reid.attacks import apply
+from reid.attacks.conversion import convert
 from reid.errors import ReidError
 from reid.evaluation.results import read_results
 from reid.evaluation.suites import SUITES, Each, Suite, Universal
@@ -179,6 +180,18 @@ def test_controls_have_the_budget_of_the_attacker_component_by_component(victim,
     evaluate.main([*options, "--results", str(tmp_path / "r")])
     threats = {r.attack["name"]: r.threat for r in read_results(tmp_path / "r")}
     assert threats["random both 4/255+8/255"] == {"eps_color": 4 / 255, "eps_delta": 8 / 255, "side": "query"}
+
+
+def test_files_of_other_tools_are_attackers(victim, attacker, data, tmp_path):
+    files = [str(tmp_path / name) for name in ("delta.npy", "delta.png", "colour.cube")]
+    for path in files:
+        convert(attacker, path.rpartition(".")[2], path)
+    options = ["-d", "synth-a", "--resume", victim, "--attack", *files, "--data", data, *SIZE, "--eps", "8/255"]
+    evaluate.main([*options, "--results", str(tmp_path / "r")])
+    spent = {r.attack["name"].rpartition("/")[2]: r.spent for r in read_results(tmp_path / "r")}
+    assert spent["delta.png"]["color"] == spent["colour.cube"]["delta"] == 0
+    assert spent["delta.png"]["delta"] == pytest.approx(spent["delta.npy"]["delta"], abs=1.01 * 8 / 255 / 254)
+    assert spent["colour.cube"]["color"] > 1 / 255
 
 
 def test_a_zero_budget_without_attackers_is_zero(victim, data, tmp_path):

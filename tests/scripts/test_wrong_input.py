@@ -9,7 +9,7 @@ import metaAttack
 import metaDefense
 import trainReid
 from reid import attacks, datasets, models
-from reid.attacks import apply
+from reid.attacks import apply, convert
 from reid.models import extract
 from reid.report import __main__ as picture
 from reid.runtime import cli
@@ -227,6 +227,26 @@ def test_models_and_attackers_of_folders_mixed_up(victim, attacker, data, tmp_pa
     folder, out = f"{data}/synth-a", ["--out", str(tmp_path / "f.npz")]
     assert f"{victim} is not a perturbation file" in failure(apply, [folder, "--attack", victim, *out], capsys)
     assert attacker in failure(extract, [folder, "--resume", attacker, *out], capsys)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--to", "jpg"], "argument --to: 'jpg' is none of attacker"),
+        (["--to", "cube", "--points", "18"], "'18' is none of 17, 25, 33, 49"),
+        (["--to", "npy", "--unit", "gray"], "did you mean grey?"),
+        (["--to", "npy", "--eps", "8"], "did you mean 8/255"),
+        (["--to", "npy", "--points", "25"], "--points is for --to cube"),
+        (["--to", "npy", "--unit", "grey"], "is no plain array"),
+        (["--to", "npy", "--height", "0"], "--height"),
+        (["--to", "npy", "--out", "."], "is there already"),
+        ([], "--to"),
+    ],
+)
+def test_wrong_options_of_converted_perturbations(extra, words, attacker, tmp_path, capsys):
+    options = [attacker, "--out", str(tmp_path / "new"), *extra]
+    assert words in failure(convert, options, capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_picture_must_be_png(victim, attacker, data, capsys):
