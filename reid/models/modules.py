@@ -27,7 +27,7 @@ from reid.models.readings import DISTANCES
 from reid.runtime.extras import extra
 
 INPUT_FILE, DISTANCE_FILE = "input.json", "distance"  # in a TorchScript file
-FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+FUNCTION = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)(?::(.+))?$")
 
 
 def load_timm(name: str) -> tuple[nn.Module, InputSpec]:
@@ -52,15 +52,19 @@ def load_timm(name: str) -> tuple[nn.Module, InputSpec]:
     settings = timm.data.resolve_model_data_config(model)
     height, width = settings["input_size"][1:]
     resize = settings["interpolation"] if settings["interpolation"] in RESIZES else "bicubic"
-    return model, InputSpec(height, width, resize, mean=tuple(settings["mean"]), std=tuple(settings["std"]))
+    usual = InputSpec(height, width, resize, mean=tuple(settings["mean"]), std=tuple(settings["std"]))
+    return model, (path and _input_beside(path)) or usual
 
 
 def load_function(spec: str) -> tuple[nn.Module | Callable, InputSpec | None]:
     """What `package.module:function` returns when called, and its attribute `input` where that is an InputSpec.
 
-    Modules in the current folder are found. Raises UsageError for one that is not there, or fails.
+    `package.module:function:FILE` has the weights of a file, and the InputSpec next to that, if there is one. Modules
+    in the current folder are found. Raises UsageError for one that is not there, or fails.
     """
-    module, _, name = spec.partition(":")
+    match = FUNCTION.fullmatch(spec)
+    assert match is not None
+    module, name, path = match.groups()
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -72,6 +76,11 @@ def load_function(spec: str) -> tuple[nn.Module | Callable, InputSpec | None]:
     if not callable(model):
         raise UsageError(f"{spec} returns {type(model).__name__}; let it return a network, images to features")
     own = getattr(model, "input", None)
+    if path:
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"{module}:{name} returns {type(model).__name__}, which takes no weights; leave {path} out")
+        load_state(model, read_checkpoint(path), path, optional=())
+        own = _input_beside(path) or own
     return model, own if isinstance(own, InputSpec) else None
 
 

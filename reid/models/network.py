@@ -3,11 +3,12 @@
 import logging
 import pickle
 from http.client import HTTPException
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from reid.errors import UsageError
@@ -26,20 +27,49 @@ logger = logging.getLogger(__name__)
 INPUT = InputSpec(256, 128, resize=None, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
-class ReidModel(nn.Module):
+class Trainable(nn.Module):
+    """What training changes: a network with a head. Images are (N, 3, H, W), RGB in [0, 1]; the body is `base`.
+
+    `batch_norm` says which statistics normalise in training: "live", those of the batch, or "eval", the running ones,
+    which then stay as they are. `recompute_activations` trades time for memory: activations are computed again instead
+    of kept.
+    """
+
+    arch: str
+    num_classes: int
+    feature_dim: int
+    embedding_dim: int
+    input: InputSpec
+    recompute_activations = False
+    batch_norm = "live"
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (N, feature_dim), float32."""
+        raise NotImplementedError
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """What a head classifies: (N, embedding_dim) from features (N, feature_dim)."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.batch_norm == "eval":
+            switch_norms(self, False)
+        return self
+
+
+class ReidModel(Trainable):
     """`features, logits = model(x)`: (N, 3, H, W) in [0, 1] to (N, feature_dim) and (N, num_classes).
 
     The features are the globally pooled last stage, not normalised. The state dict has the keys of the released models.
     resMeta is the resnet50 without the ReLU of the stem and the unused `base.fc`, with another name for the head.
-    `recompute_activations` trades time for memory: the blocks' activations are computed again instead of kept.
     """
 
     def __init__(self, arch: str, num_classes: int) -> None:
         super().__init__()
         res_meta = arch == RES_META
         self.arch, self.num_classes, self.stem_relu = arch, num_classes, not res_meta
-        self.recompute_activations = False
-        self.input = INPUT
+        self.embedding_dim, self.input = EMBEDDING, INPUT
         self.normalise: nn.Module = nn.Sequential(ImageCheck(), INPUT.layer())
         self.base = _resnet("resnet50" if res_meta else arch)
         self.feature_dim: int = self.base.fc.in_features
@@ -74,6 +104,13 @@ class ReidModel(nn.Module):
     def embedding(self, features: Tensor) -> Tensor:
         """What a head classifies: (N, 2048) from features (N, feature_dim)."""
         return self.dropout(torch.relu(self.feat_bn(self.feat(features))))
+
+
+def switch_norms(network: nn.Module, training: bool) -> None:
+    """Put the batch normalisations of `network` alone into training or eval mode."""
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.train(training)
 
 
 def create(name: str, num_classes: int, pretrained: bool = False, seed: int | None = None) -> ReidModel:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from reid.models.architectures import EMBEDDING
-from reid.models.network import ReidModel
+from reid.models.network import Trainable
 from reid.runtime.seeds import for_torch
 
 Weights = dict[str, Tensor]
@@ -16,12 +15,12 @@ Weights = dict[str, Tensor]
 class TrainedNetwork(nn.Module):
     """`features, logits = network(images, virtual)`: the model's own head, or the one of the virtual identities."""
 
-    def __init__(self, model: ReidModel, num_virtual: int = 0, seed: int = 0) -> None:
+    def __init__(self, model: Trainable, num_virtual: int = 0, seed: int = 0) -> None:
         super().__init__()
         self.model = model
         self.virtual_head: nn.Linear | None = None
         if num_virtual:
-            self.virtual_head = nn.Linear(EMBEDDING, num_virtual)
+            self.virtual_head = nn.Linear(model.embedding_dim, num_virtual)
             random = torch.Generator().manual_seed(for_torch(seed))
             nn.init.normal_(self.virtual_head.weight, std=0.001, generator=random)
             nn.init.zeros_(self.virtual_head.bias)
@@ -57,5 +56,5 @@ class TrainedNetwork(nn.Module):
 
 
 def is_backbone(name: str) -> bool:
-    """Whether a weight of a TrainedNetwork belongs to the ResNet body, not to what re-ID training added to it."""
+    """Whether a weight of a TrainedNetwork belongs to the body, not to what re-ID training added to it."""
     return name.startswith("model.base.")

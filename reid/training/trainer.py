@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from reid.errors import ReidError, UsageError
-from reid.models.network import ReidModel
+from reid.models.network import Trainable
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.loop import run_epochs
@@ -57,7 +57,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: ReidModel,
+        model: Trainable,
         defense: Defense,
         sets: Sequence[TrainingSet],
         schedule: Schedule,
@@ -71,7 +71,7 @@ class Trainer:
         self.defense, self.schedule, self.loss, self.compute, self.seed = defense, schedule, loss, compute, seed
         self.sets = sets[: 1 + defense.needs_virtual]
         self.adversary = adversary if defense.needs_adversary else None
-        self.start: ReidModel | None = None
+        self.start: Trainable | None = None
         if defense.needs_start:
             self.start = copy.deepcopy(model).eval().requires_grad_(False)
             self.start.to(compute.device).to(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reid.models.network import ReidModel
+from reid.models.network import Trainable
 from reid.runtime import distributed
 from reid.runtime.device import Compute, send
 from reid.training.batches import TrainingBatch
@@ -49,7 +49,7 @@ class View:
     weights: Weights
     compute: Compute
     loss: ReidLoss
-    start: ReidModel | None = None  # as training found the model, frozen, for defences with `needs_start`
+    start: Trainable | None = None  # as training found the model, frozen, for defences with `needs_start`
 
     def outputs(self, batch: TrainingBatch) -> Outputs:
         """Features, logits and labels of clean and perturbed images; differentiable in the weights and the images."""

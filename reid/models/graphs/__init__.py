@@ -47,20 +47,20 @@ class Scores:
     """A runtime of arrays as a network without gradients. `run` takes an array as the contract has it."""
 
     def __init__(self, run: Callable[[np.ndarray], list[np.ndarray]], contract: Contract, arch: str) -> None:
-        self._run, self._contract, self.arch = run, contract, arch
+        self._run, self.contract, self.arch = run, contract, arch
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         array = images.detach().float().cpu().numpy()
-        if self._contract.channels_last:
+        if self.contract.channels_last:
             array = array.transpose(0, 2, 3, 1)
-        batch = self._contract.batch or len(array)
+        batch = self.contract.batch or len(array)
         parts = [self._padded(array[i : i + batch], batch) for i in range(0, len(array), batch)]
         return [torch.from_numpy(np.concatenate(part)).to(images.device) for part in zip(*parts, strict=True)]
 
     def _padded(self, array: np.ndarray, batch: int) -> list[np.ndarray]:
         missing = batch - len(array)
         full = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
-        outputs = self._run(np.ascontiguousarray(full, dtype=self._contract.dtype))
+        outputs = self._run(np.ascontiguousarray(full, dtype=self.contract.dtype))
         return [output[: len(array)] for output in outputs]
 
 

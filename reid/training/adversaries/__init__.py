@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from reid.attacks import Perturbation
-    from reid.models.network import ReidModel
+    from reid.models.network import Trainable
     from reid.training.adversaries.base import Adversary
 
 ADVERSARIES: Registry[type[Adversary]] = Registry(
@@ -108,7 +108,7 @@ class AdversaryOptions:
 
     def adversary(
         self,
-        model: ReidModel,
+        model: Trainable,
         perturbations: Sequence[Perturbation],
         size: tuple[int, int],
         device: torch.device,

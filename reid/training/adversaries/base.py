@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from reid.attacks import Attack, Perturbation
-from reid.models.network import ReidModel
+from reid.models.network import Trainable
 from reid.runtime import distributed
 from reid.runtime.device import send
 from reid.training.adversaries import AdversaryOptions
@@ -19,7 +19,7 @@ class Setting:
     """What an adversary is made from: options, the model in training, the perturbations in files, size, seed."""
 
     options: AdversaryOptions
-    model: ReidModel
+    model: Trainable
     perturbations: Sequence[Perturbation]
     size: tuple[int, int]  # height and width of the images
     device: torch.device

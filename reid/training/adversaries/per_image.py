@@ -9,14 +9,14 @@ from torch import Generator, Tensor, nn
 
 from reid.attacks.base import Attack, AttackBatch
 from reid.attacks.image.pgd import PGD
-from reid.models.network import ReidModel
+from reid.models.network import Trainable
 from reid.training.adversaries.base import Adversary, Setting, random_shares
 
 
 class PerImage(Adversary):
     """Another perturbation for every image: PGD on the model as it is, in eval mode (metric adversarial training)."""
 
-    def __init__(self, model: ReidModel, eps: float, steps: int) -> None:
+    def __init__(self, model: Trainable, eps: float, steps: int) -> None:
         self.model, self.pgd = model, PGD(eps=eps, steps=steps)
 
     @classmethod
