@@ -3,10 +3,11 @@
     python metaDefense.py -s market1501 -m personx --combine-trainval -a resMeta \\
         --resume pretrained_models/market.pth --attacker frozen --noise_type 0 \\
         --noise_path1 attackModel/market1501-maml/0/best_perturbation4.pth --logs_dir defenseModel/market
+    python metaDefense.py -s synth-a -m synth-virtual --resume vendor.onnx --defense mixed --attacker online pgd
 
-Starts from an undefended model; writes model_best.pth, state.pth (for --resume-from) and logs into --logs_dir, then
-reports mAP, clean and attacked. What decides is the attack that is learnt on the defended model itself:
-evaluate.py --adaptive.
+Starts from an undefended model, ours or any other (docs/defend-your-model.md); writes model_best, in the format that it
+came in, its card.md, state.pth (for --resume-from) and logs into --logs_dir, then reports mAP, clean and attacked. What
+decides is the attack that is learnt on the defended model itself: evaluate.py --suite reid-fast-v1.
 """
 
 import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
@@ -21,6 +22,7 @@ from reid.datasets import Dataset
 from reid.defenses import DEFENSES, Defense
 from reid.errors import UsageError
 from reid.evaluation import DISTANCES
+from reid.models.readings import PREPROCESSINGS
 from reid.runtime import cli, options
 from reid.runtime.budgets import format_budget
 from reid.runtime.files import slug
@@ -37,9 +39,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("-s", "--source", required=True, help="dataset to train on: " + ", ".join(datasets.names()))
     add("-m", "--mte", help="virtual dataset, for defences that need one, such as meta")
+    drawn = "training identities of drawn sets (synth-...), which are drawn where --data lacks them (default: 80)"
+    add("--ids", type=cli.positive_int, help=drawn)
     add("-a", "--arch", choices=models.names(), help="architecture (default: that of the model to start from)")
-    add("--resume", metavar="FILE", help="the undefended model to start from, trained on the source")
-    add("--resume_reid", metavar="FILE", help="a defended model to start from instead, or to measure with --evaluate")
+    add("--resume", metavar="SPEC", help=f"the undefended model to start from: {cli.SPECS}")
+    add("--resume_reid", metavar="SPEC", help="a defended model to start from instead, or to measure with --evaluate")
+    cli.add_reading_option(add, PREPROCESSINGS)
+    norms = "eval: keep the statistics, train the weights; live: those of each batch; auto: live for this project's "
+    add("--batch-norm", choices=training.BATCH_NORMS, default="auto", help=f"{norms}networks, eval for all others")
     add("--evaluate", action="store_true", help="train nothing, only report on --resume_reid")
     summaries = "; ".join(f"{name}: {DEFENSES.summary(name)}" for name in DEFENSES)
     add("--defense", choices=DEFENSES, default="meta", help=f"what to train on. {summaries}")
@@ -47,7 +54,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--logs_dir", type=Path, help="folder for the model, the state and the logs (default: below defenseModel/)")
     add("--lr", type=cli.positive_float, default=2e-4, help="learning rate of the backbone; 3 times that elsewhere")
     add("--start_save", type=cli.natural_int, default=0, help="first epoch that may be kept as the best")
-    add("--dist_metric", choices=DISTANCES, default="euclidean", help="distance between features")
+    add("--dist_metric", choices=DISTANCES, help="distance between features (default: the model's own)")
     options.add_options(parser.add_argument_group("adversary"), AdversaryOptions)
     for name in DEFENSES:
         options.add_options(parser.add_argument_group(f"--defense {name}"), DEFENSES[name])
@@ -73,76 +80,69 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     defense = options.build(DEFENSES[args.defense], vars(args))
     chosen = options.build(AdversaryOptions, vars(args)).used(defense.needs_adversary, args.evaluate)
-    from reid.evaluation import distances
-    from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
+    from reid.evaluation import distances, starting
+    from reid.evaluation.retrieval import Retrieval, log_scores, test_samples
     from reid.loading import Images
-    from reid.runtime import device, distributed
-    from reid.training.start import starting_checkpoint, starting_model
+    from reid.models.adopted import victim_of
+    from reid.runtime import device
+    from reid.training.start import open_start
 
-    start = starting_checkpoint(args.resume_reid or args.resume)
-    args.height, args.width = size = cli.image_size(args.height, args.width, start.trained_size)
-    compute = device.set_up(device.resolve(args.device, args.precision, size))
+    source = open_start(args.resume_reid or args.resume)
+    asked = starting.expected_size(source, args.preprocessing, (args.height, args.width))
+    compute = device.set_up(device.resolve(args.device, args.precision, asked))
+    labelled, args.dist_metric = defense.needs_labels or args.evaluate, args.dist_metric or source.distance
+    virtual = args.mte and not args.evaluate and (defense.needs_virtual or not labelled)
+    names = [args.source, *([args.mte] if virtual else [])]
+    data = starting.open_sets(names, args.data, args.split, asked, args.ids, labelled)
+    start = starting.Start.of(source, args.preprocessing, data, compute, (args.height, args.width), args.arch)
+    args.height, args.width = size = cli.image_size(args.height, args.width, start.size)
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
-    names = [args.source, args.mte] if defense.needs_virtual and not args.evaluate else [args.source]
-    data = [datasets.create(name, args.data, split=args.split) for name in names]
-    sets = [] if args.evaluate else training_sets(args, data, images, defense.needs_labels)
-    identities = sets[0].num_classes if sets and defense.needs_labels else None
-    model = starting_model(start, identities, args.arch, args.seed).to(compute.device)
-    model.recompute_activations = args.checkpointing
+    shape = {"batch_size": args.batch_size, "num_instances": args.num_instances, "labelled": labelled}
+    trained = [] if args.evaluate else data[: 1 + defense.needs_virtual]
+    sets = starting.training_sets(trained, images, args.combine_trainval, args.seed, **shape)
+    identities = sets[0].num_classes if sets and labelled else None
+    model = start.model(identities, args.arch, args.seed, args.batch_norm, args.checkpointing).to(compute.device)
     perturbations = chosen.perturbations(compute.device)
     adversary = chosen.adversary(model, perturbations, size, compute.device, args.seed)
     if sets:
-        validate = None
-        if not args.combine_trainval:
-            validate = validation(model, data[0], images, compute.exact(), adversary.attacks, **scoring)
-        selection = training.Selection(validate, args.eval_every, args.start_save)
-        path = train(args, defense, model, data, sets, adversary, compute, selection)
-        distributed.from_main(lambda: models.load_checkpoint(model, path))
-        distributed.same_(model)
-        logger.info("the defended model is %s", path)
+        start.make_ready(model, sets[0] if labelled else None, compute, args.batch_size)
+        judge = None if args.combine_trainval else starting.judge(data, labelled)
+        scores = starting.Scores(model, judge, images, compute, adversary.attacks, scoring)
+        train(args, defense, sets, adversary, compute, start, scores, data)
     if data[0].query:
-        named = dict(zip(args.noise_path1, perturbations, strict=True))
-        for attack in adversary.attacks():
-            if attack not in perturbations:
-                named["PGD" if attack.kind == "image" else "online"] = attack
+        named = chosen.named(perturbations, adversary)
         sides = images.stores(test_samples(data[0]))
-        log_scores(data[0].name, Retrieval(models.Victim(model), sides, compute.exact(), **scoring), named)
-
-
-def training_sets(args: argparse.Namespace, data: Sequence[Dataset], images: Any, labelled: bool) -> list[Any]:
-    """The source, then the virtual set if the defence needs one."""
-    shape = {"batch_size": args.batch_size, "num_instances": args.num_instances, "labelled": labelled}
-    return [
-        training.TrainingSet(
-            dataset.name, dataset.trainval if args.combine_trainval else dataset.train, images, seed=seed, **shape
-        )
-        for seed, dataset in enumerate(data, 2 * args.seed)
-    ]
+        log_scores(data[0].name, Retrieval(victim_of(model), sides, compute.exact(), **scoring), named)
 
 
 def train(
     args: argparse.Namespace,
     defense: Defense,
-    model: Any,
-    data: Sequence[Dataset],
     sets: Sequence[Any],
     adversary: Any,
     compute: Any,
-    selection: Any,
-) -> Path:
-    """Train `model` in place; returns the path of its best epoch."""
+    start: Any,
+    scores: Any,
+    data: Sequence[Dataset],
+) -> None:
+    """Train the model of `scores` in place, up to its best epoch, and write that with its card."""
     from reid.runtime.snapshot import Run
     from reid.training.start import contents
 
     settings = cli.settings(vars(args) | {"max_eps": format_budget(args.max_eps)}, ignore=NOT_SETTINGS)
     settings |= {"precision": compute.precision}
-    settings |= contents(data, start=args.resume_reid or args.resume, attackers=args.noise_path1)
+    settings |= contents(data, start.source.sha256, args.noise_path1)
     steps = args.iters_per_epoch or sets[0].batches_per_epoch
     schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay, shape="late", new_layers=3)
     loss = training.ReidLoss(args.loss, args.margin)
-    trainer = training.Trainer(model, defense, sets, schedule, loss, compute, args.seed, adversary)
-    return trainer.train(Run(args.logs_dir, args.resume_from, settings), selection)
+    trainer = training.Trainer(scores.model, defense, sets, schedule, loss, compute, args.seed, adversary)
+    selection = training.Selection(scores.validate, args.eval_every, args.start_save)
+    before = scores.clean()
+    path = trainer.train(Run(args.logs_dir, args.resume_from, settings), selection, start.returned)
+    start.read_back(scores.model, path)
+    card = start.card(settings | {"steps": str(args.epochs * steps)}, before, scores.clean(), path)
+    logger.info("the defended model is %s; %s says what was done with it", path, card)
 
 
 if __name__ == "__main__":

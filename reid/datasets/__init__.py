@@ -38,18 +38,21 @@ def names() -> list[str]:
     return list(DATASETS)
 
 
-def create(name: str, root: Root = "data", split: int = 0) -> Dataset:
+def create(name: str, root: Root = "data", split: int = 0, labelled: bool = True) -> Dataset:
     """The dataset `name` below the folder `root`, converted on first use; root is the folder itself for "folder".
 
     A folder that `root` gives for this dataset alone may hold the dataset's folder, or be it. `split` numbers the
-    division of trainval into train and val. Raises UsageError for an unknown name or a negative split, and DatasetError
+    division of trainval into train and val. Unless `labelled`, images of your own need not say who is on them: then
+    all of them are of pid -1, and there are no query and gallery. Raises UsageError for an unknown name or a negative split, and DatasetError
     when the data is missing, damaged, or in a layout that is not known.
     """
     loader = find_loader(name)
     roots = root if isinstance(root, Mapping) else {"": root}
     known = {each and find_loader(each).name: place for each, place in roots.items()}
     place = known.get(loader.name, known.get("", "data"))
-    return loader.load(os.path.expanduser(place), split, loader.name in known)
+    place = os.path.expanduser(place)
+    unlabelled = None if labelled else loader.unlabelled(place, split)
+    return unlabelled or loader.load(place, split, loader.name in known)
 
 
 def find_loader(name: str) -> Loader:

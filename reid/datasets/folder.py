@@ -4,10 +4,11 @@ import logging
 import os
 from pathlib import Path
 
+from reid.datasets import loose
 from reid.datasets.base import SPLITS, Dataset, Release, Sample
 from reid.datasets.converted import CACHE, Record
 from reid.datasets.loader import Loader, check_pids, expect_folder, warn_of_left_out
-from reid.datasets.market_style import MARKET_FOLDERS, market_records
+from reid.datasets.market_style import MARKET_FOLDERS, market_records, named_pid
 from reid.datasets.source import Folder
 from reid.errors import DatasetError, UsageError
 
@@ -57,6 +58,21 @@ class OwnFolder(Loader):
         for record in kept:
             samples[record.split].append(Sample(f"{images}/{record.name}", record.pid, camids[record.camera]))
         return Dataset(name, images, samples, len(camids), self.releases[0], split)
+
+    def unlabelled(self, root: str | Path, split: int = 0) -> Dataset | None:
+        """The pictures of the folder train, or of all the folder where it has neither query nor gallery, whoever is on
+        them: all of pid -1. None where each name in train says who it is, as `load` wants it."""
+        root, name = self._place(root)
+        expect_folder(root, self.remedy(root))
+        train = self._folder(root, _FOLDERS["trainval"])
+        if not train and any(self._folder(root, _FOLDERS[key]) for key in ("query", "gallery")):
+            return None
+        found = [*loose.samples(root / train).values()]
+        pids = [named_pid(os.path.basename(sample.path)) for sample in found]
+        if train and all(pid is not None and pid >= 0 for pid in pids):
+            return None
+        samples = {"trainval": found, "gallery": [], "query": []}
+        return Dataset(name, root.absolute(), samples, 1, self.releases[0], split, "no identities")
 
     def remedy(self, home: Path) -> str:
         return f"put images named like 0002_c1_anything.jpg in {home}/train, {home}/query and {home}/gallery"

@@ -60,6 +60,10 @@ class Loader:
             logger.warning("%s in %s is not as expected: %s", self.name, home, "; ".join(lines))
         return dataset
 
+    def unlabelled(self, root: str | Path, split: int = 0) -> Dataset | None:
+        """Images without identities, all in trainval, where a dataset may have such; None for what `load` takes."""
+        return None
+
     def spellings(self) -> set[str]:
         """Its normalised names."""
         return {normalise(name) for name in (self.name, *self.aliases)}

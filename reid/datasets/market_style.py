@@ -56,6 +56,12 @@ def market_records(source: Source, prefix: str, folder: str, split: str, junk: b
             yield Record(split, name, f"{folder}/{base}", pid, camera)
 
 
+def named_pid(name: str) -> int | None:
+    """The identity with which the name of an image begins; None for a name that says none."""
+    match = _PATTERN.match(name)
+    return int(match[1]) if match else None
+
+
 class Market1501(MarketStyle):
     """Market-1501: 1,501 people in front of a supermarket, six cameras, boxes from a detector.
 

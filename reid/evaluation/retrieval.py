@@ -18,6 +18,7 @@ from reid.evaluation.distances import BY_NAME, squared_euclidean
 from reid.evaluation.features import Extracted, batches_here, extract, ids_of, largest
 from reid.evaluation.ranking import Ranking, RankList, block_rows, rank, rank_list
 from reid.loading import Images, ImageStore
+from reid.models.adopted import victim_of
 from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute
@@ -189,7 +190,7 @@ def validation(
     sides = images.stores(validation_samples(dataset))
 
     def scores() -> dict[str, float]:
-        retrieval = Retrieval(Victim(model), sides, compute, **options)
+        retrieval = Retrieval(victim_of(model), sides, compute, **options)
         values = {"val_mAP": retrieval.score().ranking.mAP}
         if attacked := [retrieval.score(attack).ranking.mAP for attack in attacks()]:
             values["val_attacked"] = min(attacked)

@@ -4,6 +4,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from reid.errors import UsageError
 from reid.models.checks import ImageCheck
@@ -32,12 +33,16 @@ class Adopted(Trainable):
         self.head = nn.Linear(self.feature_dim, num_classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        norms = [layer for layer in self.base.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-        if batch_norm == "live" and not all(each.affine and each.running_mean is not None for each in norms):
+        if batch_norm == "live" and not all(each.affine and each.running_mean is not None for each in self.norms):
             problem = "has batch normalisation without weights or statistics, which cannot be trained live"
             raise UsageError(f"{victim.name or victim.arch} {problem}; use --batch-norm eval")
         for parameter in self.base.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
+
+    @property
+    def norms(self) -> list[_BatchNorm]:
+        """The batch normalisations of the network."""
+        return [layer for layer in self.base.modules() if isinstance(layer, _BatchNorm)]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits of images (N, 3, H, W) in [0, 1]. Raises UsageError for others, as `features` does."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ from reid.models.victim import Victim
 from reid.runtime.files import temporary_sibling, write_atomically
 from reid.runtime.torchfiles import write_torch
 
+KINDS = ("checkpoint", "onnx", "timm", "function")  # that can be written back
+
 
 class Returned:
     """How a model of ours is kept: as a checkpoint. `suffix` is that of its file."""
@@ -42,6 +45,9 @@ class Returned:
         """What names the model in a file, for --resume."""
         return str(path)
 
+    def rehearse(self, model: Any) -> None:
+        """Write a model somewhere and forget it: raises what `write` would raise after the training."""
+
 
 class ReturnedOther(Returned):
     """How an adopted model is kept: as what `source` is, next to FILE.json with how it reads images.
@@ -57,7 +63,7 @@ class ReturnedOther(Returned):
             self.suffix, self._onnx = ".onnx", WeightsOfOnnx(self._place)
         elif self._kind == "checkpoint":
             self._keys = _keys(source, self._variant)
-        elif self._kind not in ("timm", "function"):
+        elif self._kind not in KINDS:
             raise UsageError(f"{source.spec} ({self._kind}) cannot be defended; {REMEDY}")
 
     def write(self, path: Path, model: Adopted, **metadata: Any) -> None:
@@ -85,6 +91,10 @@ class ReturnedOther(Returned):
     def spec(self, path: Path) -> str:
         prefix = {"timm": f"timm:{self._place.partition(':')[0]}:", "function": _function(self._place)}
         return f"{prefix.get(self._kind, '')}{path}"
+
+    def rehearse(self, model: Adopted) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self.write(Path(folder, f"model{self.suffix}"), model)
 
     def _content(self, network: nn.Module, model: Adopted) -> dict[str, Any]:
         trained = {key: value.detach().cpu() for key, value in network.state_dict().items()}

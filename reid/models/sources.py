@@ -102,6 +102,13 @@ class Source:
         victim.reading, victim.distance, victim.met = reading, self.distance, self.met
         return victim
 
+    def size(self, asked: Size = (None, None), variant: str = "") -> tuple[int, int]:
+        """Height and width of the images that it gets: the only ones that it takes, those `asked`, else the usual."""
+        own = self.own(variant or self.variants[0])
+        usual = self.trained or (own.size if own else IMAGE_SIZE)
+        height, width = (fixed or side or most for fixed, side, most in zip(self.fixed, asked, usual, strict=True))
+        return height, width
+
     def parts(self, reading: str) -> tuple[str, tuple[int, int] | None, str]:
         """Name, size, if it has one, and variant of a reading. Raises UsageError for a variant that is none."""
         parts = READING.fullmatch(reading)
@@ -115,8 +122,7 @@ class Source:
     def reading(self, name: str, size: Size = (None, None), variant: str = "") -> InputSpec:
         """What a reading of this name is for this model."""
         own = self.own(variant or self.variants[0])
-        usual = self.trained or (own.size if own else IMAGE_SIZE)
-        height, width = (fixed or asked or most for fixed, asked, most in zip(self.fixed, size, usual, strict=True))
+        height, width = self.size(size, variant)
         if name == AUTO or (name == OWN and own is None):
             problem = "gets no images here to be tried on" if name == AUTO else "does not say how it wants its images"
             remedy = f"find it by python -m reid.models.detective {self.spec} -d DATASET, and give --preprocessing NAME"
@@ -126,9 +132,9 @@ class Source:
         elif name != OWN:
             own = preprocessing(name, height, width, own.resize if own else "bilinear" if all(self.fixed) else None)
         assert own is not None
-        if self.trained not in (None, (height, width)):
+        if self.trained and self.trained != (height, width):
             words = "%s was trained on %d x %d images, not %d x %d; see --height and --width"
-            logger.warning(words, self.spec, *usual, height, width)
+            logger.warning(words, self.spec, *self.trained, height, width)
         return replace(own, height=height, width=width) if own.resize is None else own
 
 

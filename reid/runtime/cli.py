@@ -222,6 +222,11 @@ def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], rea
     add = parser.add_argument_group("model").add_argument
     add("--resume", required=True, metavar="SPEC", help=f"the model: {SPECS}")
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
+    add_reading_option(add, readings)
+
+
+def add_reading_option(add: Callable[..., Any], readings: Iterable[str]) -> None:
+    """How a model reads images: `readings` are the names of usual preprocessings."""
     reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; a .json file of an "
     reading += "input; or auto, which tries all on the dataset, if the command has one. @HEIGHTxWIDTH is the size that "
     reading += "it gets, /VARIANT one of several networks that fit the keys (default: own where certain, else auto)"

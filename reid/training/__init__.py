@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from reid.training.trainer import Selection, Trainer
 
 LOSSES = ("triplet+ce", "triplet")
+BATCH_NORMS = ("auto", "eval", "live")
 BEST_FILE = "model_best.pth"
 
-__all__ = ["BEST_FILE", "LOSSES", "ReidLoss", "Schedule", "Selection", "Trainer", "TrainingSet"]
+__all__ = ["BATCH_NORMS", "BEST_FILE", "LOSSES", "ReidLoss", "Schedule", "Selection", "Trainer", "TrainingSet"]
 __getattr__ = lazy_exports(
     __name__,
     {

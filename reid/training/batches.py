@@ -72,9 +72,9 @@ class TrainingSet:
         self.name, self.samples, self.images, self.batch_size, self.seed = name, samples, images, batch_size, seed
         pids = [sample.pid for sample in samples] if labelled else range(len(samples))
         self._sampler = PKSampler(pids, batch_size, num_instances if labelled else 1, seed, name)
-        self._store = images.store(samples)
+        self.store = images.store(samples)
         label_of = label_map(samples)
-        self._labels = torch.tensor([label_of[sample.pid] for sample in samples])
+        self.labels = torch.tensor([label_of[sample.pid] for sample in samples])
         self.num_classes = len(label_of)
 
     @property
@@ -85,9 +85,9 @@ class TrainingSet:
     def epoch(self, epoch: int, batches: int, device: torch.device) -> Iterator[Drawn]:
         """Each batch of an epoch, on `device`."""
         plan = self._sampler.epoch(epoch, batches)
-        own = self._store.batches([distributed.share(indices) for indices in plan])
+        own = self.store.batches([distributed.share(indices) for indices in plan])
         for iteration, (indices, pixels) in enumerate(own):
             random = generator(self.seed, epoch, iteration)
             drawn = augment.draw(len(plan[iteration]), pixels.shape[2:], random)
             images = augment.usual(pixels, distributed.share(drawn), device)
-            yield plan[iteration], images, send(self._labels[torch.as_tensor(indices)], device)
+            yield plan[iteration], images, send(self.labels[torch.as_tensor(indices)], device)

@@ -1,26 +1,30 @@
 """What a defence starts from: a model, and the contents of files."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from reid import models
 from reid.datasets import Dataset
 from reid.datasets.contents import contents_sha256
 from reid.errors import UsageError
-from reid.models.checkpoint import START_OF_RES_META, Checkpoint
+from reid.models.checkpoint import START_OF_RES_META, Checkpoint, family_of
 from reid.models.network import ReidModel
-from reid.models.sources import kind_of
+from reid.models.returned import KINDS, REMEDY
+from reid.models.sources import Source, kind_of, open_model
 from reid.runtime import distributed
 from reid.runtime.files import sha256
 
 
-def starting_checkpoint(spec: str) -> Checkpoint:
-    """The checkpoint that a spec names. Raises UsageError for any other model: a defence trains our networks alone."""
+def open_start(spec: str) -> Source:
+    """The model that a spec names. Raises UsageError for a kind of model that cannot be trained and written back."""
     kind, _ = kind_of(spec)
-    if kind != "checkpoint":
-        remedy = "give a checkpoint of trainReid.py; evaluate.py and metaAttack.py take any model"
-        raise UsageError(f"{spec} ({kind}) cannot be defended, only the ResNets of this project can; {remedy}")
-    return Checkpoint.read(spec)
+    if kind not in KINDS:
+        raise UsageError(f"{spec} ({kind}) cannot be defended, only {', '.join(KINDS)} models can; {REMEDY}")
+    return open_model(spec)
+
+
+def is_ours(source: Source) -> bool:
+    """Whether a model is a checkpoint of this project's networks, or one that belongs to no family at all."""
+    return source.checkpoint is not None and family_of(source.checkpoint.state) in (None, "resnet")
 
 
 def starting_model(
@@ -40,15 +44,15 @@ def starting_model(
     return model
 
 
-def contents(data: Sequence[Dataset], start: str | Path = "", attackers: Sequence[str] = ()) -> dict[str, str]:
+def contents(data: Sequence[Dataset], start_sha256: str = "", attackers: Sequence[str] = ()) -> dict[str, str]:
     """Hashes of what a run is made from, for its settings: all images to train and validate on of its sets (the source,
     then the virtual one), the model to start from, perturbation files. When one has changed the run cannot go on."""
 
     def hashes() -> dict[str, str]:
         named = zip(("source", "virtual"), data, strict=False)
         digests = {f"{name}_sha256": contents_sha256(dataset.trainval) for name, dataset in named}
-        if start:
-            digests |= {"start_sha256": sha256(start), "attackers_sha256": ", ".join(map(sha256, attackers))}
+        if start_sha256:
+            digests |= {"start_sha256": start_sha256, "attackers_sha256": ", ".join(map(sha256, attackers))}
         return digests
 
     return distributed.from_main(hashes)

@@ -14,6 +14,7 @@ from torch.nn.utils import get_total_norm
 
 from reid.errors import ReidError, UsageError
 from reid.models.network import Trainable
+from reid.models.returned import Returned
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.loop import run_epochs
@@ -84,12 +85,12 @@ class Trainer:
             self.network.groups(schedule.lr, schedule.new_layers), weight_decay=schedule.weight_decay
         )
 
-    def train(self, run: Run, selection: Selection) -> Path:
-        """Train, and return the path of the best model, in `run.logs_dir`. Raises ReidError when a loss is no longer
-        finite."""
+    def train(self, run: Run, selection: Selection, returned: Returned | None = None) -> Path:
+        """Train, and return the path of the best model, in `run.logs_dir`, as `returned` writes it: by default as a
+        checkpoint of ours. Raises ReidError when a loss is no longer finite."""
         name, images = self.sets[0].name, self.sets[0].images
         about = {"trained_on": name, "height": images.height, "width": images.width, "settings": run.settings}
-        keeper = Keeper(run, about)
+        keeper = Keeper(run, about, returned)
         parts: dict[str, Any] = {"network": self.network, "optimizer": self.optimizer}
         parts["adversary"] = self.adversary or Adversary()
 

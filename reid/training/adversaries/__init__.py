@@ -22,7 +22,7 @@ from reid.runtime.registry import Registry
 if TYPE_CHECKING:
     import torch
 
-    from reid.attacks import Perturbation
+    from reid.attacks import Attack, Perturbation
     from reid.models.network import Trainable
     from reid.training.adversaries.base import Adversary
 
@@ -105,6 +105,14 @@ class AdversaryOptions:
                     f"{format_budget(self.max_eps)}; raise --max-eps, or learn a perturbation within it"
                 )
         return perturbations
+
+    def named(self, perturbations: Sequence[Perturbation], adversary: Adversary) -> dict[str, Attack]:
+        """What to report on after a run, by name: the perturbations in files, and what the adversary attacks with."""
+        named: dict[str, Attack] = dict(zip(self.noise_path1, perturbations, strict=True))
+        for attack in adversary.attacks():
+            if attack not in perturbations:
+                named["PGD" if attack.kind == "image" else "online"] = attack
+        return named
 
     def adversary(
         self,

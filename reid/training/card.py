@@ -1,0 +1,65 @@
+"""The card of a defended model: one page on what it was, what was done with it, and what is known of it since."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid.runtime.files import sha256, write_atomically
+from reid.runtime.markdown import markdown
+
+CARD_FILE = "card.md"
+DONE = {  # settings of a run that a card shows, and in which words
+    "defense": "defence",
+    "attacker": "adversaries",
+    "max_eps": "largest budget per component",
+    "source": "source set",
+    "source_sha256": "its images, SHA-256",
+    "mte": "virtual set",
+    "virtual_sha256": "its images, SHA-256",
+    "steps": "steps",
+    "batch_size": "clean images per step and set",
+    "lr": "learning rate",
+    "batch_norm": "batch normalisation",
+    "precision": "precision",
+    "seed": "seed",
+    "command": "command",
+}
+UNKNOWN = (
+    """null: not measured. Training does not say what an attacker who knows the model can do. Measure it, of both, by"""
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """`was` are rows of a name and what is to be said, `settings` those of the run. `scores` are the mAP on clean
+    images of validation identities, "before" and "after", or None where it could not be measured."""
+
+    was: Sequence[tuple[str, str]]
+    settings: Mapping[str, str]
+    scores: Mapping[str, float | None]
+    judged_on: str  # a dataset with query and gallery
+    specs: Sequence[str]  # for --resume, of the model before and after
+
+    def write(self, model: Path) -> Path:
+        """Write the card into the folder of the file of a defended model."""
+        return write_atomically(model.with_name(CARD_FILE), lambda path: path.write_text(self._text(model), "utf-8"))
+
+    def _text(self, model: Path) -> str:
+        done = [(words, value) for key, words in DONE.items() if (value := self.settings.get(key, "None")) != "None"]
+        scores = [[when, "null" if mAP is None else f"{100 * mAP:.1f}", "null"] for when, mAP in self.scores.items()]
+        parts = [
+            f"# {model.name}",
+            "A person re-identification model that was trained to withstand adversarial perturbations.",
+            "## What it was",
+            markdown([("", ""), *self.was]),
+            "## What was done",
+            markdown([("", ""), *done, ("SHA-256 of the file", sha256(model))]),
+            "## What is known of it",
+            markdown([["mAP in %", "clean, validation identities", "worst case of each query"], *scores]),
+            UNKNOWN,
+            "\n".join(
+                f"    python evaluate.py -d {self.judged_on} --resume {spec} --suite reid-fast-v1"
+                for spec in self.specs
+            ),
+        ]
+        return "\n\n".join(parts) + "\n"
