@@ -13,12 +13,13 @@ decides is the attack that is learnt on the defended model itself: evaluate.py -
 import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
 import argparse
 import logging
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from reid import datasets, models, training
-from reid.datasets import Dataset
 from reid.defenses import DEFENSES, Defense
 from reid.errors import UsageError
 from reid.evaluation import DISTANCES
@@ -31,7 +32,7 @@ from reid.training.adversaries import AdversaryOptions
 logger = logging.getLogger("metaDefense")
 
 # what may differ between a killed run and the one that goes on with it: files count by their contents
-NOT_SETTINGS = ("resume", "resume_reid", "noise_path1", "evaluate")
+NOT_SETTINGS = ("resume", "resume_reid", "noise_path1", "evaluate", "command")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -73,6 +74,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.logs_dir is None:
         name = "-".join([slug(args.source), args.defense, *args.attacker])
         args.logs_dir = Path("defenseModel") / name / str(args.noise_type)
+    args.command = shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)])
     return args
 
 
@@ -102,46 +104,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = [] if args.evaluate else data[: 1 + defense.needs_virtual]
     sets = starting.training_sets(trained, images, args.combine_trainval, args.seed, **shape)
     identities = sets[0].num_classes if sets and labelled else None
-    model = start.model(identities, args.arch, args.seed, args.batch_norm, args.checkpointing).to(compute.device)
+    model = start.model(identities, args.arch, args.seed, args.batch_norm, args.checkpointing)
     perturbations = chosen.perturbations(compute.device)
     adversary = chosen.adversary(model, perturbations, size, compute.device, args.seed)
     if sets:
-        start.make_ready(model, sets[0] if labelled else None, compute, args.batch_size)
+        start.make_ready(model, sets[0] if labelled else None, args.batch_size)
         judge = None if args.combine_trainval else starting.judge(data, labelled)
         scores = starting.Scores(model, judge, images, compute, adversary.attacks, scoring)
-        train(args, defense, sets, adversary, compute, start, scores, data)
+        train(args, defense, sets, adversary, start, scores)
     if data[0].query:
         named = chosen.named(perturbations, adversary)
         sides = images.stores(test_samples(data[0]))
         log_scores(data[0].name, Retrieval(victim_of(model), sides, compute.exact(), **scoring), named)
 
 
-def train(
-    args: argparse.Namespace,
-    defense: Defense,
-    sets: Sequence[Any],
-    adversary: Any,
-    compute: Any,
-    start: Any,
-    scores: Any,
-    data: Sequence[Dataset],
-) -> None:
+def train(args: argparse.Namespace, defense: Defense, sets: Any, adversary: Any, start: Any, scores: Any) -> None:
     """Train the model of `scores` in place, up to its best epoch, and write that with its card."""
     from reid.runtime.snapshot import Run
     from reid.training.start import contents
 
     settings = cli.settings(vars(args) | {"max_eps": format_budget(args.max_eps)}, ignore=NOT_SETTINGS)
-    settings |= {"precision": compute.precision}
-    settings |= contents(data, start.source.sha256, args.noise_path1)
+    settings |= {"precision": start.compute.precision}
+    settings |= contents(start.data, start.source.sha256, args.noise_path1)
     steps = args.iters_per_epoch or sets[0].batches_per_epoch
     schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay, shape="late", new_layers=3)
     loss = training.ReidLoss(args.loss, args.margin)
-    trainer = training.Trainer(scores.model, defense, sets, schedule, loss, compute, args.seed, adversary)
+    trainer = training.Trainer(scores.model, defense, sets, schedule, loss, start.compute, args.seed, adversary)
     selection = training.Selection(scores.validate, args.eval_every, args.start_save)
     before = scores.clean()
     path = trainer.train(Run(args.logs_dir, args.resume_from, settings), selection, start.returned)
     start.read_back(scores.model, path)
-    card = start.card(settings | {"steps": str(args.epochs * steps)}, before, scores.clean(), path)
+    about = {"steps": str(args.epochs * steps), "command": args.command, "batch_norm": scores.model.batch_norm}
+    about["attacker"] = ", ".join(args.attacker) if defense.needs_adversary else "none"
+    card = start.card(settings | about, before, scores.clean(), path)
     logger.info("the defended model is %s; %s says what was done with it", path, card)
 
 

@@ -43,8 +43,8 @@ def create(name: str, root: Root = "data", split: int = 0, labelled: bool = True
 
     A folder that `root` gives for this dataset alone may hold the dataset's folder, or be it. `split` numbers the
     division of trainval into train and val. Unless `labelled`, images of your own need not say who is on them: then
-    all of them are of pid -1, and there are no query and gallery. Raises UsageError for an unknown name or a negative split, and DatasetError
-    when the data is missing, damaged, or in a layout that is not known.
+    all of them are of pid -1, and there are no query and gallery. Raises UsageError for an unknown name or a negative
+    split, and DatasetError when the data is missing, damaged, or in a layout that is not known.
     """
     loader = find_loader(name)
     roots = root if isinstance(root, Mapping) else {"": root}

@@ -101,9 +101,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Start:
-    """A model to start from. Of others, `victim` is how it was opened, and `returned` how it is written back."""
+    """A model to start from, and the sets to train on. `victim` is how a model of others was opened, None for ours,
+    `returned` how it is written back."""
 
     source: Source
+    data: Sequence[Dataset]
+    compute: Compute
     victim: Victim | None
     returned: Returned
 
@@ -123,13 +126,12 @@ class Start:
         """
         if is_ours(source):
             if reading not in (None, OWN):
-                raise UsageError(
-                    f"{source.spec} is a network of this project, trained as own; leave --preprocessing out"
-                )
-            return cls(source, None, Returned())
+                problem = "is a network of this project, which reads images in one way"
+                raise UsageError(f"{source.spec} {problem}; leave --preprocessing out")
+            return cls(source, data, compute, None, Returned())
         people = next(filter(has_labels, data), data[0])
         victim = choose_victim(source, reading, people, compute, size=size, arch=arch, distance=source.distance)
-        return cls(source, victim, ReturnedOther(source, victim))
+        return cls(source, data, compute, victim, ReturnedOther(source, victim))
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -145,21 +147,19 @@ class Start:
             model.batch_norm = "live" if batch_norm == "auto" else batch_norm
             model.recompute_activations = recompute
         elif recompute:
-            raise UsageError(
-                f"--checkpointing is for networks of this project, not for {self.source.spec}; leave it out"
-            )
+            raise UsageError(f"--checkpointing is for this project's networks, not {self.source.spec}; leave it out")
         else:
             model = Adopted(self.victim, identities or 1, "eval" if batch_norm == "auto" else batch_norm)
             logger.info("%s: batch normalisation %s", self.source.spec, _norms(model))
-        return model
+        return model.to(self.compute.device)
 
-    def make_ready(self, model: Trainable, on: TrainingSet | None, compute: Compute, batch_size: int) -> None:
+    def make_ready(self, model: Trainable, on: TrainingSet | None, batch_size: int) -> None:
         """Write an adopted model back once, so that what cannot be is known before the training, and start its head
         from the features of a set, if that has identities."""
         distributed.from_main(lambda: self.returned.rehearse(model))
         if isinstance(model, Adopted) and on is not None:
-            features = extract(victim_of(model), on.store, compute.exact(), batch_size).features
-            model.start_head(features.to(compute.device), on.labels.to(compute.device))
+            features = extract(victim_of(model), on.store, self.compute.exact(), batch_size).features
+            model.start_head(features.to(self.compute.device), on.labels.to(self.compute.device))
 
     def read_back(self, model: Trainable, path: Path) -> None:
         """Give the model the weights in a file that training has kept."""
@@ -169,10 +169,11 @@ class Start:
     def card(self, settings: Mapping[str, str], before: float | None, after: float | None, path: Path) -> Path:
         """Write the card of the defended model, next to it."""
         source = self.source
-        reading = [("images", self.victim.input.words)] if self.victim else []
+        reading = [("reads images as", f"{self.victim.input.words} ({self.victim.reading})")] if self.victim else []
         was = [("model", source.spec), ("SHA-256", source.sha256), ("kind", source.kind or "as its code makes it")]
-        scores = {"before": before, "after": after}
-        card = Card([*was, *reading], list(settings.items()), scores, settings["source"], self.returned.spec(path))
+        tested = settings["source"] if self.data[0].query else "DATASET"
+        specs = [source.spec, self.returned.spec(path)]
+        card = Card([*was, *reading], settings, {"before": before, "after": after}, tested, specs)
         return distributed.from_main(lambda: card.write(path))
 
 

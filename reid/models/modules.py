@@ -78,9 +78,8 @@ def load_function(spec: str) -> tuple[nn.Module | Callable, InputSpec | None]:
     own = getattr(model, "input", None)
     if path:
         if not isinstance(model, nn.Module):
-            raise UsageError(
-                f"{module}:{name} returns {type(model).__name__}, which takes no weights; leave {path} out"
-            )
+            problem = f"returns a {type(model).__name__}, which takes no weights"
+            raise UsageError(f"{module}:{name} {problem}; leave :{path} out")
         load_state(model, read_checkpoint(path), path, optional=())
         own = _input_beside(path) or own
     return model, own if isinstance(own, InputSpec) else None

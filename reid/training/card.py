@@ -24,9 +24,8 @@ DONE = {  # settings of a run that a card shows, and in which words
     "seed": "seed",
     "command": "command",
 }
-UNKNOWN = (
-    """null: not measured. Training does not say what an attacker who knows the model can do. Measure it, of both, by"""
-)
+UNKNOWN = "null: not measured. Training does not say what an attacker who knows the model can do; this does, of both:"
+EVALUATE = "python evaluate.py --suite reid-fast-v1"
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,6 @@ class Card:
             "## What is known of it",
             markdown([["mAP in %", "clean, validation identities", "worst case of each query"], *scores]),
             UNKNOWN,
-            "\n".join(
-                f"    python evaluate.py -d {self.judged_on} --resume {spec} --suite reid-fast-v1"
-                for spec in self.specs
-            ),
+            "\n".join(f"    {EVALUATE} -d {self.judged_on} --resume {spec}" for spec in self.specs),
         ]
         return "\n\n".join(parts) + "\n"

@@ -4,29 +4,36 @@ import pytest
 import torch
 
 from reid import CheckpointError, UsageError, models
-from reid.training.start import starting_checkpoint
+from reid.training.start import is_ours, open_start, starting_model
 
 
-@pytest.mark.parametrize("spec", ["timm:resnet10t", "torchscript:x.ts", "exported:x.pt2", "package.module:function"])
-def test_models_that_are_no_checkpoints_are_refused(spec):
-    with pytest.raises(UsageError, match="cannot be defended, only the ResNets of this project can; give a checkpoint"):
-        starting_checkpoint(spec)
+@pytest.mark.parametrize("spec", ["torchscript:x.ts", "exported:x.pt2"])
+def test_models_that_could_not_be_written_back_are_refused(spec):
+    with pytest.raises(UsageError, match="cannot be defended, only checkpoint, onnx, timm, function models can; give"):
+        open_start(spec)
 
 
-def test_graphs_are_refused(tmp_path):
+def test_openvino_is_refused(tmp_path):
     (tmp_path / "x.xml").write_text('<?xml version="1.0"?><net name="x" version="11"><layers/></net>')
     with pytest.raises(UsageError, match=r"x\.xml \(openvino\) cannot be defended"):
-        starting_checkpoint(str(tmp_path / "x.xml"))
+        open_start(str(tmp_path / "x.xml"))
 
 
-def test_a_checkpoint_of_another_family_is_named(tmp_path):
+def test_a_checkpoint_of_another_family_is_not_ours(tmp_path):
     torch.save({"conv.0.weight": torch.zeros(1), "layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "x.pth")
-    with pytest.raises(
-        CheckpointError, match="of the family deep_sort, no ResNet of this project; it can be evaluated"
-    ):
-        _ = starting_checkpoint(str(tmp_path / "x.pth")).layout
+    assert not is_ours(open_start(str(tmp_path / "x.pth")))
 
 
 def test_ours_is_read(tmp_path):
     path = models.save_checkpoint(tmp_path / "x.pth", models.create("resnet10", 3, seed=0))
-    assert starting_checkpoint(str(path)).layout == ("resnet10", 3)
+    source = open_start(str(path))
+    assert is_ours(source)
+    assert source.checkpoint.layout == ("resnet10", 3)
+
+
+def test_what_belongs_to_no_family_is_told_so(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "x.pth")
+    source = open_start(str(tmp_path / "x.pth"))
+    assert is_ours(source)
+    with pytest.raises(CheckpointError, match=r"x\.pth"):
+        starting_model(source.checkpoint, 3)
