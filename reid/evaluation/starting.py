@@ -10,9 +10,10 @@ from reid import datasets
 from reid.attacks import Attack
 from reid.datasets import Dataset
 from reid.errors import UsageError
+from reid.evaluation import retrieval
 from reid.evaluation.detective import choose_victim
 from reid.evaluation.features import extract
-from reid.evaluation.retrieval import validation
+from reid.evaluation.retrieval import Retrieval, validation_samples
 from reid.loading import Images
 from reid.models.adopted import Adopted, victim_of
 from reid.models.inputs import InputSpec
@@ -88,15 +89,17 @@ class Scores:
         attacks: Callable[[], Sequence[Attack]],
         scoring: Mapping[str, Any],
     ) -> None:
-        self.model, self.validate = model, None
-        self._clean: Callable[[], dict[str, float]] = dict
+        self.model, self._compute, self._scoring = model, compute.exact(), scoring
+        self.validate, self._sides = None, None
         if dataset is not None:
-            self.validate = validation(model, dataset, images, compute.exact(), attacks, **scoring)
-            self._clean = validation(model, dataset, images, compute.exact(), **scoring)
+            self.validate = retrieval.validation(model, dataset, images, self._compute, attacks, **scoring)
+            self._sides = images.stores(validation_samples(dataset))
 
     def clean(self) -> float | None:
         """The mAP on clean images, or None without a set."""
-        return self._clean().get("val_mAP")
+        if self._sides is None:
+            return None
+        return Retrieval(victim_of(self.model), self._sides, self._compute, **self._scoring).score().ranking.mAP
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -106,6 +107,8 @@ def test_what_cannot_be_turned_into_torch_gives_scores_and_says_so(batch, eleven
 
 def test_a_converted_form_that_differs_is_not_a_source_of_gradients(eleven, tmp_path, monkeypatch, caplog):
     class Wrong(nn.Module):
+        mapping: ClassVar = {}
+
         def __init__(self, model, experimental):
             super().__init__()
 

@@ -13,7 +13,7 @@ from reid.models.returned import ReturnedOther
 from reid.models.sources import open_model
 
 sys.path.append(str(Path(__file__).parent / "families"))
-from drawn import drawn_state, read_golden  # noqa: E402
+from drawn import drawn_state, read_golden
 
 KINDS = ["onnx", "function", "timm", "osnet-osnet_x0_25", "fastreid-bot-ibn18"]
 

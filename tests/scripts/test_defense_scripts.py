@@ -88,7 +88,7 @@ class TestWhatIsLeft:
         assert (model.arch, model.num_classes) == ("resnet10", 11)
         assert not report.missing + report.unexpected + report.mismatched
         left = {path.name.split(".")[0] for path in defended.iterdir()}
-        assert left == {"model_best", "state", "log", "metrics", "events"}
+        assert left == {"model_best", "card", "state", "log", "metrics", "events"}
 
     def test_the_head_of_the_virtual_identities_is_in_the_state_alone(self, defended):
         state = read_torch(defended / "state.pth")

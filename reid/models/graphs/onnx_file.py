@@ -169,22 +169,22 @@ def _converted(model: Any, contract: Contract) -> list[nn.Module]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network = convert(model, experimental=True)
+        _number_layers(network)
+        _tie(network, model.graph)
     except Exception as error:  # whatever an operator that it does not know raises
         logger.debug("onnx2pytorch: %s", error)
         return []
     warnings.filterwarnings("ignore", category=UserWarning, module="onnx2pytorch")  # of how it indexes, at each call
     network.arch = "onnx"
-    _number_layers(network)
-    _tie(network, model.graph)
     return [network, *([InBatches(network, contract.batch)] if contract.batch else [])]
 
 
 def _number_layers(network: Any) -> None:
     """Name the layers by their order: names of ONNX have dots, by which torch's functional calls cannot find them."""
     names = [name for name in network.mapping.values() if name in network._modules]
-    layers = {name: network._modules.pop(name) for name in names}
-    numbers = {name: f"layer{number}" for number, name in enumerate(layers)}
-    network._modules |= {numbers[name]: layer for name, layer in layers.items()}
+    numbers = {name: f"layer{number}" for number, name in enumerate(names)}
+    layers = {numbers[name]: network._modules.pop(name) for name in names}
+    network._modules |= layers
     network.mapping = {output: numbers.get(name, name) for output, name in network.mapping.items()}
 
 
@@ -193,9 +193,9 @@ def _tie(network: Any, graph: Any) -> None:
     stored = {tensor.name for tensor in graph.initializer}
     firsts: dict[tuple[str, ...], nn.Module] = {}
     for node in graph.node:
-        layer = getattr(network, network.mapping[node.output[0]])
+        layer = network._modules.get(network.mapping.get(node.output[0]))
         weights = [name for name in node.input if name in stored]
-        if weights and isinstance(layer, nn.Module):
+        if weights and layer is not None:
             first = firsts.setdefault((node.op_type, *weights), layer)
             for name, weight in list(layer.named_parameters()):
                 place, _, last = name.rpartition(".")
