@@ -175,7 +175,8 @@ class Start:
         reading = [("reads images as", f"{self.victim.input.words} ({self.victim.reading})")] if self.victim else []
         was = [("model", source.spec), ("SHA-256", source.sha256), ("kind", source.kind or "as its code makes it")]
         tested = settings["source"] if self.data[0].query else "DATASET"
-        specs = [source.spec, self.returned.spec(path)]
+        read_as = f" --preprocessing {self.victim.reading}" if self.victim else ""
+        specs = [source.spec + read_as, self.returned.spec(path)]
         card = Card([*was, *reading], settings, {"before": before, "after": after}, tested, specs)
         return distributed.from_main(lambda: card.write(path))
 

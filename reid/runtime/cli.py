@@ -214,7 +214,7 @@ def image_size(height: int | None, width: int | None, own: tuple[int, int] | Non
 SPECS = (
     "a checkpoint of a known family, an ONNX or OpenVINO file, timm:NAME[:FILE], torchscript:FILE, exported:FILE, or "
 )
-SPECS += "package.module:function (docs/bring-your-model.md)"
+SPECS += "package.module:function[:FILE] (docs/bring-your-model.md)"
 
 
 def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], readings: Iterable[str]) -> None:
