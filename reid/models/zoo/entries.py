@@ -150,6 +150,5 @@ def _state(entry: Entry, folder: str | Path) -> str:
 
 def entry_of(spec: str, digest: str | None) -> Entry | None:
     """The entry that a spec names, or whose file has this hash; None where the zoo has no such model."""
-    if spec.startswith(PREFIX):
-        return find(spec.removeprefix(PREFIX))
-    return next((entry for entry in list_zoo() if digest and entry.sha256 == digest), None)
+    named = (e for e in list_zoo() if spec == f"{PREFIX}{e.name}" or (digest and digest == e.sha256))
+    return next(named, None)
