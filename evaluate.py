@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = file_rows(args.attack, args.eps)  # these before the model and the data, so that a wrong one shows at once
     threats = threats_of([] if suite.judges else files, args.eps)
     knows_training(suite, threats, args.pgd_steps, args.seed)
-    source = open_model(args.resume)
+    source = open_model(args.resume, args.weights)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     if suite.judges and not dataset.query:
         raise UsageError(f"{dataset.name} has no query with a pid, so {args.suite} has nothing to judge by")
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         effort = suite.with_effort(build(Effort, vars(args), batch_size=args.batch_size))
         folder = args.results / "attackers"
         plan.relearning = Relearning(victim, training, images, effort, compute, args.seed, folder, virtual)
-    plan.surrogates = surrogates_of(args.transfer_from, retrieval, plan.relearning)
+    plan.surrogates = surrogates_of(args.transfer_from, retrieval, plan.relearning, args.weights)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     controls += DISTORTIONS if suite.judges else []

@@ -25,7 +25,7 @@ from reid.runtime.files import slug
 logger = logging.getLogger("metaAttack")
 
 # what may differ between a killed run and the one that goes on with it: files count by their contents
-NOT_SETTINGS = ("resume", "target", "resumeTgt", "noise_resume", "print_freq")
+NOT_SETTINGS = ("resume", "weights", "target", "resumeTgt", "noise_resume", "print_freq")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     compute = device.set_up(device.resolve(args.device, args.precision))
     size = (args.height, args.width)
-    model = open_model(args.resume)
+    model = open_model(args.resume, args.weights)
     source = datasets.create(args.source, args.data, split=args.split)
     reading = {"size": size, "arch": args.arch, "workers": args.workers}
     victim = choose_victim(model, args.preprocessing, source, compute, **reading)
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.target:
         target = datasets.create(args.target, args.data, split=args.split)
         test_samples(target)
-        other = open_model(args.resumeTgt)
+        other = open_model(args.resumeTgt, args.weights)
         transfer = choose_victim(other, None, target, compute, size=(images.height, images.width))
         reported.append((target, transfer, other.distance))
     sets = [source, *([datasets.create(args.mte, args.data, split=args.split)] if args.mte else [])]

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from reid.attacks.threat import format_budget
+from reid.evaluation.figures import away
 from reid.evaluation.goals import GOALS
 from reid.evaluation.rows import CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER
 from reid.evaluation.verdict import Judgement, Measured, gap, optimality, same
@@ -126,6 +127,10 @@ def _reading_close(judgement: Judgement) -> Iterator[str]:
         yield f"as good: {', '.join(judgement.traits.close)}"
 
 
+def _away_from_known(judgement: Judgement) -> Iterator[str]:
+    return away(judgement.clean.result, judgement.clean.precision, judgement.pids)
+
+
 def _not_converged(judgement: Judgement) -> Iterator[str]:
     for row in optimality(judgement.measured):
         values = list(row["mAP"].items())
@@ -230,6 +235,13 @@ FLAGS: Sequence[Flag] = (
         "all scores may be those of a model that is given images the wrong way",
         "name the right one as --preprocessing",
         _reading_close,
+    ),
+    Flag(
+        "clean mAP away from the published one",
+        "the zoo has a clean mAP of this model on this dataset, and the one here is off by more than the interval",
+        "model, images or protocol are not what that figure is of, so no other score is comparable either",
+        "compare preprocessing, size and dataset with python -m reid.models.zoo",
+        _away_from_known,
     ),
     Flag(
         "not converged",

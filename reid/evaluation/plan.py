@@ -25,6 +25,7 @@ from reid.evaluation.verdict import EFFORTS, Judgement
 from reid.models.load import load_victim
 from reid.models.network import ReidModel
 from reid.models.victim import Victim
+from reid.runtime.cli import WEIGHTS
 from reid.runtime.pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -169,13 +170,15 @@ def possible(suite: Suite, victim: Victim) -> Suite:
     return replace(suite, universal=(), each=each)
 
 
-def surrogates_of(specs: Sequence[str], retrieval: Retrieval, relearning: Relearning | None) -> list[Surrogate]:
+def surrogates_of(
+    specs: Sequence[str], retrieval: Retrieval, relearning: Relearning | None, weights: str = WEIGHTS
+) -> list[Surrogate]:
     """Other models, on the images of a retrieval; what is learnt on them is learnt as on its own model. Raises what
     `load_victim` does, and UsageError for the model itself, and for one without gradients or for other images."""
     found = []
     size = retrieval.query.height, retrieval.query.width
     for spec in dict.fromkeys(specs):
-        victim = load_victim(spec, size=size).to(retrieval.compute.device)
+        victim = load_victim(spec, size=size, weights=weights).to(retrieval.compute.device)
         if victim.sha256 == retrieval.victim.sha256:
             raise UsageError(f"--transfer-from {spec} is the model itself; give other ones")
         if not victim.differentiable:

@@ -1,5 +1,6 @@
 """The verdict on a model: the worst case of each query over all attacks that serve a goal."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -11,6 +12,7 @@ import numpy as np
 
 from reid.attacks.files import RELEASED_BUDGET
 from reid.attacks.threat import Threat, format_budget
+from reid.evaluation.figures import away
 from reid.evaluation.goals import ALSO, GOALS, goal_of
 from reid.evaluation.intervals import interval
 from reid.evaluation.results import Result, per_query
@@ -18,6 +20,8 @@ from reid.evaluation.rows import CLEAN, TRANSFER, UNIVERSAL
 from reid.models.trial import repeats
 from reid.models.victim import Victim
 from reid.runtime import distributed
+
+logger = logging.getLogger(__name__)
 
 RANKS = (1, 5, 10)
 
@@ -121,12 +125,14 @@ class Judgement:
     measured: list[Measured] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
-        """Take a result that is in the folder."""
+        """Take a result that is in the folder. Warns of a clean one that the zoo knows otherwise."""
         values = distributed.from_main(lambda: per_query(self.folder, result))
         precision, first = np.full((2, len(self.pids)), np.nan)
         precision[values["valid_queries"]] = values["average_precision"]
         first[values["valid_queries"]] = values["first_match_rank"]
-        self.measured.append(Measured(result, precision, first))
+        self.measured.append(measured := Measured(result, precision, first))
+        for line in away(result, precision, self.pids) if measured.kind == CLEAN else ():
+            logger.warning("the clean mAP is not that of the zoo: %s", line)
 
     @property
     def clean(self) -> Measured:

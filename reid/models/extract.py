@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     compute = device.set_up(device.resolve(args.device, args.precision))
     noise = attacks.load(args.attack, args.eps).to(compute.device) if args.attack else None
     size = (args.height, args.width)
-    victim = models.load_victim(args.resume, arch=args.arch, size=size, preprocessing=args.preprocessing or OWN)
+    reading = {"size": size, "preprocessing": args.preprocessing or OWN, "weights": args.weights}
+    victim = models.load_victim(args.resume, arch=args.arch, **reading)
     victim.to(compute.device)
     height, width = cli.image_size(args.height, args.width, victim.input.size)
     samples = loose.samples(args.folder, args.workers)

@@ -23,6 +23,7 @@ from reid.runtime.registry import load_plugin
 # what may differ between a killed run and the one that goes on with it, whatever the script
 NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "cache", "device", "data", "checkpointing", "plugin", "debug")
 STDOUT = "standard output"
+WEIGHTS = "pretrained_models"  # folder of the files of the zoo
 IMAGE_SIZE = (256, 128)  # height and width where neither the user nor a checkpoint says another
 
 
@@ -211,21 +212,25 @@ def image_size(height: int | None, width: int | None, own: tuple[int, int] | Non
     return height or usual[0], width or usual[1]
 
 
-SPECS = (
-    "a checkpoint of a known family, an ONNX or OpenVINO file, timm:NAME[:FILE], torchscript:FILE, exported:FILE, or "
-)
-SPECS += "package.module:function (docs/bring-your-model.md)"
+SPECS = "a checkpoint of a known family, an ONNX or OpenVINO file, timm:NAME[:FILE], torchscript:FILE, exported:FILE, "
+SPECS += "zoo:NAME of python -m reid.models.zoo, or package.module:function (docs/bring-your-model.md)"
 
 
 def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], readings: Iterable[str]) -> None:
     """Which model, and how it reads images: `readings` are the names of usual preprocessings."""
     add = parser.add_argument_group("model").add_argument
     add("--resume", required=True, metavar="SPEC", help=f"the model: {SPECS}")
+    add_weights_option(add)
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
     reading = f"how it reads images: own, as the file or its family says; {', '.join(readings)}; a .json file of an "
     reading += "input; or auto, which tries all on the dataset, if the command has one. @HEIGHTxWIDTH is the size that "
     reading += "it gets, /VARIANT one of several networks that fit the keys (default: own where certain, else auto)"
     add("--preprocessing", metavar="NAME[@SIZE][/VARIANT]", help=reading)
+
+
+def add_weights_option(add: Callable[..., Any]) -> None:
+    """Where the files of models of the zoo are."""
+    add("--weights", default=WEIGHTS, metavar="DIR", help="folder that holds the files of models that are zoo:NAME")
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:

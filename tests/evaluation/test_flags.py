@@ -27,6 +27,7 @@ from cheats import (
     victim,
 )
 from test_verdict import measured as measured_one
+from zoo_entries import figure, write_entry
 
 from reid import attacks
 from reid.attacks import Threat
@@ -48,6 +49,7 @@ CHEATS = [
     ("no gradients", detached, {}),
     ("features do not repeat", noisy(), {}),
     ("preprocessing was a close choice", linear, {"close": ("imagenet@8x4",)}),
+    ("clean mAP away from the published one", linear, {"published": 0.5}),
     ("not converged", slow, {}),
 ]
 
@@ -63,9 +65,13 @@ def names(judgement):
 
 
 @pytest.mark.parametrize(("flag", "features", "changes"), CHEATS, ids=[flag for flag, *_ in CHEATS])
-def test_a_cheat_raises_its_flag_and_no_other(court, flag, features, changes):
+def test_a_cheat_raises_its_flag_and_no_other(court, flag, features, changes, tmp_path, monkeypatch):
     model, left = victim(features), dict(changes)
     model.close = left.pop("close", ())
+    if mAP := left.pop("published", None):
+        file = {"name": "toy.pth", "bytes": 3, "sha256": model.sha256}
+        write_entry(tmp_path / "zoo", files=[file], published=[figure(mAP)])
+        monkeypatch.setattr("reid.models.zoo.entries.FOLDER", tmp_path / "zoo")
     others = [victim(each) for each in left.pop("others", [])]
     assert names(court.judge(model, others=others, **left)) == {flag}
 

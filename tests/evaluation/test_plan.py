@@ -195,7 +195,7 @@ class TestWithoutGradients:
         assert possible(suite, victim(linear)) == suite
 
     def test_another_model_without_any_is_refused(self, court, monkeypatch):
-        monkeypatch.setattr(plans, "load_victim", lambda spec, size: victim(detached))
+        monkeypatch.setattr(plans, "load_victim", lambda spec, **reading: victim(detached))
         with pytest.raises(UsageError, match=r"--transfer-from b\.onnx gives no gradients"):
             surrogates_of(["b.onnx"], court.retrieval(victim(linear)), None)
 
