@@ -14,10 +14,8 @@ from reid.attacks.search.square import Square
 from reid.attacks.specs import create
 from reid.attacks.threat import Threat, format_budget
 from reid.attacks.universal.perturbations import Perturbation
+from reid.evaluation.kinds import CLEAN, CONTROL, UNIVERSAL
 from reid.runtime.files import sha256
-
-KINDS = ("clean", "universal", "relearnt", "image", "transfer", "search", "control")
-CLEAN, UNIVERSAL, RELEARNT, IMAGE, TRANSFER, SEARCH, CONTROL = KINDS
 
 
 @dataclass(frozen=True)
