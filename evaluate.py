@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     controls += DISTORTIONS if suite.judges else []
     rows = chain([CLEAN_ROW, *files], plan.rows(args.reuse), controls)
-    for result in experiment.run(rows, args.reuse):
+    for result in chain(experiment.run(rows, args.reuse), experiment.external() if suite.judges else ()):
         judgement.add(result)
     if judgement.measured and distributed.is_main():
         print(summary([each.result for each in judgement.measured]))

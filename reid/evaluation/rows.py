@@ -22,7 +22,8 @@ from reid.runtime.files import sha256
 class Row:
     """A name for people, one of KINDS, an attack (None: clean images), the hash of the file that it came from, and
     settings that tell it from others of its kind (plain values). `side` is the one that is attacked, None: the usual
-    one; `queries` are the positions of those that ask, None: all."""
+    one; `queries` are the positions of those that ask, None: all; `declared` is what others say that their attack
+    knows."""
 
     name: str
     kind: str
@@ -31,6 +32,12 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
     side: str | None = None
     queries: tuple[int, ...] | None = None
+    declared: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> list[str]:
+        """What the attack knows, sorted."""
+        return sorted({*self.declared, *(self.attack.knows if self.attack else ())})
 
     @property
     def provenance(self) -> dict[str, Any]:

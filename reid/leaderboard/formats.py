@@ -20,7 +20,7 @@ TEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "`": r"\textasciigrave{}", "-": "-{}", "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip  # a row that begins with [ or * would be read as an option of the line before
-TEX_MARKS = {
+TEX_MARKS: dict[str, Any] = {
     "block_start_string": "<%", "block_end_string": "%>", "variable_start_string": "<<", "variable_end_string": ">>",
     "comment_start_string": "<#", "comment_end_string": "#>",
 }  # fmt: skip
