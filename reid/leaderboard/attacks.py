@@ -65,9 +65,9 @@ def given_images(
     """The attack of a folder or an archive on the images of these sides, for as long as the context lasts.
 
     Raises UsageError when images are missing or too many, cannot be read, have another size than the image that the
-    model is given or the original, or are beyond the budget there; DatasetError for an archive that is not safe.
+    model is given or the original, or are beyond the budget there; and for an archive that is damaged or unsafe.
     """
-    source: Source = Folder(file, [""]) if file.is_dir() else Archives(file.parent, [file.name])
+    source = _source(file)
     samples = [sample for store in sides.values() for sample in store.samples]
     names = _matched(source, file, names_of(dataset, samples))
     with TemporaryDirectory() as scratch:
@@ -91,6 +91,13 @@ def names_of(dataset: Dataset, samples: Sequence[Sample]) -> list[str]:
     whole = [targets[name] for name in names]
     short = [posixpath.basename(name) for name in whole]
     return short if len(set(short)) == len(short) else whole
+
+
+def _source(file: Path) -> Source:
+    try:
+        return Folder(file, [""]) if file.is_dir() else Archives(file.parent, [file.name])
+    except DatasetError as error:
+        raise UsageError(f"{str(error).partition(';')[0]}; pack the images again, as zip") from error
 
 
 def _matched(source: Source, file: Path, names: Sequence[str]) -> list[str]:

@@ -37,10 +37,11 @@ class Submission:
     def check_target(self, victim: Victim, dataset: Dataset, contents: str) -> None:
         """Raise UsageError where it was made for another model, or for other images."""
         if self.victim_sha256 != victim.sha256:
-            problem = f"{self.name} was made for the model {few([self.victim_sha256])}, not for {victim.sha256}"
+            theirs, ours = self.victim_sha256[:12], str(victim.sha256)[:12]
+            problem = f"{self.name} was made for the model of hash {theirs}, not for {ours}"
             raise UsageError(f"{problem}; give that model as --resume")
         if (self.dataset, self.contents) != (dataset.name, contents):
-            theirs, ours = f"{self.dataset} ({few([self.contents])})", f"{dataset.name} ({contents})"
+            theirs, ours = f"{self.dataset} ({self.contents[:12]})", f"{dataset.name} ({contents[:12]})"
             raise UsageError(f"{self.name} was made for other images: {theirs}, not {ours}; give those as --dataset")
 
     def check_claim(self, result: Result) -> None:
