@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.models.sources import open_model
     from reid.models.trial import described
     from reid.report.table import summary
-    from reid.runtime import device
+    from reid.runtime import device, distributed
     from reid.runtime.files import sha256
 
     submission = read_submission(args.submission)
@@ -90,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         row = Row(submission.name, EXTERNAL, attack, sha256(submission.file), settings, declared=submission.needs)
         (result,) = experiment.run([row], reuse=False)
     (clean,) = replace(experiment, side="query").run([CLEAN_ROW], reuse=True)  # where evaluate.py has it too
-    print(summary([clean, result]))
+    if distributed.is_main():
+        print(summary([clean, result]))
     logger.info("the result is %s", args.results / result.file_name)
 
 
