@@ -133,7 +133,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     controls += DISTORTIONS if suite.judges else []
     rows = chain([CLEAN_ROW, *files], plan.rows(args.reuse), controls)
-    for result in followed(experiment.run(rows, args.reuse), args.results, suite.judges):
+    results = chain(experiment.run(rows, args.reuse), experiment.external() if suite.judges else ())
+    for result in followed(results, args.results, suite.judges):
         judgement.add(result)
     if judgement.measured and distributed.is_main():
         print(summary([each.result for each in judgement.measured]))

@@ -9,7 +9,7 @@ from typing import Any
 from reid.attacks.threat import format_budget
 from reid.evaluation.figures import away
 from reid.evaluation.goals import GOALS
-from reid.evaluation.rows import CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER
+from reid.evaluation.kinds import CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER
 from reid.evaluation.verdict import Judgement, Measured, gap, optimality, same
 
 MARGIN = 0.02  # mAP up to which two attacks count as equal

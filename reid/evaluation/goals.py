@@ -4,9 +4,11 @@ Nothing of two goals is mixed in one number, but for one rule: whoever knows mor
 that one who does not can (ALSO).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from reid.evaluation.rows import CLEAN, CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
+from reid.attacks.threat import Threat
+from reid.evaluation.kinds import CLEAN, CONTROL, EXTERNAL, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
 
 GOALS = {
     "universal": "queries, one perturbation for all, learnt on the model",
@@ -45,3 +47,34 @@ def goal_of(kind: str, side: str, needs: Iterable[str]) -> str | None:
     if kind in (IMAGE, TRANSFER):
         return f"{kind}_gallery" if informed else kind
     return SEARCH if kind == SEARCH else "universal"
+
+
+def goal_of_attack(attack: Mapping[str, Any], side: str, model: str | None) -> str | None:
+    """The goal of an attack as a result has it, made on this side, on the model of this hash."""
+    if attack.get("met"):
+        return "met"
+    needs = attack.get("needs", ())
+    kind = _ours(attack, needs) if attack["kind"] == EXTERNAL else attack["kind"]
+    if kind == UNIVERSAL and (attack.get("learnt_on") or "") != model:
+        return "frozen"
+    goal = goal_of(kind, side, needs)
+    return "universal_equal_total" if goal == "universal" and _has_equal_total(attack) else goal
+
+
+def budget_of(attack: Mapping[str, Any], threat: Threat) -> float:
+    """What an attack as a result has it is compared by: the budget of a component. Images that others give have no
+    components: what they may change in all."""
+    if attack["kind"] == EXTERNAL and attack["noise_type"] is None:
+        return threat.eps_total
+    return threat.eps_component / (2 if _has_equal_total(attack) else 1)
+
+
+def _ours(attack: Mapping[str, Any], needs: Iterable[str]) -> str:
+    """The kind of our own attacks that know, and may do, what one of others does."""
+    if attack["noise_type"] is not None:
+        return UNIVERSAL
+    return SEARCH if "scores" in needs and "gradients" not in needs else IMAGE
+
+
+def _has_equal_total(attack: Mapping[str, Any]) -> bool:
+    return bool(attack.get("settings", {}).get("equal_total"))

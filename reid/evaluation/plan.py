@@ -16,9 +16,10 @@ from reid.attacks.transfer import Transferred
 from reid.attacks.universal.perturbations import Perturbation
 from reid.errors import UsageError
 from reid.evaluation.goals import goal_of
+from reid.evaluation.kinds import TRANSFER, UNIVERSAL
 from reid.evaluation.relearning import Relearning
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import TRANSFER, UNIVERSAL, Row, image_row, image_rows
+from reid.evaluation.rows import Row, image_row, image_rows
 from reid.evaluation.starts import WarmStart
 from reid.evaluation.suites import Each, Suite, Universal
 from reid.evaluation.verdict import EFFORTS, Judgement

@@ -21,9 +21,10 @@ from reid.datasets import Sample, labels
 from reid.datasets.contents import contents_sha256
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.effort import Effort
+from reid.evaluation.kinds import RELEARNT
 from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import RELEARNT, Row
+from reid.evaluation.rows import Row
 from reid.evaluation.search import Best, told
 from reid.evaluation.starts import WarmStart, begin_, warm_starts
 from reid.loading import Images, ImageStore

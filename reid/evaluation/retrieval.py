@@ -170,7 +170,7 @@ class Retrieval:
         if isinstance(attack, nn.Module):
             attack.to(self.compute.device)
         whole = side == "query" or not self._sharded
-        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, keep, **known)
+        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, keep, side, **known)
 
 
 def validation(

@@ -9,7 +9,7 @@ import numpy as np
 
 from reid.attacks.threat import parse_budget
 from reid.evaluation.goals import GOALS
-from reid.evaluation.rows import CLEAN, CONTROL
+from reid.evaluation.kinds import CLEAN, CONTROL
 from reid.evaluation.verdict import Measured
 from reid.report import figures
 from reid.report.album import Album

@@ -11,8 +11,9 @@ from reid import UsageError, attacks
 from reid.attacks import Threat
 from reid.attacks.universal.perturbations import Perturbation
 from reid.evaluation import plan as plans
+from reid.evaluation.kinds import RELEARNT, SEARCH, TRANSFER, UNIVERSAL
 from reid.evaluation.plan import knows_training, possible, surrogates_of
-from reid.evaluation.rows import CLEAN_ROW, RELEARNT, SEARCH, TRANSFER, UNIVERSAL, image_rows
+from reid.evaluation.rows import CLEAN_ROW, image_rows
 from reid.evaluation.suites import Each, Suite, Universal
 
 BOTH = [(0, Threat(EPS, EPS))]

@@ -19,8 +19,9 @@ from reid.datasets import Sample
 from reid.errors import ReidError, UsageError
 from reid.evaluation.effort import Effort
 from reid.evaluation.experiment import _checks
+from reid.evaluation.kinds import RELEARNT
 from reid.evaluation.relearning import Relearning, Source, askers, divided
-from reid.evaluation.rows import CLEAN_ROW, RELEARNT, Row
+from reid.evaluation.rows import CLEAN_ROW, Row
 from reid.loading import Images, to_images
 from reid.models import Victim
 from reid.runtime import distributed
