@@ -6,7 +6,7 @@ that one who does not can (ALSO).
 
 from collections.abc import Iterable
 
-from reid.evaluation.rows import CLEAN, CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
+from reid.evaluation.rows import CLEAN, CONTROL, IMAGE, SEARCH, TRANSFER
 
 GOALS = {
     "universal": "queries, one perturbation for all, learnt on the model",
@@ -22,14 +22,15 @@ GOALS = {
     "transfer": "queries, one by one, made on other models",
     "transfer_gallery": "the same, knowing the gallery too",
     "search": "queries, one by one, by scores alone",
+    "search_universal": "queries, one perturbation for all, by scores alone",
     "frozen": "perturbation files learnt on other models",
     "met": "perturbation files that the model was trained on",
 }
 # Whoever may do the first may do these too: knowing more, or changing more images, with the same budget for each.
-ALSO: dict[str, tuple[str, ...]] = {"image": ("transfer",)}
+ALSO: dict[str, tuple[str, ...]] = {"image": ("transfer",), "universal": ("search_universal",)}
 ALSO["image_gallery"] = ("image", *ALSO["image"], "transfer_gallery", "search")
 ALSO["gallery_side"] = ("gallery_side_model",)
-ALSO["both_sides_universal"] = ("universal", "gallery_side_universal")
+ALSO["both_sides_universal"] = ("universal", *ALSO["universal"], "gallery_side_universal")
 ALSO["both_sides_model"] = ("image", *ALSO["image"], "gallery_side_model")
 ALSO["both_sides"] = ("both_sides_model", "gallery_side", "gallery_side_model", "image_gallery", *ALSO["image_gallery"])
 
@@ -40,8 +41,10 @@ def goal_of(kind: str, side: str, needs: Iterable[str]) -> str | None:
         return None
     informed = "reference" in needs
     if side != "query":
-        level = "_universal" if kind in (UNIVERSAL, RELEARNT) else "" if informed else "_model"
+        level = "" if informed else "_model" if kind in (IMAGE, TRANSFER) else "_universal"
         return f"{'gallery_side' if side == 'gallery' else 'both_sides'}{level}"
     if kind in (IMAGE, TRANSFER):
         return f"{kind}_gallery" if informed else kind
-    return SEARCH if kind == SEARCH else "universal"
+    if kind == SEARCH:
+        return SEARCH if informed else "search_universal"
+    return "universal"

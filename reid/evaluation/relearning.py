@@ -23,7 +23,7 @@ from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.effort import Effort
 from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import RELEARNT, Row
+from reid.evaluation.rows import RELEARNT, SEARCH, Row
 from reid.evaluation.search import Best, told
 from reid.evaluation.starts import WarmStart, begin_, warm_starts
 from reid.loading import Images, ImageStore
@@ -96,12 +96,13 @@ class Relearning:
         starts: list[WarmStart | None] = [*[None] * self.effort.restarts, *self._warm, *warm]
         for recipe, (noise_type, threat) in product(recipes, threats):
             learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in enumerate(starts)]
+            kind = RELEARNT if RECIPES[recipe].needs_gradients else SEARCH
             lowest = min(min(noise.provenance["held_out"]) for noise, _ in learnt)
             for number, (noise, digest) in enumerate(learnt, 1):
                 noise.provenance |= {"lowest_of_restarts": lowest}
                 words = "" if recipe == "none" else f" by {recipe}"
                 name = f"re-learnt type {noise_type}{words}, restart {number} of {len(starts)}"
-                yield Row(name, RELEARNT, noise, digest, {"recipe": recipe})
+                yield Row(name, kind, noise, digest, {"recipe": recipe})
 
     def _learnt(
         self, recipe: str, noise_type: int, threat: Threat, restart: int, warm: WarmStart | None, reuse: bool

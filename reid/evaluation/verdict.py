@@ -43,7 +43,7 @@ class Measured:
         if self.kind == UNIVERSAL and (attack.get("learnt_on") or "") != self.result.victim["sha256"]:
             return "frozen"
         goal = goal_of(self.kind, self.result.protocol["side"], attack.get("needs", ()))
-        return "universal_equal_total" if goal == "universal" and self.equal_total else goal
+        return "universal_equal_total" if goal in ("universal", "search_universal") and self.equal_total else goal
 
     @property
     def equal_total(self) -> bool:
