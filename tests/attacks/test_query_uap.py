@@ -7,13 +7,15 @@ import torch
 from planted import EPS, WEAKNESSES, circle, people, turning, weights
 
 from reid import attacks
-from reid.attacks.universal.query_uap import QUERY_UAP, squares
+from reid.attacks.universal.answers import squares
+from reid.attacks.universal.query_uap import QUERY_UAP
 from reid.attacks.universal.step import KnownImages, meta_step
 from reid.models import InputSpec, Victim
 from reid.runtime.seeds import generator
 
 STEPS = 60
-PIDS = torch.zeros(4, dtype=torch.long)
+IMAGES = people().repeat(4, 1, 1, 1)
+PIDS = torch.zeros(16, dtype=torch.long)
 TWO = circle([0.0, 2.0], [0, 1])  # the people of the images, and a stranger at an angle that the budget does not reach
 
 
@@ -22,7 +24,7 @@ def learnt(victim, recipe=QUERY_UAP, steps=STEPS):
     noise = attacks.create(2, eps_delta=EPS, height=8, width=4)
     optimizer = recipe.optimizer(noise.step_groups(recipe.fraction))
     with torch.no_grad():
-        known = KnownImages(people(), PIDS, victim(people()))
+        known = KnownImages(IMAGES, PIDS, victim(IMAGES))
     victim.reset_passes()
     seen = recipe.seen(victim, 0)
     for _ in range(steps):
@@ -49,7 +51,7 @@ def test_the_known_optimum_is_reached_without_gradients(weakness):
 def test_each_step_asks_for_each_image_and_both_ways_along_each_direction():
     victim = blind(weights("linear"))
     learnt(victim, replace(QUERY_UAP, directions=3), steps=2)
-    assert (victim.passes.forward, victim.passes.backward) == (2 * 4 * (1 + 2 * 3), 0)
+    assert (victim.passes.forward, victim.passes.backward) == (2 * 16 * (1 + 2 * 3), 0)
 
 
 def test_the_same_draws_give_the_same_and_another_epoch_others():
