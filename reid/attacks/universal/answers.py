@@ -25,7 +25,7 @@ class Answers(torch.autograd.Function):
         return victim(images)
 
     @staticmethod
-    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor, None, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         (images,), (victim, reach, directions, across, random) = ctx.saved_tensors, ctx.asked
         gradient = torch.zeros_like(images)
         whole = (distributed.size() * len(images), *images.shape[1:])
