@@ -13,6 +13,7 @@ from reid.attacks.search.square import Square
 from reid.attacks.specs import create
 from reid.attacks.threat import Threat
 from reid.attacks.transfer import Transferred
+from reid.attacks.universal import RECIPES
 from reid.attacks.universal.perturbations import Perturbation
 from reid.errors import UsageError
 from reid.evaluation.goals import goal_of
@@ -165,10 +166,12 @@ def possible(suite: Suite, victim: Victim) -> Suite:
     gradients, attacks that are made on other models stay."""
     if victim.differentiable or not suite.judges:
         return suite
+    universal = tuple(entry for entry in suite.universal if not RECIPES[entry.recipe].needs_gradients)
     each = tuple(entry for entry in suite.each if "gradients" not in create(entry.spec).needs)
-    left_out = [*suite.recipes, *(entry.spec for entry in suite.each if entry not in each)]
+    left_out = [entry.recipe for entry in suite.universal if entry not in universal]
+    left_out += [entry.spec for entry in suite.each if entry not in each]
     logger.info("the model gives no gradients; left out is what needs them: %s", ", ".join(dict.fromkeys(left_out)))
-    return replace(suite, universal=(), each=each)
+    return replace(suite, universal=universal, each=each)
 
 
 def surrogates_of(

@@ -21,7 +21,7 @@ from reid.datasets import Sample, labels
 from reid.datasets.contents import contents_sha256
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.effort import Effort
-from reid.evaluation.kinds import RELEARNT
+from reid.evaluation.kinds import RELEARNT, SEARCH
 from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import Row
@@ -97,12 +97,13 @@ class Relearning:
         starts: list[WarmStart | None] = [*[None] * self.effort.restarts, *self._warm, *warm]
         for recipe, (noise_type, threat) in product(recipes, threats):
             learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in enumerate(starts)]
+            kind = RELEARNT if RECIPES[recipe].needs_gradients else SEARCH
             lowest = min(min(noise.provenance["held_out"]) for noise, _ in learnt)
             for number, (noise, digest) in enumerate(learnt, 1):
                 noise.provenance |= {"lowest_of_restarts": lowest}
                 words = "" if recipe == "none" else f" by {recipe}"
                 name = f"re-learnt type {noise_type}{words}, restart {number} of {len(starts)}"
-                yield Row(name, RELEARNT, noise, digest, {"recipe": recipe})
+                yield Row(name, kind, noise, digest, {"recipe": recipe})
 
     def _learnt(
         self, recipe: str, noise_type: int, threat: Threat, restart: int, warm: WarmStart | None, reuse: bool

@@ -31,6 +31,7 @@ SHORT = {  # goals as legends name them
     "transfer": "transfer",
     "transfer_gallery": "transfer, knows gallery",
     "search": "search by scores",
+    "search_universal": "universal, by scores",
     "frozen": "files from other models",
     "met": "files it was trained on",
 }

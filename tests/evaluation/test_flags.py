@@ -33,7 +33,7 @@ from reid import attacks
 from reid.attacks import Threat
 from reid.evaluation.flags import FLAGS, raised
 from reid.evaluation.rows import CLEAN_ROW, Row, control_rows
-from reid.evaluation.suites import Each, Suite
+from reid.evaluation.suites import Each, Suite, Universal
 from reid.evaluation.verdict import Judgement
 
 LARGE = [(2, Threat(0.0, 14 / 255))]
@@ -93,6 +93,13 @@ def test_pgd_alone_is_weaker_than_search(court):
     """The old list: it pushes features where that costs nothing."""
     alone = Suite(each=(Each("pgd"), Each("square:calls=400")))
     assert names(court.judge(victim(dazzled), alone)) == {"white box weaker than search"}
+
+
+def test_gradients_that_mislead_are_seen_by_a_universal_search_too(court):
+    both = Suite((Universal("nearest"), Universal("query_uap")), effort={"restarts": 1, "adaptive_epochs": 6})
+    for features, found in ((staircase, True), (linear, False)):
+        flags = [flag for flag in raised(court.judge(victim(features), both)) if "search" in flag["name"]]
+        assert [flag["detail"][:23] for flag in flags] == ["one perturbation for al"] * found
 
 
 def measured(court, model, *rows):

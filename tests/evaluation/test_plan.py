@@ -176,13 +176,22 @@ def test_progress_is_told(planned, caplog):
 
 
 class TestWithoutGradients:
-    ENTRIES = (Universal("nearest"), Each("cosine"), Each("square:calls=2"), Each("pgd", "gallery"))
+    ENTRIES = (
+        Universal("nearest"),
+        Universal("query_uap"),
+        Each("cosine"),
+        Each("square:calls=2"),
+        Each("pgd", "gallery"),
+    )
 
     def test_only_what_needs_none_is_left(self, planned, caplog):
         caplog.set_level(logging.INFO)
-        rows, judgement = planned(*self.ENTRIES, model=detached, transfer=("pgd:steps=1",), others=[other])
-        assert [row.kind for row in rows] == [SEARCH, TRANSFER]
-        assert [each.goal for each in judgement.measured[1:]] == ["search", "transfer"]
+        rows, judgement = planned(
+            *self.ENTRIES, model=detached, transfer=("pgd:steps=1",), others=[other], frozen="none"
+        )
+        assert [row.kind for row in rows] == [UNIVERSAL, SEARCH, SEARCH, TRANSFER]
+        goals = ["frozen", "search_universal", "search", "transfer"]
+        assert [each.goal for each in judgement.measured[1:]] == goals
         (line,) = (record.message for record in caplog.records if "no gradients" in record.message)
         assert line == "the model gives no gradients; left out is what needs them: nearest, cosine, pgd"
 
@@ -191,8 +200,9 @@ class TestWithoutGradients:
             court.judge(victim(detached), Suite(each=(Each("pgd:steps=1"),)))
 
     def test_the_rest_of_the_suite_stays(self):
-        suite = Suite(self.ENTRIES[:1], self.ENTRIES[1:], ("pgd",), "nearest", judges=True)
-        assert possible(suite, victim(detached)) == replace(suite, universal=(), each=(Each("square:calls=2"),))
+        suite = Suite(self.ENTRIES[:2], self.ENTRIES[2:], ("pgd",), "nearest", judges=True)
+        left = replace(suite, universal=(Universal("query_uap"),), each=(Each("square:calls=2"),))
+        assert possible(suite, victim(detached)) == left
         assert possible(suite, victim(linear)) == suite
 
     def test_another_model_without_any_is_refused(self, court, monkeypatch):
