@@ -121,7 +121,7 @@ class Trainer:
         iterations = self.schedule.iters_per_epoch
         totals: dict[str, float] = defaultdict(float)
         batches = zip(*(each.epoch(epoch, iterations, self.compute.device) for each in self.sets), strict=True)
-        bar = progress(batches, iterations, f"epoch {epoch + 1}/{self.schedule.epochs}")
+        bar = progress(batches, iterations, "step")
         for iteration, drawn in enumerate(bar):
             lr = self.schedule.lr_at(epoch * iterations + iteration)
             values = self._step(drawn, lr, epoch, iteration)
@@ -129,7 +129,7 @@ class Trainer:
                 totals[name] += value
             if not math.isfinite(sum(values.values())):
                 raise ReidError(self._not_finite(values, epoch, iteration, drawn, run))
-            bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
+            bar.note = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
         return {name: value / iterations for name, value in totals.items()} | {"lr": lr}
 
     def _step(self, drawn: Sequence[Drawn], lr: float, epoch: int, iteration: int) -> dict[str, float]:

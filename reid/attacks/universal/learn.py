@@ -127,7 +127,7 @@ class Learner:
         virtual_batches = itertools.repeat(None) if self.virtual is None else self.virtual.epoch(epoch)
         source, autocast = self.source, self.source.compute.autocast
         totals: dict[str, float] = defaultdict(float)
-        bar = progress(source.epoch(epoch), source.steps, f"epoch {epoch + 1}/{source.epochs}")
+        bar = progress(source.epoch(epoch), source.steps, "step")
         for number, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
             known, recipe = (self.noise, source.victim, real, other, self.optimizer), self.recipe
             step = meta_step(*known, recipe.meta, autocast, *self._objectives, recipe.penalty)
@@ -140,7 +140,7 @@ class Learner:
                     )
                 totals[name] += value
             if number % self.print_freq == 0:
-                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
+                bar.note = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         return {name: value / source.steps for name, value in totals.items()}
 
     def wide_step(self) -> None:
