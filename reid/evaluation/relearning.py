@@ -190,7 +190,8 @@ class Relearning:
         best = Best()
         epochs = self.effort.adaptive_epochs
         with stage(1 / (1 + epochs)):
-            best.offer(self._score(noise), noise.state_dict())
+            with stage(0.3):
+                best.offer(self._score(noise), noise.state_dict())
             if warm is None:
                 learner.wide_step()
         for epoch in progress(range(epochs), epochs, "epoch"):

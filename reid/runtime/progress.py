@@ -19,7 +19,7 @@ from reid.runtime import job, terminal
 T = TypeVar("T")
 
 INTERVAL = 0.2  # seconds between two changes of the line
-FIRST = 1.0  # seconds before there is an estimate
+FIRST, SOON = 0.01, 60.0  # the part, or the seconds, after which the time left is said
 clock = time.monotonic
 _lock = threading.RLock()
 _open: list["Loop[Any]"] = []  # those that run, the outermost first
@@ -43,7 +43,8 @@ class Loop(Generic[T]):
         self._before = list(accumulate(sizes, initial=0.0)) if sizes and sum(sizes) > 0 else None
         self._inside = 0.0  # how much of the item is done
         self._place = (0.0, 1.0)  # from where to where in the item of the loop around it
-        self._elapsed, self._part, self._speed = 0.0, self.part(), 0.0  # what is known of it, and the parts per second
+        self._first = self._part = self.part()
+        self._elapsed, self._speed = 0.0, 0.0  # seconds until `_part`, and parts per second
         self._due = 0.0  # when to draw
 
     def __iter__(self) -> Iterator[T]:
@@ -94,6 +95,12 @@ class Loop(Generic[T]):
             self._speed += (speed - self._speed) * (1 - (self._elapsed / elapsed) ** 2)
             self._elapsed, self._part = elapsed, part
         return (1 - part) / self._speed if self._speed > 0 else math.nan
+
+    def _time_left(self, part: float) -> list[str]:
+        """In words, where something can be said."""
+        left = self._seconds_left(part)
+        early = part - self._first < FIRST and self._elapsed < SOON
+        return [] if early or math.isnan(left) else [f"{told(left)} left"]
 
     def _begin(self) -> None:
         self._began = clock()
@@ -179,7 +186,5 @@ def _draw() -> None:
         inside = loop._place[0] + part * (loop._place[1] - loop._place[0])
     labels = [label for loop in loops if (label := loop._label())]
     if loops[0].total is not None:
-        left = loops[0]._seconds_left(part)
-        known = [f"{told(left)} left"] if loops[0]._elapsed >= FIRST and not math.isnan(left) else []
-        labels = [f"{int(100 * part)} %", *known, *labels]
+        labels = [f"{int(100 * part)} %", *loops[0]._time_left(part), *labels]
     terminal.show(" · ".join(labels))

@@ -55,10 +55,10 @@ def _aside() -> Iterator[None]:
 
 def _columns() -> int:
     """How many fit into a line; in the last column, some terminals begin another one."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns - 1
-    except (OSError, ValueError):
-        return 79
+    with contextlib.suppress(OSError, ValueError):
+        if columns := os.get_terminal_size(sys.stderr.fileno()).columns:  # 0 where nobody said how wide it is
+            return columns - 1
+    return 79
 
 
 def _width(text: str) -> int:

@@ -17,7 +17,7 @@ from reid.models.network import ReidModel
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.loop import run_epochs
-from reid.runtime.progress import progress
+from reid.runtime.progress import progress, stage
 from reid.runtime.runlog import RunLog
 from reid.runtime.seeds import generator, seed_everything
 from reid.runtime.snapshot import STATE_FILE, Run
@@ -94,8 +94,10 @@ class Trainer:
         parts["adversary"] = self.adversary or Adversary()
 
         def epoch(number: int, log: RunLog) -> dict[str, float]:
-            values = self._epoch(number, run)
-            if selection.due(number, self.schedule.epochs):
+            due = selection.due(number, self.schedule.epochs)
+            with stage(0.8 if due and selection.validate else 1.0):  # more or less
+                values = self._epoch(number, run)
+            if due:
                 scores = selection.validate() if selection.validate is not None else {}
                 values |= scores
                 if number >= min(selection.first, self.schedule.epochs - 1):
