@@ -88,7 +88,7 @@ class Loop(Generic[T]):
         return printable(" ".join(filter(None, [number, name, self.note])))
 
     def _seconds_left(self, part: float) -> float:
-        """When this part is done; NaN where none was. What was done last counts most for the speed."""
+        """As this part is done; NaN where none was. What was done last counts most for the speed."""
         elapsed = clock() - self._began
         if elapsed > self._elapsed:
             speed = (part - self._part) / (elapsed - self._elapsed)
@@ -132,8 +132,8 @@ class Loop(Generic[T]):
                 around = _open[place - 1]
                 around._inside = max(around._inside, self._place[1])
             _open.remove(self)
-            if not _open:
-                terminal.clear()
+        if not _open:
+            terminal.clear()
 
 
 def progress(
@@ -162,9 +162,8 @@ def stage(share: float = 1.0) -> Iterator[None]:
 
 def close() -> None:
     """Take the line away, whichever loops are not over: nobody will go on with them."""
-    with _lock:
-        _open.clear()
-        terminal.clear()
+    _open.clear()
+    terminal.clear()
 
 
 def told(seconds: float) -> str:
