@@ -16,7 +16,6 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 from reid import datasets, models
@@ -122,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pids = ids_of(retrieval.query.samples)[0].numpy()
     judgement = Judgement(pids, args.results, main_budget(threats), traits)
     plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps)
+    plan.counts = len(retrieval.query) + len(unknown), len(retrieval.gallery)
     plan.given = own_rows(args.attack, args.eps) if args.eps else files[:]  # to start from
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
@@ -132,8 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     controls += DISTORTIONS if suite.judges else []
-    rows = chain([CLEAN_ROW, *files], plan.rows(args.reuse), controls)
-    results = chain(experiment.run(rows, args.reuse), experiment.external() if suite.judges else ())
+    rows = plan.rows(args.reuse, first=[CLEAN_ROW, *files], last=controls)
+    results = experiment.run(rows, args.reuse, external=suite.judges)
     for result in followed(results, args.results, suite.judges):
         judgement.add(result)
     if judgement.measured and distributed.is_main():

@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.loading import Images
     from reid.models.sources import open_model
     from reid.runtime import device
+    from reid.runtime.progress import progress, stage
     from reid.runtime.snapshot import Run
 
     compute = device.set_up(device.resolve(args.device, args.precision))
@@ -123,12 +124,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     virtual = batches[1] if args.mte else None
     learner = Learner(noise, batches[0], virtual, recipe, args.print_freq)
     run = Run(args.logs_dir or args.noise_resume, args.resume_from, settings)
-    path = learn(learner, args.noise_resume, run, provenance=settings | versions())
-    del batches, virtual, learner  # their images and features make room for those of the report
-    for dataset, attacked, distance in reported:
-        stores = images.stores(test_samples(dataset))
-        ranked = Retrieval(attacked, stores, compute.exact(), args.batch_size, distances=BY_NAME[distance])
-        log_scores(dataset.name, ranked, {"attacked": noise})
+    with stage():
+        with stage(0.9):  # more or less
+            path = learn(learner, args.noise_resume, run, provenance=settings | versions())
+        del batches, virtual, learner  # their images and features make room for those of the report
+        for dataset, attacked, distance in progress(reported, len(reported), ""):
+            stores = images.stores(test_samples(dataset))
+            ranked = Retrieval(attacked, stores, compute.exact(), args.batch_size, distances=BY_NAME[distance])
+            log_scores(dataset.name, ranked, {"attacked": noise})
     logger.info("the perturbation is %s", path)
 
 

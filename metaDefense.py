@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation import distances
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples, validation
     from reid.loading import Images
-    from reid.runtime import device, distributed
+    from reid.runtime import device, distributed, progress
     from reid.training.start import starting_checkpoint, starting_model
 
     start = starting_checkpoint(args.resume_reid or args.resume)
@@ -92,22 +92,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     model.recompute_activations = args.checkpointing
     perturbations = chosen.perturbations(compute.device)
     adversary = chosen.adversary(model, perturbations, size, compute.device, args.seed)
-    if sets:
-        validate = None
-        if not args.combine_trainval:
-            validate = validation(model, data[0], images, compute.exact(), adversary.attacks, **scoring)
-        selection = training.Selection(validate, args.eval_every, args.start_save)
-        path = train(args, defense, model, data, sets, adversary, compute, selection)
-        distributed.from_main(lambda: models.load_checkpoint(model, path))
-        distributed.same_(model)
-        logger.info("the defended model is %s", path)
-    if data[0].query:
-        named = dict(zip(args.noise_path1, perturbations, strict=True))
-        for attack in adversary.attacks():
-            if attack not in perturbations:
-                named["PGD" if attack.kind == "image" else "online"] = attack
-        sides = images.stores(test_samples(data[0]))
-        log_scores(data[0].name, Retrieval(models.Victim(model), sides, compute.exact(), **scoring), named)
+    with progress.stage():
+        if sets:
+            known = (model, data[0], images, compute.exact(), adversary.attacks)
+            validate = None if args.combine_trainval else validation(*known, **scoring)
+            selection = training.Selection(validate, args.eval_every, args.start_save)
+            with progress.stage(0.9):  # more or less
+                path = train(args, defense, model, data, sets, adversary, compute, selection)
+            distributed.from_main(lambda: models.load_checkpoint(model, path))
+            distributed.same_(model)
+            logger.info("the defended model is %s", path)
+        if data[0].query:
+            named = dict(zip(args.noise_path1, perturbations, strict=True))
+            for attack in adversary.attacks():
+                if attack not in perturbations:
+                    named["PGD" if attack.kind == "image" else "online"] = attack
+            sides = images.stores(test_samples(data[0]))
+            log_scores(data[0].name, Retrieval(models.Victim(model), sides, compute.exact(), **scoring), named)
 
 
 def training_sets(args: argparse.Namespace, data: Sequence[Dataset], images: Any, labelled: bool) -> list[Any]:

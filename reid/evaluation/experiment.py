@@ -48,8 +48,9 @@ class Experiment:
     lists: RankLists | None = None
     accept: Callable[[Result], None] = lambda result: None
 
-    def run(self, rows: Iterable[Row], reuse: bool) -> Iterator[Result]:
-        """The Result of each row: scored and written into `folder`, or with `reuse` what is in the folder already.
+    def run(self, rows: Iterable[Row], reuse: bool, external: bool = False) -> Iterator[Result]:
+        """The Result of each row: scored and written into `folder`, or with `reuse` what is in the folder already; with
+        `external` then what it holds of attacks of others on the same model and images, under the same protocol.
 
         With `lists` every row is scored, and has no result where there are only unknown queries. Under torchrun rank 0
         reads and writes. Raises ReidError when an attack leaves its budget.
@@ -65,10 +66,8 @@ class Experiment:
             else:
                 yield self._scored(row, identity, began)
             began = time.perf_counter()
-
-    def external(self) -> Iterator[Result]:
-        """What the folder holds of attacks of others on the same model and images, under the same protocol."""
-        yield from distributed.from_main(self._external)
+        if external:
+            yield from distributed.from_main(self._external)
 
     def _external(self) -> list[Result]:
         found = []

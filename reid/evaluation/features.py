@@ -66,7 +66,7 @@ def extract(
     passes, rows, done = Passes(), torch.empty(0, 0), 0
     own = batches_here(len(store), batch_size)
     with torch.no_grad():
-        for places, pixels in progress(store.batches(own), len(own), "features"):
+        for places, pixels in progress(store.batches(own), len(own), "batch"):
             images = to_images(pixels, compute.device)
             if attack is not None:
                 samples = [store.samples[i] for i in places]

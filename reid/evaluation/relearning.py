@@ -32,6 +32,7 @@ from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.files import sha256
+from reid.runtime.progress import progress, stage
 from reid.runtime.seeds import generator
 
 logger = logging.getLogger(__name__)
@@ -95,8 +96,10 @@ class Relearning:
         `reuse` takes files that are in the folder; `warm` are more perturbations to start from.
         """
         starts: list[WarmStart | None] = [*[None] * self.effort.restarts, *self._warm, *warm]
-        for recipe, (noise_type, threat) in product(recipes, threats):
-            learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in enumerate(starts)]
+        attackers = list(product(recipes, threats))
+        for recipe, (noise_type, threat) in progress(attackers, len(attackers), ""):
+            numbered = progress(enumerate(starts), len(starts), "restart")
+            learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in numbered]
             kind = RELEARNT if RECIPES[recipe].needs_gradients else SEARCH
             lowest = min(min(noise.provenance["held_out"]) for noise, _ in learnt)
             for number, (noise, digest) in enumerate(learnt, 1):
@@ -187,10 +190,13 @@ class Relearning:
         before = self.victim.passes
         learner = Learner(noise, *self._batches(1000 * self.seed + restart), RECIPES[recipe])
         best = Best()
-        best.offer(self._score(noise), noise.state_dict())
-        if warm is None:
-            learner.wide_step()
-        for epoch in range(self.effort.adaptive_epochs):
+        epochs = self.effort.adaptive_epochs
+        with stage(1 / (1 + epochs)):
+            with stage(0.3):
+                best.offer(self._score(noise), noise.state_dict())
+            if warm is None:
+                learner.wide_step()
+        for epoch in progress(range(epochs), epochs, "epoch"):
             learner.epoch(epoch)
             if not best.offer(self._score(noise), noise.state_dict()):
                 noise.load_state_dict(best.state)

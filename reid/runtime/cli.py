@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reid.errors import ReidError, UsageError, few
-from reid.runtime import interrupts, job
+from reid.runtime import interrupts, job, progress, terminal
 from reid.runtime.budgets import format_budget, parse_budget
 from reid.runtime.registry import load_plugin
 
@@ -285,13 +285,14 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         with interrupts.answered():
             job.start()
             level = logging.INFO if job.is_main() else logging.ERROR
-            logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+            logging.basicConfig(level=level, format="%(message)s", handlers=[terminal.Handler(sys.stderr)])
             logging.getLogger("torch").setLevel(logging.WARNING)  # of its own doings it would speak after the last line
             if isinstance(sys.stdout, io.TextIOWrapper):  # which may have no letters for a name, as stderr always has
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 main(argv)
             finally:
+                progress.close()
                 _flush()
             if job.stop():  # torch's threads now and then abort a process of torchrun while Python takes itself down
                 logging.shutdown()

@@ -233,3 +233,12 @@ def test_files_of_another_size_or_that_the_model_met_are_no_starts(court):
     starts = plans.starts_of([*rows, *image_rows(["pgd"], THREATS, 1, 0)], plan.relearning)
     assert [start.sha256 for start in starts] == ["a", "c"]
     assert all(isinstance(start.noise, Perturbation) for start in starts)
+
+
+def test_other_rows_come_before_and_after_and_only_attacks_are_counted(court, caplog):
+    caplog.set_level(logging.INFO)
+    suite = Suite(each=(Each("pgd:steps=1"), Each("square:calls=1")), judges=True)
+    first, last = [CLEAN_ROW, replace(CLEAN_ROW, name="file")], [replace(CLEAN_ROW, name="control")]
+    names = [row.name for row in court.plan(victim(linear), suite).rows(False, first, last)]
+    assert (names[:2], names[-1], len(names)) == (["clean", "file"], "control", 5)
+    assert "attack 1 of 2: pgd:steps=1" in caplog.messages

@@ -130,7 +130,7 @@ class Learner:
         source, recipe, autocast = self.source, self.recipe, self.source.compute.autocast
         seen = recipe.seen(source.victim, epoch)
         totals: dict[str, float] = defaultdict(float)
-        bar = progress(source.epoch(epoch), source.steps, f"epoch {epoch + 1}/{source.epochs}")
+        bar = progress(source.epoch(epoch), source.steps, "step")
         for number, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
             known = (self.noise, seen, real, other, self.optimizer)
             step = meta_step(*known, recipe.meta, autocast, *self._objectives, recipe.penalty)
@@ -143,7 +143,7 @@ class Learner:
                     )
                 totals[name] += value
             if number % self.print_freq == 0:
-                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
+                bar.note = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         return {name: value / source.steps for name, value in totals.items()}
 
     def wide_step(self) -> None:
