@@ -43,7 +43,7 @@ def test_each_goal_has_its_strongest_attack_of_ours_or_of_others(tables):
         record(0.3, "image", "knows", needs=KNOWS),
         external(0.2, name="theirs", needs=KNOWS),
         external(0.45, name="weaker", needs=["gradients"]),
-        record(0.35, "search"),
+        record(0.35, "search", needs=("reference", "scores")),
         record(0.01, "control", "random"),
     ]
     row = row_of(tables, *results)
@@ -134,7 +134,7 @@ def test_models_have_a_line_each_the_most_robust_first(tables):
 
 class TestPartOfTheQueries:
     def test_counts_where_nothing_was_tried_on_all_and_is_marked(self, tables, build):
-        part = record(0.1, "search", num_query=3)
+        part = record(0.1, "search", needs=("reference", "scores"), num_query=3)
         assert row_of(tables, CLEAN, part).strongest.mAP == 0.1
         assert "| 10.0 (3 of 9 queries) |" in build()["leaderboard.md"]
 
@@ -144,7 +144,9 @@ class TestPartOfTheQueries:
 
     def test_is_left_out_where_it_may_be_of_several(self, tables):
         other = record(0.8, dataset={"contents": "ff" * 32})
-        boards, notes = tables(CLEAN, other, record(0.5, "image"), record(0.1, "search", num_query=3))
+        boards, notes = tables(
+            CLEAN, other, record(0.5, "image"), record(0.1, "search", needs=("reference", "scores"), num_query=3)
+        )
         assert [row.strongest.mAP for board in boards for row in board.rows] == [0.5]
         assert "Left out are 1 results of attacks" in notes[0]
         assert "1 models" not in notes[0]
