@@ -155,21 +155,33 @@ def test_each_flag_says_when_it_is_raised_what_that_means_and_what_to_do():
 
 
 class TestStarts:
-    """A universal attack whose starts differ by more than 5 points had not converged."""
+    """A universal attack that beats all other starts by more than 5 points had not converged."""
 
     def judged(self, *attacks):
         clean = measured_one([0.9] * 4)
         return Judgement(np.arange(4), None, EPS, measured=[clean, *attacks])
 
-    def test_that_differ_are_named_in_the_same_order_each_time(self):
-        starts = [
-            measured_one([mAP] * 4, "relearnt", settings={"recipe": recipe})
-            for recipe in ("nearest", "cosine")
-            for mAP in (0.5, 0.3)
-        ]
-        details = [flag["detail"] for flag in raised(self.judged(*starts))]
+    def starts(self, recipe, *left):
+        return [measured_one([mAP] * 4, "relearnt", settings={"recipe": recipe}) for mAP in left]
+
+    def test_that_nobody_comes_near_are_named(self):
+        (flag,) = raised(self.judged(*self.starts("nearest", 0.5, 0.3, 0.6), *self.starts("cosine", 0.4)))
         words = "queries, one perturbation for all, learnt on the model"
-        assert details == [f"{words}, {recipe}: the starts leave 30.0 to 50.0" for recipe in ("nearest", "cosine")]
+        assert flag["detail"] == f"{words}, nearest: the best start leaves 30.0, the next 40.0"
+
+    def test_that_another_start_or_recipe_confirms_are_not(self):
+        assert raised(self.judged(*self.starts("nearest", 0.6, 0.3, 0.34))) == []
+        assert raised(self.judged(*self.starts("nearest", 0.6, 0.3), *self.starts("cosine", 0.34))) == []
+
+    def test_the_strongest_is_to_be_confirmed_by_one_that_converged(self):
+        def learnt(mAP, passed):
+            each = measured_one([mAP] * 4, "relearnt", settings={"recipe": "nearest"})
+            check = {"name": "converged", "passed": passed, "detail": f"still gained at {mAP}"}
+            return replace(each, result=replace(each.result, checks=[check]))
+
+        assert raised(self.judged(learnt(0.3, False), learnt(0.31, True))) == []
+        (flag,) = raised(self.judged(learnt(0.3, False), learnt(0.33, True)))
+        assert (flag["name"], flag["detail"]) == ("not converged", "relearnt: still gained at 0.3")
 
     def test_of_other_perturbations_or_recipes_may_differ(self):
         recipe = {"recipe": "nearest"}
