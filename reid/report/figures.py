@@ -85,8 +85,8 @@ def embedded(svg: str, name: str) -> str:
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
-# x and y, sequences of as many numbers, by the words of the legend. Empty ones are not drawn, but count: so what is of
-# one kind has one colour in all figures, whatever else they show.
+# x and y, sequences of as many numbers, by the words of the legend. Empty ones are not drawn, but count: so the
+# same words have the same colour for each model.
 Lines = Mapping[str, tuple[Any, Any]]
 
 
