@@ -1,10 +1,13 @@
-"""Pages made from made-up results, opened in a headless Chromium that notes what it is asked for and what it complains of."""
+"""Pages of made-up results, and a headless Chromium that opens them and notes what they ask for and what goes wrong."""
 
 import io
 import json
+import os
 import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from made_up import judged, row, summary
@@ -14,10 +17,12 @@ from reid.evaluation.exhibits import CONTENT, write_exhibit, zipped
 from reid.report.evidence import subjects
 from reid.report.page import write_page
 
-MARKUP = "</script><script>alert(1)</script> {{ 7 * 7 }} $\\frac{1 \"'><img src=https://example.invalid/x onerror=alert(1)>"
+MARKUP = (
+    "</script><script>alert(1)</script> {{ 7 * 7 }} $\\frac{1 \"'><img src=https://example.invalid/x onerror=alert(1)>"
+)
 HOSTILE = (MARKUP, "\u202eright to left", "endless" * 20)
-FONT = "*, svg text { font-family: 'DejaVu Sans' !important; }"
-VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+FONTS = """<fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir>
+<match><edit name="family" mode="append_last"><string>DejaVu Sans</string></edit></match></fontconfig>"""
 
 
 def pytest_addoption(parser):
@@ -38,10 +43,19 @@ class Visit:
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def fonts(tmp_path_factory):
+    """Settings by which every machine has the same fonts: those that come with matplotlib."""
+    folder = tmp_path_factory.mktemp("fonts")
+    path = folder / "fonts.conf"
+    path.write_text(FONTS.format(fonts=Path(matplotlib.get_data_path(), "fonts", "ttf"), cache=folder))
+    return {"FONTCONFIG_FILE": str(path)}
+
+
+@pytest.fixture(scope="session")
+def chromium(fonts):
     playwright = pytest.importorskip("playwright.sync_api", reason="bash runTests.sh --browser installs it")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"))
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), env=os.environ | fonts)
         yield browser
         browser.close()
 
@@ -53,6 +67,7 @@ def visit(chromium):
 
     def visit(path, width=1280, scheme="light"):
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.set_default_timeout(15_000)  # milliseconds
         contexts.append(context)
         seen = Visit(context.new_page())
         seen.page.on("request", lambda request: seen.requests.append(request.url))
@@ -60,7 +75,6 @@ def visit(chromium):
         seen.page.on("console", lambda message: seen.complaints.append(f"{message.type}: {message.text}"))
         seen.page.on("dialog", lambda dialog: (seen.complaints.append(dialog.message), dialog.dismiss()))
         seen.page.goto(path.as_uri())
-        seen.page.add_style_tag(content=FONT)
         return seen
 
     yield visit
@@ -87,7 +101,8 @@ def plain(made):
     """Two models, one of them under a suite that raises a flag."""
 
     def fill(folder):
-        summary(folder, judged(folder, scattered=True))
+        longer = row(folder, "push longest", "image", 0.1, settings={"attack": "push", "steps": 40}, asked=6)
+        summary(folder, [*judged(folder, scattered=True), longer])
         judged(folder / "other", model="other.onnx", scattered=True)
 
     return made("plain", fill)
@@ -115,7 +130,7 @@ def heavy(made):
             place = folder / name
             clean, *_ = judged(place, model=name, asked=400, scattered=True)
             write_exhibit(place, clean, _people(400, noise))
-            for number in range(60):
+            for number in range(30):
                 row(place, f"attack {number}", "image", 0.5, model=name, asked=400, pictures=False)
 
     return made("heavy", fill)

@@ -73,7 +73,7 @@ for (const explorer of all(".explorer")) {
     }
     person.value = place;
     const table = make("table"), top = make("tr");
-    top.append(...["", "AP, %", "first match"].map((text) => make("th", text, { scope: "col" })));
+    top.append(make("td"), ...["AP, %", "first match"].map((text) => make("th", text, { scope: "col" })));
     const row = (text, precision, first) => {
       const line = make("tr");
       line.append(make("th", text, { scope: "row" }), make("td", percent(precision), { class: "number" }), make("td", `rank ${first}`, { class: "number" }));
