@@ -90,7 +90,7 @@ def embedded(svg: str, name: str) -> str:
 Lines = Mapping[str, tuple[Any, Any]]
 
 
-def lines(name: str, curves: Lines, x: str, y: str, *, percent: bool = True, steps: bool = False) -> str:
+def lines(name: str, curves: Lines, x: str, y: str, *, steps: bool = False) -> str:
     """Curves over an axis from 0; y are fractions, shown in %."""
     with drawing(name) as drawn:
         for place, words, over, values in _filled(curves):
@@ -129,7 +129,8 @@ def costs(name: str, groups: Lines) -> str:
             drawn.axes.scatter(passes, 100 * np.array(mAP), s=26, alpha=0.8, linewidths=0, **look)
         drawn.axes.set(xscale="log", xlabel="passes through the model per attacked image", ylabel="mAP left, %")
         drawn.axes.set_ylim(0, 101)
-        drawn.axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = drawn.axes.get_xlim()
+        drawn.axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
         drawn.axes.xaxis.set_major_formatter("{x:,.4g}")
         drawn.axes.xaxis.set_minor_formatter("")
         _legend(drawn)

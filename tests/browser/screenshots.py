@@ -9,8 +9,8 @@ NOTICED = 8.0  # grey levels of 255, mean over a tile
 
 
 def small(screenshot: Image.Image) -> Image.Image:
-    """What is kept of it: half its size, 32 colours."""
-    return screenshot.convert("RGB").reduce(2).quantize(32, dither=Image.Dither.NONE)
+    """What is kept of it: half its size, few colours."""
+    return screenshot.convert("RGB").reduce(2).quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
 
 def difference(first: Image.Image, second: Image.Image) -> float:
@@ -19,7 +19,7 @@ def difference(first: Image.Image, second: Image.Image) -> float:
         return 1.0
     size = first.width, min(first.height, second.height)
     one, other = (np.asarray(each.convert("RGB").crop((0, 0, *size)).reduce(2), float) for each in (first, second))
-    apart = np.abs(one - other).mean(axis=2)
+    apart = np.abs(one - other).max(axis=2)
     rows, columns = (length // TILE for length in apart.shape)
     tiles = apart[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE).mean(axis=(1, 3))
     return float((tiles > NOTICED).mean())

@@ -44,6 +44,7 @@ CHANGES = {
     "larger words": "body { font-size: 17px }",
     "a figure less": "#figures figure:nth-of-type(2) svg { visibility: hidden }",
     "no bars": ".bar { visibility: hidden }",
+    "another colour of a curve": ":root { --c2: #d400d4; --c5: #d400d4 }",
     "no flag": ".flags { background: var(--card) }",
     "less words": ".card dl { visibility: hidden }",
 }
