@@ -16,7 +16,6 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 from reid import datasets, models
@@ -86,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = file_rows(args.attack, args.eps)  # these before the model and the data, so that a wrong one shows at once
     threats = threats_of([] if suite.judges else files, args.eps)
     knows_training(suite, threats, args.pgd_steps, args.seed)
-    source = open_model(args.resume)
+    source = open_model(args.resume, args.weights)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     if suite.judges and not dataset.query:
         raise UsageError(f"{dataset.name} has no query with a pid, so {args.suite} has nothing to judge by")
@@ -122,18 +121,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     pids = ids_of(retrieval.query.samples)[0].numpy()
     judgement = Judgement(pids, args.results, main_budget(threats), traits)
     plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps)
+    plan.counts = len(retrieval.query) + len(unknown), len(retrieval.gallery)
     plan.given = own_rows(args.attack, args.eps) if args.eps else files[:]  # to start from
     if suite.universal and training:
         virtual = training_source(args.mte, args.data, args.split) if args.mte else None
         effort = suite.with_effort(build(Effort, vars(args), batch_size=args.batch_size))
         folder = args.results / "attackers"
         plan.relearning = Relearning(victim, training, images, effort, compute, args.seed, folder, virtual)
-    plan.surrogates = surrogates_of(args.transfer_from, retrieval, plan.relearning)
+    plan.surrogates = surrogates_of(args.transfer_from, retrieval, plan.relearning, args.weights)
     distributed.can_resume(f"start them again, with --reuse to keep the results in {args.results}")
     controls = control_rows(threats, args.seed, images.height, images.width) if suite.controls else []
     controls += DISTORTIONS if suite.judges else []
-    rows = chain([CLEAN_ROW, *files], plan.rows(args.reuse), controls)
-    for result in followed(experiment.run(rows, args.reuse), args.results, suite.judges):
+    rows = plan.rows(args.reuse, first=[CLEAN_ROW, *files], last=controls)
+    results = experiment.run(rows, args.reuse, external=suite.judges)
+    for result in followed(results, args.results, suite.judges):
         judgement.add(result)
     if judgement.measured and distributed.is_main():
         print(summary([each.result for each in judgement.measured]))

@@ -25,7 +25,7 @@ from reid.runtime.files import slug
 logger = logging.getLogger("metaAttack")
 
 # what may differ between a killed run and the one that goes on with it: files count by their contents
-NOT_SETTINGS = ("resume", "target", "resumeTgt", "noise_resume", "print_freq")
+NOT_SETTINGS = ("resume", "weights", "target", "resumeTgt", "noise_resume", "print_freq")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -89,11 +89,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.loading import Images
     from reid.models.sources import open_model
     from reid.runtime import device
+    from reid.runtime.progress import progress, stage
     from reid.runtime.snapshot import Run
 
     compute = device.set_up(device.resolve(args.device, args.precision))
     size = (args.height, args.width)
-    model = open_model(args.resume)
+    model = open_model(args.resume, args.weights)
     source = datasets.create(args.source, args.data, split=args.split)
     reading = {"size": size, "arch": args.arch, "workers": args.workers}
     victim = choose_victim(model, args.preprocessing, source, compute, **reading)
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.target:
         target = datasets.create(args.target, args.data, split=args.split)
         test_samples(target)
-        other = open_model(args.resumeTgt)
+        other = open_model(args.resumeTgt, args.weights)
         transfer = choose_victim(other, None, target, compute, size=(images.height, images.width))
         reported.append((target, transfer, other.distance))
     sets = [source, *([datasets.create(args.mte, args.data, split=args.split)] if args.mte else [])]
@@ -123,12 +124,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     virtual = batches[1] if args.mte else None
     learner = Learner(noise, batches[0], virtual, recipe, args.print_freq)
     run = Run(args.logs_dir or args.noise_resume, args.resume_from, settings)
-    path = learn(learner, args.noise_resume, run, provenance=settings | versions())
-    del batches, virtual, learner  # their images and features make room for those of the report
-    for dataset, attacked, distance in reported:
-        stores = images.stores(test_samples(dataset))
-        ranked = Retrieval(attacked, stores, compute.exact(), args.batch_size, distances=BY_NAME[distance])
-        log_scores(dataset.name, ranked, {"attacked": noise})
+    with stage():
+        with stage(0.9):  # more or less
+            path = learn(learner, args.noise_resume, run, provenance=settings | versions())
+        del batches, virtual, learner  # their images and features make room for those of the report
+        for dataset, attacked, distance in progress(reported, len(reported), ""):
+            stores = images.stores(test_samples(dataset))
+            ranked = Retrieval(attacked, stores, compute.exact(), args.batch_size, distances=BY_NAME[distance])
+            log_scores(dataset.name, ranked, {"attacked": noise})
     logger.info("the perturbation is %s", path)
 
 

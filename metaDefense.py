@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.evaluation.retrieval import Retrieval, log_scores, test_samples
     from reid.loading import Images
     from reid.models.adopted import victim_of
-    from reid.runtime import device
+    from reid.runtime import device, progress
     from reid.training.start import open_start
 
     source = open_start(args.resume_reid or args.resume)
@@ -107,15 +107,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = start.model(identities, args.arch, args.seed, args.batch_norm, args.checkpointing)
     perturbations = chosen.perturbations(compute.device)
     adversary = chosen.adversary(model, perturbations, size, compute.device, args.seed)
-    if sets:
-        start.make_ready(model, sets[0] if labelled else None, args.batch_size)
-        judge = None if args.combine_trainval else starting.judge(data, labelled)
-        scores = starting.Scores(model, judge, images, compute, adversary.attacks, scoring)
-        train(args, defense, sets, adversary, start, scores)
-    if data[0].query:
-        named = chosen.named(perturbations, adversary)
-        sides = images.stores(test_samples(data[0]))
-        log_scores(data[0].name, Retrieval(victim_of(model), sides, compute.exact(), **scoring), named)
+    with progress.stage():
+        if sets:
+            start.make_ready(model, sets[0] if labelled else None, args.batch_size)
+            judge = None if args.combine_trainval else starting.judge(data, labelled)
+            scores = starting.Scores(model, judge, images, compute, adversary.attacks, scoring)
+            with progress.stage(0.9):  # more or less
+                train(args, defense, sets, adversary, start, scores)
+        if data[0].query:
+            named = chosen.named(perturbations, adversary)
+            sides = images.stores(test_samples(data[0]))
+            log_scores(data[0].name, Retrieval(victim_of(model), sides, compute.exact(), **scoring), named)
 
 
 def train(args: argparse.Namespace, defense: Defense, sets: Any, adversary: Any, start: Any, scores: Any) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from tqdm import tqdm
 
 from reid import attacks
 from reid.attacks.image.pgd import PGD
@@ -16,6 +15,7 @@ from reid.attacks.threat import format_budget
 from reid.errors import UsageError
 from reid.evaluation.retrieval import Retrieval
 from reid.runtime.files import write_atomically
+from reid.runtime.progress import progress
 
 UNIVERSAL, PER_IMAGE = "universal", "pgd"
 STYLES: dict[str, tuple[Literal["-", "--"], str, str]] = {
@@ -50,9 +50,10 @@ def curves(retrieval: Retrieval, path: Path, levels: Sequence[float], steps: int
     """
     clean = retrieval.score().ranking
     drawn: dict[str, Any] = {"noise_type": attacks.load(path).noise_type, UNIVERSAL: [], PER_IMAGE: []}
-    for eps in tqdm(levels, desc="budgets", leave=False, disable=None):
+    for eps in progress(levels, len(levels), "budget"):
         noise = attacks.load(path, eps / 255).to(retrieval.compute.device)
-        for key, attack in ((UNIVERSAL, noise), (PER_IMAGE, PGD(eps=eps / 255, steps=steps))):
+        both = (UNIVERSAL, noise), (PER_IMAGE, PGD(eps=eps / 255, steps=steps))
+        for key, attack in progress(both, 2, "", sizes=(1, 3 * steps), names=(UNIVERSAL, PER_IMAGE)):
             drawn[key].append(retrieval.score(attack).ranking.mAP if eps else clean.mAP)
     return drawn | {"chance": clean.chance_mAP}
 

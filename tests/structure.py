@@ -24,6 +24,7 @@ LEVELS = {  # of what lies directly in the package: imports go to a lower level,
     "defenses": 6,
     "evaluation": 7,
     "report": 8,
+    "leaderboard": 8,
 }
 TOP = 9  # whatever else lies in the package, and commands, which parse and wire like a script: nothing imports them
 

@@ -53,14 +53,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.attacks.folders import grey_levels, png_names, size_of, write_perturbed
     from reid.datasets import loose
     from reid.runtime import device, distributed
+    from reid.runtime.progress import stage
 
     compute = device.set_up(device.resolve(args.device, "fp32"))
     noise = attacks.load(args.attack, args.eps).to(compute.device)
-    samples = loose.samples(args.folder, args.workers)
-    names = png_names(samples).values()
-    distributed.from_main(lambda: refuse_targets(args.folder, args.out, names, args.overwrite))
-    size = None if args.own_size else cli.image_size(args.height, args.width, size_of(noise))
-    largest = write_perturbed(noise, samples, args.out, size, compute.device, args.workers)
+    with stage():
+        with stage(0.2):
+            samples = loose.samples(args.folder, args.workers)
+        names = png_names(samples).values()
+        distributed.from_main(lambda: refuse_targets(args.folder, args.out, names, args.overwrite))
+        size = None if args.own_size else cli.image_size(args.height, args.width, size_of(noise))
+        largest = write_perturbed(noise, samples, args.out, size, compute.device, args.workers)
     words = "%d images are in %s; no pixel changed by more than %d grey levels, of %d that the budget allows"
     logger.info(words, len(samples), args.out, largest, grey_levels(noise.threat))
 

@@ -51,7 +51,7 @@ class Reference:
 class AttackBatch:
     """Images (N, 3, H, W) in [0, 1] to attack; their pids, camids and positions in their set (N,), on the CPU.
 
-    `reference` are the images of the other side, query or gallery, `training` a training set.
+    `reference` are the images of the other side, query or gallery, `training` a training set. `side` is theirs.
     """
 
     images: Tensor
@@ -60,6 +60,7 @@ class AttackBatch:
     places: Tensor | None = None
     reference: Reference | None = None
     training: Reference | None = None
+    side: str = "query"
 
 
 class Attacked(NamedTuple):

@@ -72,7 +72,7 @@ def write_perturbed(
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
         batches, total = _batches([samples[name] for name in own], size, workers)
-        for places, pixels in progress(batches, total, "perturbing"):
+        for places, pixels in progress(batches, total, "perturbing batch"):
             attacked = perturbed(noise, pixels, device)
             largest = max(largest, int((attacked.short() - pixels.short()).abs().max()))
             files = [os.path.join(staging, f"{place}.png") for place in places]

@@ -16,13 +16,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from reid.datasets import picture
 from reid.datasets.base import SPLITS, Sample
 from reid.datasets.source import Source
 from reid.errors import DatasetError
 from reid.runtime.files import write_atomically
+from reid.runtime.progress import progress
 
 PARTS = ("images", "meta.json", "splits.json")
 CACHE = "cache"  # folder next to them, of decoded images
@@ -77,8 +76,7 @@ def write(
         images.mkdir(parents=True)
         files = _number(records, {camera: camid for camid, camera in enumerate(cameras)})
         targets = {record.name: images / file for file, record in files.items()}
-        fetched = source.fetch(targets)
-        for image in tqdm(fetched, total=len(targets), desc=f"converting {name}", unit="image", disable=None):
+        for image in progress(source.fetch(targets), len(targets), f"converting {name}, image"):
             picture.check(targets[image], source.describe(image))
         query, gallery = ([file for file in files if files[file].split == split] for split in ("query", "gallery"))
         head = {"name": name, "release": release, "shot": "multiple", "num_cameras": len(cameras)}

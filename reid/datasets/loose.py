@@ -33,7 +33,7 @@ def samples(folder: str | Path, workers: int = 2) -> dict[str, Sample]:
         logger.warning("%s: %s", folder, left_out)
     found = {name: Sample(str(folder / name), -1, 0) for name in names}
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        problems = progress(pool.map(_problem, found.values()), len(names), "checking images")
+        problems = progress(pool.map(_problem, found.values()), len(names), "checking image")
         broken = {name: error for name, error in zip(names, problems, strict=True) if error}
     if len(broken) > 1:
         problem = f"{len(broken)} of {len(names)} images in {folder} cannot be read: {few(broken)}"

@@ -29,6 +29,7 @@ from reid.models.sources import Size, Source
 from reid.models.trial import ALIKE
 from reid.models.victim import Victim
 from reid.runtime.device import Compute
+from reid.runtime.progress import progress, stage
 
 logger = logging.getLogger(__name__)
 
@@ -168,12 +169,15 @@ def investigate(
     A reading makes the victim that has it; `own` is that of the model's family. `sides` are query and gallery,
     `distance` is a name of DISTANCES.
     """
-    first = _scored(readings, _sample(sides, FEW), compute, distance, workers)
-    if sum(map(len, sides)) <= FEW:
-        return first
-    left = {each.name for each in first if each.name == own or each.mAP >= first[0].mAP - FAR}
-    near = {name: make for name, make in readings.items() if name in left}
-    again = _scored(near, _sample(sides, MOST), compute, distance, workers)
+    with stage():
+        small = sum(map(len, sides)) <= FEW
+        with stage(1.0 if small else 0.5):
+            first = _scored(readings, _sample(sides, FEW), compute, distance, workers)
+        if small:
+            return first
+        left = {each.name for each in first if each.name == own or each.mAP >= first[0].mAP - FAR}
+        near = {name: make for name, make in readings.items() if name in left}
+        again = _scored(near, _sample(sides, MOST), compute, distance, workers)
     return again + [each for each in first if each.name not in left]
 
 
@@ -221,13 +225,14 @@ def _scored(
     stores: dict[tuple[int, int], tuple[ImageStore, ImageStore]] = {}
     findings, problem = [], None
     pids, camids = zip(*map(ids_of, sides), strict=True)
-    for name, make in readings.items():
+    for name, make in progress(readings.items(), len(readings), "reading", names=[*readings]):
         try:
             victim = make().to(compute.device)
             size = victim.input.size
             if size not in stores:
                 stores[size] = Images(*size, workers).stores(sides)
-            features = [extract(victim, store, compute.exact()).features for store in stores[size]]
+            both = progress(stores[size], 2, "", sizes=[*map(len, sides)])
+            features = [extract(victim, store, compute.exact()).features for store in both]
             rankings = {name: rank(*features, *pids, *camids, distances=BY_NAME[name]) for name in DISTANCES}
         except ReidError as error:  # NaN features, or a size that it does not take
             logger.info("  %s is left out: %s", name, error)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,9 +14,11 @@ from reid.attacks.base import beyond
 from reid.attacks.threat import Threat, format_budget
 from reid.datasets import Dataset
 from reid.datasets.contents import contents_sha256
+from reid.errors import ReidError
 from reid.evaluation import results
 from reid.evaluation.exhibits import Exhibit, write_exhibit
 from reid.evaluation.features import ids_of
+from reid.evaluation.kinds import EXTERNAL
 from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
 from reid.evaluation.retrieval import Retrieval
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Experiment:
     """What the results of all rows share. `settings` come from `Protocol.settings`, `side` is attacked where a row has
-    none of its own; `lists` get each row too."""
+    none of its own; `lists` get each row too; `accept` raises ReidError for a result that is not to be written."""
 
     retrieval: Retrieval
     dataset: Dataset
@@ -44,9 +46,11 @@ class Experiment:
     command: str
     folder: Path
     lists: RankLists | None = None
+    accept: Callable[[Result], None] = lambda result: None
 
-    def run(self, rows: Iterable[Row], reuse: bool) -> Iterator[Result]:
-        """The Result of each row: scored and written into `folder`, or with `reuse` what is in the folder already.
+    def run(self, rows: Iterable[Row], reuse: bool, external: bool = False) -> Iterator[Result]:
+        """The Result of each row: scored and written into `folder`, or with `reuse` what is in the folder already; with
+        `external` then what it holds of attacks of others on the same model and images, under the same protocol.
 
         With `lists` every row is scored, and has no result where there are only unknown queries. Under torchrun rank 0
         reads and writes. Raises ReidError when an attack leaves its budget.
@@ -62,6 +66,28 @@ class Experiment:
             else:
                 yield self._scored(row, identity, began)
             began = time.perf_counter()
+        if external:
+            yield from distributed.from_main(self._external)
+
+    def _external(self) -> list[Result]:
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            if path.name.endswith(results.SUMMARY):
+                continue
+            try:
+                result = results.read_result(path)
+            except ReidError as error:
+                logger.warning("%s; it counts for nothing", error)
+                continue
+            whole = _is_whole(self.folder / result.file_name)
+            if result.attack["kind"] == EXTERNAL and whole and self._is_of_this(result):
+                found.append(result)
+        return found
+
+    def _is_of_this(self, result: Result) -> bool:
+        ours = self._identity(Row(result.attack["name"], EXTERNAL, side=result.protocol.get("side")))
+        same = result.protocol == ours["protocol"] and result.dataset == ours["dataset"]
+        return same and result.victim["sha256"] == self.victim["sha256"] is not None
 
     def _reused(self, result: Result) -> Result:
         """A result of before; warns where the model, with the same weights, then behaved otherwise."""
@@ -88,6 +114,7 @@ class Experiment:
             command=self.command,
             seconds=time.perf_counter() - began,
         )
+        self.accept(result)
         pictures = exhibit.content(score, row.attack, side)
         distributed.from_main(partial(self._write, result, ranking, pictures))
         if self.lists:
@@ -111,7 +138,7 @@ class Experiment:
                 "sha256": row.sha256,
                 "learnt_on": row.provenance.get("victim_sha256"),
                 "settings": row.settings | self._known(row),
-                "needs": sorted(row.attack.knows) if row.attack else [],
+                "needs": row.needs,
                 "met": row.sha256 is not None and row.sha256 in self.retrieval.victim.met,
             },
             "dataset": {

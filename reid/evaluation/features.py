@@ -52,10 +52,11 @@ def extract(
     attack: Attack | None = None,
     whole: bool = True,
     keep: Container[int] = (),
+    side: str = "query",
     **known: Reference,
 ) -> Extracted:
-    """Features of all images of `store`, each under `attack` if there is one, which may look at what is `known`
-    (`reference` and `training` of AttackBatch).
+    """Features of all images of `store`, which are of a `side`, each under `attack` if there is one, which may look at
+    what is `known` (`reference` and `training` of AttackBatch).
 
     Under torchrun each process computes its part of the batches, and gets the features of all, or where not `whole`
     only its own; all get the attacked images of the places to `keep`. Raises what `perform` does.
@@ -65,12 +66,12 @@ def extract(
     passes, rows, done = Passes(), torch.empty(0, 0), 0
     own = batches_here(len(store), batch_size)
     with torch.no_grad():
-        for places, pixels in progress(store.batches(own), len(own), "features"):
+        for places, pixels in progress(store.batches(own), len(own), "batch"):
             images = to_images(pixels, compute.device)
             if attack is not None:
                 samples = [store.samples[i] for i in places]
                 pids, camids = ids_of(samples)
-                batch = AttackBatch(images, pids, camids, torch.tensor(list(places)), **known)
+                batch = AttackBatch(images, pids, camids, torch.tensor(list(places)), side=side, **known)
                 images, on_batch, more = perform(attack, victim, batch)
                 spent, passes = largest(spent, on_batch), passes + more
                 kept |= {place: image.cpu() for place, image in zip(places, images, strict=True) if place in keep}

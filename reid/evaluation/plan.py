@@ -1,7 +1,7 @@
 """The rows of a suite, one after the other: what was found so far says what is still worth an attack."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -13,19 +13,22 @@ from reid.attacks.search.square import Square
 from reid.attacks.specs import create
 from reid.attacks.threat import Threat
 from reid.attacks.transfer import Transferred
+from reid.attacks.universal import RECIPES
 from reid.attacks.universal.perturbations import Perturbation
 from reid.errors import UsageError
 from reid.evaluation.goals import goal_of
+from reid.evaluation.kinds import TRANSFER, UNIVERSAL
 from reid.evaluation.relearning import Relearning
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import TRANSFER, UNIVERSAL, Row, image_row, image_rows
+from reid.evaluation.rows import Row, image_row, image_rows
 from reid.evaluation.starts import WarmStart
 from reid.evaluation.suites import Each, Suite, Universal
 from reid.evaluation.verdict import EFFORTS, Judgement
 from reid.models.load import load_victim
 from reid.models.network import ReidModel
 from reid.models.victim import Victim
-from reid.runtime.pace import Pace
+from reid.runtime.cli import WEIGHTS
+from reid.runtime.progress import Loop, progress, stage
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class Surrogate(NamedTuple):
 class Plan:
     """A suite on a model. `threats` are (noise type, threat) as the user says them, `side` the one that is attacked
     where an entry has none, `pgd_steps` those of pgd without any. `relearning` is there if the suite has recipes,
-    `given` are perturbation files that it may start from."""
+    `given` are perturbation files that it may start from, `counts` how many queries and gallery images there are."""
 
     suite: Suite
     threats: Sequence[tuple[int, Threat]]
@@ -55,22 +58,30 @@ class Plan:
     relearning: Relearning | None = None
     surrogates: Sequence[Surrogate] = ()
     given: list[Row] = field(default_factory=list)
+    counts: tuple[int, int] = (1, 1)
 
-    def rows(self, reuse: bool) -> Iterator[Row]:
-        """All but clean images, files and controls, to be measured and judged in turn. `reuse` takes perturbations that
-        were learnt before."""
+    def rows(self, reuse: bool, first: Sequence[Row] = (), last: Sequence[Row] = ()) -> Iterator[Row]:
+        """`first`, such as clean images and files, then the attacks of the suite, and `last`, such as controls: to be
+        measured and judged in turn. `reuse` takes perturbations that were learnt before."""
+        queries, gallery = self.counts
+        jobs = self._jobs(reuse)
+        parts = [
+            *((row.name, queries + gallery * (row.attack is None), [row]) for row in first),
+            ("", sum(size for _, size, _ in jobs), _in_turn(jobs)),
+            *((row.name, queries, [row]) for row in last),
+        ]
+        for _, _, rows in _weighed(parts, ""):
+            yield from rows
+
+    def _jobs(self, reuse: bool) -> list["Job"]:
         suite, others, learning = self.suite, self.surrogates, self._learning()
         frozen, transfer = others if suite.frozen else (), suite.transfer if others else ()
-        jobs = [
+        return [
             *((f"{suite.frozen} on {each.name}", learning, self._frozen(each, reuse)) for each in frozen),
             *((each.recipe, learning, self._universal(each, reuse)) for each in suite.universal),
             *((each.spec, self._work(each), self._each(each)) for each in suite.each),
             *((spec, len(others) * self._work(Each(spec)), self._transferred(spec)) for spec in transfer),
         ]
-        pace = Pace([size for _, size, _ in jobs])
-        for name, _, rows in jobs:
-            logger.info("attack %s: %s", pace.begins(), name)
-            yield from rows
 
     def _frozen(self, surrogate: Surrogate, reuse: bool) -> Iterator[Row]:
         """Perturbations that were learnt on another model, which later ones may start from."""
@@ -93,16 +104,18 @@ class Plan:
     def _each(self, entry: Each) -> Iterator[Row]:
         side = entry.side or self.side
         threats = [(noise_type, _scaled(threat, entry.scale, side)) for noise_type, threat in self.threats]
-        for row in image_rows([entry.spec], threats, self.pgd_steps, self.seed):
+        rows = image_rows([entry.spec], threats, self.pgd_steps, self.seed)
+        for row in progress(rows, len(rows), ""):
             attack, name = row.attack, row.settings["attack"]
             assert isinstance(attack, LInf | Square)
             queries = self._asking(entry, attack)
             if queries == ():
                 logger.info("%s: nothing stands any more", row.name)
                 continue
-            yield _among(row, side, queries)
+            with stage(1 / _longer(entry)):
+                yield _among(row, side, queries)
             key = next(key for key in EFFORTS if hasattr(attack, key))
-            for factor in entry.longer:
+            for factor in progress(entry.longer, len(entry.longer), "", sizes=entry.longer):
                 longer = image_row(name, replace(attack, **{key: factor * getattr(attack, key)}), self.seed)
                 yield _among(longer, side, self.judgement.some(TENTH, self.seed))
 
@@ -114,7 +127,8 @@ class Plan:
         return self.judgement.some(entry.share, self.seed) if entry.share < 1 else None
 
     def _transferred(self, spec: str) -> Iterator[Row]:
-        for surrogate, row in product(self.surrogates, image_rows([spec], self.threats, self.pgd_steps, self.seed)):
+        pairs = list(product(self.surrogates, image_rows([spec], self.threats, self.pgd_steps, self.seed)))
+        for surrogate, row in progress(pairs, len(pairs), ""):
             assert row.attack is not None
             seen = surrogate.retrieval.known_to(row.attack, "query")
             attack = Transferred(row.attack, surrogate.retrieval.victim, seen)
@@ -129,14 +143,31 @@ class Plan:
 
     def _work(self, entry: Each) -> float:
         """About how many images go through the model in an attack on each image; a backward pass counts as two."""
-        if not self.judgement.measured:  # only rank lists are wanted, of queries that nobody knows
-            return 0.0
         attack, side = create(entry.spec), entry.side or self.side
-        queries = len(self.judgement.pids)
-        gallery = next((each.result.dataset["num_gallery"] for each in self.judgement.measured), 0)
+        queries, gallery = self.counts
         images = queries * entry.share * (side != "gallery") + gallery * (side != "query")
         each = attack.calls if isinstance(attack, Square) else 3 * attack.steps * attack.restarts
-        return images * each * (1 + TENTH * sum(entry.longer))
+        return images * each * _longer(entry)
+
+
+Job = tuple[str, float, Iterable[Row]]  # its name, about how many images go through the model, and its rows
+
+
+def _weighed(jobs: Sequence[Job], words: str) -> Loop[Job]:
+    names, sizes = [name for name, _, _ in jobs], [size for _, size, _ in jobs]
+    return progress(jobs, len(jobs), words, sizes=sizes, names=names)
+
+
+def _in_turn(jobs: Sequence[Job]) -> Iterator[Row]:
+    attacks = _weighed(jobs, "attack")
+    for name, _, rows in attacks:
+        logger.info("attack %s: %s", attacks.position(), name)
+        yield from rows
+
+
+def _longer(entry: Each) -> float:
+    """The work of an attack and of those with more steps, in times of its own."""
+    return 1 + TENTH * sum(entry.longer)
 
 
 def learnable(entry: Universal, threats: Sequence[tuple[int, Threat]], side: str) -> list[tuple[int, Threat]]:
@@ -163,19 +194,23 @@ def possible(suite: Suite, victim: Victim) -> Suite:
     gradients, attacks that are made on other models stay."""
     if victim.differentiable or not suite.judges:
         return suite
+    universal = tuple(entry for entry in suite.universal if not RECIPES[entry.recipe].needs_gradients)
     each = tuple(entry for entry in suite.each if "gradients" not in create(entry.spec).needs)
-    left_out = [*suite.recipes, *(entry.spec for entry in suite.each if entry not in each)]
+    left_out = [entry.recipe for entry in suite.universal if entry not in universal]
+    left_out += [entry.spec for entry in suite.each if entry not in each]
     logger.info("the model gives no gradients; left out is what needs them: %s", ", ".join(dict.fromkeys(left_out)))
-    return replace(suite, universal=(), each=each)
+    return replace(suite, universal=universal, each=each)
 
 
-def surrogates_of(specs: Sequence[str], retrieval: Retrieval, relearning: Relearning | None) -> list[Surrogate]:
+def surrogates_of(
+    specs: Sequence[str], retrieval: Retrieval, relearning: Relearning | None, weights: str = WEIGHTS
+) -> list[Surrogate]:
     """Other models, on the images of a retrieval; what is learnt on them is learnt as on its own model. Raises what
     `load_victim` does, and UsageError for the model itself, and for one without gradients or for other images."""
     found = []
     size = retrieval.query.height, retrieval.query.width
     for spec in dict.fromkeys(specs):
-        victim = load_victim(spec, size=size).to(retrieval.compute.device)
+        victim = load_victim(spec, size=size, weights=weights).to(retrieval.compute.device)
         if victim.sha256 == retrieval.victim.sha256:
             raise UsageError(f"--transfer-from {spec} is the model itself; give other ones")
         if not victim.differentiable:

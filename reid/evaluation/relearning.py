@@ -21,9 +21,10 @@ from reid.datasets import Sample, labels
 from reid.datasets.contents import contents_sha256
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.effort import Effort
+from reid.evaluation.kinds import RELEARNT, SEARCH
 from reid.evaluation.results import read_results, short_hash
 from reid.evaluation.retrieval import Retrieval
-from reid.evaluation.rows import RELEARNT, Row
+from reid.evaluation.rows import Row
 from reid.evaluation.search import Best, told
 from reid.evaluation.starts import WarmStart, begin_, warm_starts
 from reid.loading import Images, ImageStore
@@ -31,6 +32,7 @@ from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.files import sha256
+from reid.runtime.progress import progress, stage
 from reid.runtime.seeds import generator
 
 logger = logging.getLogger(__name__)
@@ -94,14 +96,17 @@ class Relearning:
         `reuse` takes files that are in the folder; `warm` are more perturbations to start from.
         """
         starts: list[WarmStart | None] = [*[None] * self.effort.restarts, *self._warm, *warm]
-        for recipe, (noise_type, threat) in product(recipes, threats):
-            learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in enumerate(starts)]
+        attackers = list(product(recipes, threats))
+        for recipe, (noise_type, threat) in progress(attackers, len(attackers), ""):
+            numbered = progress(enumerate(starts), len(starts), "restart")
+            learnt = [self._learnt(recipe, noise_type, threat, *start, reuse) for start in numbered]
+            kind = RELEARNT if RECIPES[recipe].needs_gradients else SEARCH
             lowest = min(min(noise.provenance["held_out"]) for noise, _ in learnt)
             for number, (noise, digest) in enumerate(learnt, 1):
                 noise.provenance |= {"lowest_of_restarts": lowest}
                 words = "" if recipe == "none" else f" by {recipe}"
                 name = f"re-learnt type {noise_type}{words}, restart {number} of {len(starts)}"
-                yield Row(name, RELEARNT, noise, digest, {"recipe": recipe})
+                yield Row(name, kind, noise, digest, {"recipe": recipe})
 
     def _learnt(
         self, recipe: str, noise_type: int, threat: Threat, restart: int, warm: WarmStart | None, reuse: bool
@@ -185,10 +190,13 @@ class Relearning:
         before = self.victim.passes
         learner = Learner(noise, *self._batches(1000 * self.seed + restart), RECIPES[recipe])
         best = Best()
-        best.offer(self._score(noise), noise.state_dict())
-        if warm is None:
-            learner.wide_step()
-        for epoch in range(self.effort.adaptive_epochs):
+        epochs = self.effort.adaptive_epochs
+        with stage(1 / (1 + epochs)):
+            with stage(0.3):
+                best.offer(self._score(noise), noise.state_dict())
+            if warm is None:
+                learner.wide_step()
+        for epoch in progress(range(epochs), epochs, "epoch"):
             learner.epoch(epoch)
             if not best.offer(self._score(noise), noise.state_dict()):
                 noise.load_state_dict(best.state)

@@ -1,4 +1,4 @@
-"""Result records: one JSON file per model, attack, dataset and seed; see docs/results-format.md."""
+"""Result records: one JSON file per model, attack, dataset and seed; see docs/results-format.md. Read without torch."""
 
 import hashlib
 import json
@@ -10,15 +10,16 @@ import zipfile
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 import reid
 from reid.errors import ReidError
-from reid.evaluation.ranking import Ranking
 from reid.runtime.files import temporary_sibling, write_atomically
+
+if TYPE_CHECKING:
+    from reid.evaluation.ranking import Ranking
 
 SCHEMA_VERSION = 2
 CMC_RANKS = (1, 5, 10)
@@ -93,7 +94,7 @@ def file_name(record: Mapping[str, Any]) -> str:
     return f"{slug[:150]}-seed{seed}-{short_hash(identity)}.json"
 
 
-def metrics_of(ranking: Ranking) -> dict[str, Any]:
+def metrics_of(ranking: "Ranking") -> dict[str, Any]:
     """The scores of a ranking as plain values, fractions in [0, 1]: what `Result.metrics` holds."""
     names = ("mAP", "mINP", "chance_mAP", "num_valid", "num_skipped", "collapsed")
     cmc = {
@@ -105,6 +106,8 @@ def metrics_of(ranking: Ranking) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Versions of what computed a result. `commit` is None when the code does not run from a git checkout."""
+    import torch
+
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -132,7 +135,7 @@ def short_hash(value: Mapping[str, Any]) -> str:
 
 
 def write_result(
-    folder: str | Path, result: Result, ranking: Ranking | None = None, pids: np.ndarray | None = None
+    folder: str | Path, result: Result, ranking: "Ranking | None" = None, pids: np.ndarray | None = None
 ) -> Path:
     """Write `result` into `folder`, whole or not at all, and return the file.
 
@@ -167,10 +170,19 @@ def _notes_in(path: Path) -> dict[str, Any]:
 
 def read_result(path: str | Path) -> Result:
     """The record in a file. Raises ReidError naming the file when it is no whole record of this version."""
+    return result_of(read_json(path), path)
+
+
+def read_json(path: str | Path) -> Any:
+    """What is in a JSON file of results. Raises ReidError naming the file when it cannot be read."""
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ReidError(f"{path} is not a readable result: {error}; restore it, or evaluate again") from error
+
+
+def result_of(record: Any, path: str | Path) -> Result:
+    """What was read from a file as a result. Raises ReidError naming the file when it is no whole record."""
     if not isinstance(record, dict) or record.get("schema_version") not in (1, SCHEMA_VERSION):
         raise ReidError(f"{path} is no result of schema version 1 or {SCHEMA_VERSION}; keep only such files there")
     if record["schema_version"] == 1:

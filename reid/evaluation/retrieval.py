@@ -22,6 +22,7 @@ from reid.models.adopted import victim_of
 from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute
+from reid.runtime.progress import progress
 
 logger = logging.getLogger(__name__)
 WORKSPACE = 2**30  # bytes: what ranking on a GPU takes beyond features and distances, with room to spare
@@ -78,11 +79,14 @@ class Retrieval:
     ) -> Extracted:
         """Those of the queries, of the gallery or this process's part of it, or of other queries: under `attack` where
         `side` is theirs, with the attacked images at the places to `keep`, else the clean ones, which are stored."""
-        if attack is not None and side in ("gallery" if store is self.gallery else "query", "both"):
+        if attack is not None and self._is_attacked(store, side):
             return self._extract(store, attack, keep)
         if store not in self._clean:
             self._clean[store] = self._extract(store).features
         return Extracted(self._clean[store], {}, Passes())
+
+    def _is_attacked(self, store: ImageStore, side: str) -> bool:
+        return side in ("gallery" if store is self.gallery else "query", "both")
 
     @cached_property
     def _references(self) -> dict[str, Reference]:
@@ -114,7 +118,9 @@ class Retrieval:
         The attacked images of queries and gallery at the places to `keep` are in the score."""
         if side not in SIDES:
             raise UsageError(f"side {side!r} is not one of {', '.join(SIDES)}")
-        stores = zip((self.query, self.gallery), keep, strict=True)
+        sides = self.query, self.gallery
+        new = [len(store) if store not in self._clean or self._is_attacked(store, side) else 0 for store in sides]
+        stores = zip(progress(sides, 2, "", sizes=new), keep, strict=True)
         query, gallery = (self.features(store, attack, side, places) for store, places in stores)
         features, spent = (query.features, gallery.features), largest(query.spent, gallery.spent)
         passes = query.passes + gallery.passes
@@ -171,7 +177,7 @@ class Retrieval:
         if isinstance(attack, nn.Module):
             attack.to(self.compute.device)
         whole = side == "query" or not self._sharded
-        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, keep, **known)
+        return extract(self.victim, store, self.compute, self.batch_size, attack, whole, keep, side, **known)
 
 
 def validation(
@@ -201,7 +207,8 @@ def validation(
 
 def log_scores(words: str, retrieval: Retrieval, attacks: Mapping[str, Attack]) -> None:
     """Log mAP and rank-1, clean and under each attack; `words` begin each line."""
-    for name, attack in ({"clean": None} | dict(attacks)).items():
+    named = {"clean": None} | dict(attacks)
+    for name, attack in progress(named.items(), len(named), "", names=[*named]):
         ranking = retrieval.score(attack).ranking
         rank1 = ranking.cmc["market1501"][0]
         logger.info("%s %-8s  mAP %.3f  rank-1 %.3f", words, name, ranking.mAP, rank1)

@@ -15,17 +15,16 @@ from reid.attacks.search.square import Square
 from reid.attacks.specs import create
 from reid.attacks.threat import Threat, format_budget
 from reid.attacks.universal.perturbations import Perturbation
+from reid.evaluation.kinds import CLEAN, CONTROL, UNIVERSAL
 from reid.runtime.files import sha256
-
-KINDS = ("clean", "universal", "relearnt", "image", "transfer", "search", "control")
-CLEAN, UNIVERSAL, RELEARNT, IMAGE, TRANSFER, SEARCH, CONTROL = KINDS
 
 
 @dataclass(frozen=True)
 class Row:
     """A name for people, one of KINDS, an attack (None: clean images), the hash of the file that it came from, and
     settings that tell it from others of its kind (plain values). `side` is the one that is attacked, None: the usual
-    one; `queries` are the positions of those that ask, None: all."""
+    one; `queries` are the positions of those that ask, None: all; `declared` is what others say that their attack
+    knows."""
 
     name: str
     kind: str
@@ -34,6 +33,12 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
     side: str | None = None
     queries: tuple[int, ...] | None = None
+    declared: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> list[str]:
+        """What the attack knows, sorted."""
+        return sorted({*self.declared, *(self.attack.knows if self.attack else ())})
 
     @property
     def provenance(self) -> dict[str, Any]:

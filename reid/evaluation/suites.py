@@ -103,6 +103,7 @@ UNIVERSAL = Suite(
         Universal("cosine", "gallery"),
         Universal("nearest", "both", warm=True),
         Universal("collapse", "both"),
+        Universal("query_uap", "query"),
     ),
     frozen="nearest",
     effort={"restarts": 3, "adaptive_epochs": 12, "adaptive_iters": None},

@@ -1,5 +1,6 @@
 """The verdict on a model: the worst case of each query over all attacks that serve a goal."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -11,13 +12,16 @@ import numpy as np
 
 from reid.attacks.files import RELEASED_BUDGET
 from reid.attacks.threat import Threat, format_budget
-from reid.evaluation.goals import ALSO, GOALS, goal_of
+from reid.evaluation.figures import away
+from reid.evaluation.goals import ALSO, GOALS, budget_of, goal_of_attack
 from reid.evaluation.intervals import interval
+from reid.evaluation.kinds import CLEAN, TRANSFER
 from reid.evaluation.results import Result, per_query
-from reid.evaluation.rows import CLEAN, TRANSFER, UNIVERSAL
 from reid.models.trial import repeats
 from reid.models.victim import Victim
 from reid.runtime import distributed
+
+logger = logging.getLogger(__name__)
 
 RANKS = (1, 5, 10)
 
@@ -37,17 +41,7 @@ class Measured:
 
     @property
     def goal(self) -> str | None:
-        attack = self.result.attack
-        if attack.get("met"):
-            return "met"
-        if self.kind == UNIVERSAL and (attack.get("learnt_on") or "") != self.result.victim["sha256"]:
-            return "frozen"
-        goal = goal_of(self.kind, self.result.protocol["side"], attack.get("needs", ()))
-        return "universal_equal_total" if goal == "universal" and self.equal_total else goal
-
-    @property
-    def equal_total(self) -> bool:
-        return bool(self.settings.get("equal_total"))
+        return goal_of_attack(self.result.attack, self.result.protocol["side"], self.result.victim["sha256"])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -59,7 +53,7 @@ class Measured:
 
     @property
     def eps(self) -> float:
-        return self.threat.eps_component / (2 if self.equal_total else 1)
+        return budget_of(self.result.attack, self.threat)
 
     @property
     def total(self) -> float:
@@ -121,12 +115,14 @@ class Judgement:
     measured: list[Measured] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
-        """Take a result that is in the folder."""
+        """Take a result that is in the folder. Warns of a clean one that the zoo knows otherwise."""
         values = distributed.from_main(lambda: per_query(self.folder, result))
         precision, first = np.full((2, len(self.pids)), np.nan)
         precision[values["valid_queries"]] = values["average_precision"]
         first[values["valid_queries"]] = values["first_match_rank"]
-        self.measured.append(Measured(result, precision, first))
+        self.measured.append(measured := Measured(result, precision, first))
+        for line in away(result, precision, self.pids) if measured.kind == CLEAN else ():
+            logger.warning("the clean mAP is not that of the zoo: %s", line)
 
     @property
     def clean(self) -> Measured:

@@ -10,19 +10,20 @@ import shutil
 import threading
 from collections.abc import Iterable, Sequence
 from io import FileIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import PIL
 from filelock import FileLock
 from torch import Tensor
-from tqdm import tqdm
 
 from reid.datasets import Sample
 from reid.datasets.converted import CACHE
 from reid.datasets.picture import RESTORE, RULES
 from reid.errors import DatasetError
 from reid.runtime.files import temporary_sibling
+from reid.runtime.progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +90,10 @@ class DiskImages:
         if shutil.disk_usage(self.path.parent).free < self._size:  # rather than fill the disk before it fails
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         logger.info("decoding %d images into %s, %.1f GB", self._count, self.path, self._size / 1e9)
-        bar = tqdm(total=self._count, desc="decoding", unit="image", leave=False, disable=None)
-        with bar, temporary_sibling(self.path) as temporary, open(temporary, "wb") as file:
+        with temporary_sibling(self.path) as temporary, open(temporary, "wb") as file:
             file.write(self._header)
-            for images in decoded:
-                file.write(images.permute(0, 2, 3, 1).contiguous().numpy().data)
-                bar.update(len(images))
+            for image in progress(chain.from_iterable(decoded), self._count, "decoding image"):
+                file.write(image.permute(1, 2, 0).contiguous().numpy().data)
             file.flush()
             os.fsync(file.fileno())  # a crash of the machine must not leave a file of zeros under the final name
 

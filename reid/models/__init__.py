@@ -8,12 +8,14 @@ from reid.runtime.registry import lazy_exports
 if TYPE_CHECKING:
     from reid.models.checkpoint import LoadReport, load_checkpoint, load_model, read_checkpoint, save_checkpoint
     from reid.models.inputs import InputSpec
-    from reid.models.load import load_victim
+    from reid.models.load import load_victim, load_zoo
     from reid.models.network import ReidModel, create
     from reid.models.victim import Passes, Victim
+    from reid.models.zoo.entries import list_zoo
 
 __all__ = ["InputSpec", "LoadReport", "Passes", "ReidModel", "Victim", "create"]
-__all__ += ["load_checkpoint", "load_model", "load_victim", "names", "read_checkpoint", "save_checkpoint"]
+__all__ += ["list_zoo", "load_checkpoint", "load_model", "load_victim", "load_zoo", "names", "read_checkpoint"]
+__all__ += ["save_checkpoint"]
 __getattr__ = lazy_exports(
     __name__,
     {
@@ -23,9 +25,11 @@ __getattr__ = lazy_exports(
         "ReidModel": "reid.models.network:ReidModel",
         "Victim": "reid.models.victim:Victim",
         "create": "reid.models.network:create",
+        "list_zoo": "reid.models.zoo.entries:list_zoo",
         "load_checkpoint": "reid.models.checkpoint:load_checkpoint",
         "load_model": "reid.models.checkpoint:load_model",
         "load_victim": "reid.models.load:load_victim",
+        "load_zoo": "reid.models.load:load_zoo",
         "read_checkpoint": "reid.models.checkpoint:read_checkpoint",
         "save_checkpoint": "reid.models.checkpoint:save_checkpoint",
     },

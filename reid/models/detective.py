@@ -15,6 +15,7 @@ from reid.runtime import cli
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.models.detective")
     parser.add_argument("spec", metavar="SPEC", help=f"the model: {cli.SPECS}")
+    cli.add_weights_option(parser.add_argument)
     known = ", ".join(datasets.names())
     parser.add_argument("-d", "--dataset", default="synth-a", help=f"dataset to look at: {known}")
     parser.add_argument("--dist_metric", choices=DISTANCES, help="distance between features (default: the family's)")
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.runtime import device
 
     compute = device.set_up(device.resolve(args.device, args.precision))
-    source = open_model(args.spec)
+    source = open_model(args.spec, args.weights)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     size = (args.height, args.width)
     found = examine(source, dataset, compute, size=size, distance=args.dist_metric, workers=args.workers)

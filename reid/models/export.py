@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.models.export")
     add = parser.add_argument
     add("spec", metavar="SPEC", help=f"the model: {cli.SPECS}")
+    cli.add_weights_option(add)
     families = f"the family of a checkpoint, for a file of torch.save: {', '.join(readable())}"
     add("--to", required=True, metavar="KIND", help=f"onnx, torchscript, safetensors, or {families}")
     add("--out", required=True, type=Path, metavar="FILE", help="file to write; FILE.json is written too")
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"{there[0]} is there already; give another --out, or --overwrite to replace a file")
     from reid.models.formats import export
 
-    print(export(args.spec, args.to, args.out, preprocessing=args.preprocessing, size=(args.height, args.width)))
+    how = {"preprocessing": args.preprocessing, "size": (args.height, args.width), "weights": args.weights}
+    print(export(args.spec, args.to, args.out, **how))
 
 
 if __name__ == "__main__":

@@ -52,16 +52,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.loading import ImageStore
     from reid.runtime import device, distributed
     from reid.runtime.files import sha256
+    from reid.runtime.progress import stage
 
     compute = device.set_up(device.resolve(args.device, args.precision))
     noise = attacks.load(args.attack, args.eps).to(compute.device) if args.attack else None
     size = (args.height, args.width)
-    victim = models.load_victim(args.resume, arch=args.arch, size=size, preprocessing=args.preprocessing or OWN)
+    reading = {"size": size, "preprocessing": args.preprocessing or OWN, "weights": args.weights}
+    victim = models.load_victim(args.resume, arch=args.arch, **reading)
     victim.to(compute.device)
     height, width = cli.image_size(args.height, args.width, victim.input.size)
-    samples = loose.samples(args.folder, args.workers)
-    store = ImageStore([*samples.values()], height, width, args.workers, "none")
-    features = extract(victim, store, compute, args.batch_size, noise).features
+    with stage():
+        with stage(0.2):
+            samples = loose.samples(args.folder, args.workers)
+        store = ImageStore([*samples.values()], height, width, args.workers, "none")
+        features = extract(victim, store, compute, args.batch_size, noise).features
     attack = noise and {"sha256": sha256(args.attack), "noise_type": noise.noise_type} | noise.threat.to_dict()
     metadata = {
         "model": {"name": victim.name, "arch": victim.arch, "sha256": victim.sha256, "feature": victim.feature},

@@ -24,6 +24,7 @@ from reid.models.readings import OWN
 from reid.models.sources import VARIANT, Size, Source, open_model
 from reid.models.trial import SAME, drawn_images
 from reid.models.victim import Victim
+from reid.runtime.cli import WEIGHTS
 from reid.runtime.extras import extra
 from reid.runtime.files import temporary_sibling, write_atomically
 from reid.runtime.registry import unknown
@@ -33,17 +34,25 @@ OPSET = 17
 Writer = Callable[[Source, Victim, Path], object]
 
 
-def export(spec: str | Path, to: str, out: str | Path, *, preprocessing: str = OWN, size: Size = (None, None)) -> str:
+def export(
+    spec: str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    preprocessing: str = OWN,
+    size: Size = (None, None),
+    weights: str | Path = WEIGHTS,
+) -> str:
     """Write the model of `spec` (see `open_model`) as `out`: "onnx", "torchscript", "safetensors", or its family.
 
-    `preprocessing` and `size` are those of `load_victim`. How the model reads images is in the file, and in OUT.json.
-    Returns one line: how near the features are, and how to load the file. Raises UsageError, with nothing written,
-    where it cannot be done, or the file gives features that differ by more than SAME.
+    `preprocessing`, `size` and `weights` are those of `load_victim`. How the model reads images is in the file, and in
+    OUT.json. Returns one line: how near the features are, and how to load the file. Raises UsageError, with nothing
+    written, where it cannot be done, or the file gives features that differ by more than SAME.
     """
     kinds = [*WRITERS, *readable()]
     if to not in kinds:
         raise unknown("kind of file", to, kinds)
-    source = open_model(spec)
+    source = open_model(spec, weights)
     victim = source.victim(preprocessing, size)
     prefix = "torchscript:" if to == "torchscript" else ""
     with temporary_sibling(out) as temporary, warnings.catch_warnings():

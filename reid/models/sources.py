@@ -21,8 +21,9 @@ from reid.models.network import ReidModel
 from reid.models.readings import AUTO, OWN
 from reid.models.trial import fingerprint, introduction, same_in_batches, troubles
 from reid.models.victim import Victim
+from reid.models.zoo import entries as zoo
 from reid.runtime import containers
-from reid.runtime.cli import IMAGE_SIZE
+from reid.runtime.cli import IMAGE_SIZE, WEIGHTS
 from reid.runtime.files import sha256
 from reid.runtime.registry import unknown
 
@@ -138,14 +139,26 @@ class Source:
         return replace(own, height=height, width=width) if own.resize is None else own
 
 
-def open_model(spec: str | Path) -> Source:
+def open_model(spec: str | Path, weights: str | Path = WEIGHTS) -> Source:
     """The model that `spec` names: a checkpoint of a known family, an ONNX or OpenVINO file, timm:NAME[:FILE],
-    torchscript:FILE, exported:FILE, or package.module:function.
+    torchscript:FILE, exported:FILE, package.module:function, or zoo:NAME, whose file is in the folder `weights`.
 
     Raises UsageError and CheckpointError, which say what is wrong with it.
     """
     kind, place = kind_of(str(spec))
-    return OPENERS[kind](str(spec), place)
+    return _of_zoo(zoo.find(place), weights) if kind == "zoo" else OPENERS[kind](str(spec), place)
+
+
+def _of_zoo(entry: zoo.Entry, weights: str | Path) -> Source:
+    """The verified file of an entry, which says how the model reads images."""
+    spec, path = f"{zoo.PREFIX}{entry.name}", str(entry.verified(weights))
+    if entry.sha256 is None:
+        logger.warning("%s: %s %s", spec, path, zoo.UNVERIFIED)
+    source = OPENERS[kind_of(path)[0]](spec, path)
+    found = getattr(source.build(source.variants[0]), "arch", entry.arch)
+    if found != entry.arch:  # a file whose hash nobody knows may be any
+        raise CheckpointError(f"{path} is a {found}, but {spec} is a {entry.arch}; it comes from {entry.origin}")
+    return replace(source, own=lambda _: entry.input, certain=True)
 
 
 def kind_of(spec: str) -> tuple[str, str]:
@@ -174,16 +187,16 @@ def _checkpoint(spec: str, path: str) -> Source:
         logger.warning(words, *values)
 
     def own(variant: str) -> InputSpec:
-        return InputSpec.stated(content.get("input"), spec) or family.input(state, content, variant)
+        return InputSpec.stated(content.get("input"), path) or family.input(state, content, variant)
 
     @lru_cache(maxsize=1)  # many readings are tried on the same
     def built(variant: str) -> tuple[Any, LoadReport]:
-        network, report = family.build(state, spec, variant)
+        network, report = family.build(state, path, variant)
         return network, replace(report, found=checkpoint.found, skipped=checkpoint.skipped)
 
     return Source(
         spec,
-        sha256(spec),
+        sha256(path),
         lambda variant: built(variant)[0],
         own,
         variants,
@@ -257,7 +270,7 @@ def _exported(spec: str, path: str) -> Source:
     return Source(spec, sha256(path), lambda _: network, lambda _: input, fixed=size, certain=input is not None)
 
 
-NAMED = ("timm", "torchscript", "exported")  # before the colon of a spec
+NAMED = ("zoo", "timm", "torchscript", "exported")  # before the colon of a spec
 GRAPHS = ("onnx", "openvino")
 OPENERS: Mapping[str, Callable[[str, str], Source]] = {
     "checkpoint": _checkpoint,

@@ -9,7 +9,7 @@ import numpy as np
 
 from reid.attacks.threat import parse_budget
 from reid.evaluation.goals import GOALS
-from reid.evaluation.rows import CLEAN, CONTROL
+from reid.evaluation.kinds import CLEAN, CONTROL
 from reid.evaluation.verdict import Measured
 from reid.report import figures
 from reid.report.album import Album
@@ -31,6 +31,7 @@ SHORT = {  # goals as legends name them
     "transfer": "transfer",
     "transfer_gallery": "transfer, knows gallery",
     "search": "search by scores",
+    "search_universal": "universal, by scores",
     "frozen": "files from other models",
     "met": "files it was trained on",
 }
@@ -139,13 +140,13 @@ class Chapter:
     def cmc(self) -> str:
         """Clean, and the worst case of each goal."""
         judgement = self.subject.judgement
-        first = {"clean": judgement.clean.first}
-        first |= {SHORT[goal]: worst.first for goal in CURVES if (worst := judgement.worst(goal)) is not None}
+        scores = {"clean": judgement.clean} | {SHORT[goal]: judgement.worst(goal) for goal in CURVES}
         ranks = np.arange(1, RANKS + 1)
-        curves = {}
-        for words, values in first.items():
-            known = values[~np.isnan(values)]
-            curves[words] = ranks, (known[:, None] <= ranks).mean(axis=0)
+        curves: dict[str, Any] = dict.fromkeys(scores, ((), ()))
+        for words, score in scores.items():
+            if score is not None:
+                known = score.first[~np.isnan(score.first)]
+                curves[words] = ranks, (known[:, None] <= ranks).mean(axis=0)
         return figures.lines(f"cmc{self.place}", curves, "rank", "CMC, %", steps=True)
 
     @cached_property
@@ -155,7 +156,7 @@ class Chapter:
         goals = [goal for goal in CURVES if sum(goal in row for row in curve.values()) > 1]
         if not goals:
             return None
-        lines: dict[str, Any] = {}
+        lines: dict[str, Any] = dict.fromkeys(("clean", *(SHORT[goal] for goal in CURVES)), ((), ()))
         for goal in goals:
             points = [(_levels(eps), row[goal]) for eps, row in curve.items() if goal in row]
             lines[SHORT[goal]] = tuple(zip(*[(0.0, self.summary["clean"]), *points], strict=True))
@@ -174,7 +175,7 @@ class Chapter:
     @cached_property
     def costs(self) -> str | None:
         """What attacks cost."""
-        groups: dict[str, tuple[list[float], list[float]]] = {}
+        groups: dict[str, tuple[list[float], list[float]]] = {words: ([], []) for words in KINDS.values()}
         for each in self.measured:
             passes = sum(each.result.passes.get(key, 0) for key in ("forward", "backward"))
             if each.kind not in (CLEAN, CONTROL) and passes:
@@ -183,7 +184,7 @@ class Chapter:
                 group = groups.setdefault(KINDS.get(each.kind, each.kind), ([], []))
                 group[0].append(passes / count)
                 group[1].append(each.mAP)
-        return figures.costs(f"cost{self.place}", groups) if groups else None
+        return figures.costs(f"cost{self.place}", groups) if any(passes for passes, _ in groups.values()) else None
 
     @cached_property
     def galleries(self) -> list[Gallery]:

@@ -13,13 +13,13 @@ import numpy as np
 from reid.attacks.threat import Threat
 from reid.errors import ReidError
 from reid.evaluation.exhibits import Shown, read_exhibit
+from reid.evaluation.kinds import CLEAN, EXTERNAL, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
 from reid.evaluation.results import SUMMARY, Result, per_query, read_result
-from reid.evaluation.rows import CLEAN, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
 from reid.evaluation.verdict import HEALTHY, Judgement, Measured, Traits, main_budget
 
 logger = logging.getLogger(__name__)
 
-ATTACKS = (UNIVERSAL, RELEARNT, IMAGE, TRANSFER, SEARCH)
+ATTACKS = (UNIVERSAL, RELEARNT, IMAGE, TRANSFER, SEARCH, EXTERNAL)
 
 
 @dataclass(frozen=True, eq=False)

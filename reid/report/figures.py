@@ -2,17 +2,15 @@
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 SERIES = 8  # colours --c1 to --c8 of the page
-INK, FAINT, PAPER = "#000001", "#000002", "#000003"  # stand for colours of the page, see STANDS
-STANDS = {INK: "var(--ink)", FAINT: "var(--line)", PAPER: "var(--paper)"} | {
-    f"#0000{16 + k:02x}": f"var(--c{k + 1})" for k in range(SERIES)
-}
+INK, FAINT = "#000001", "#000002"  # stand for colours of the page, see STANDS
+STANDS = {INK: "var(--ink)", FAINT: "var(--line)"} | {f"#0000{16 + k:02x}": f"var(--c{k + 1})" for k in range(SERIES)}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "reid",
@@ -36,7 +34,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-SIZE = (5.0, 3.3)  # inches
+SIZE = (3.9, 2.8)  # inches; small, so that text is still read on a page of the width of a telephone
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
 
@@ -87,13 +85,15 @@ def embedded(svg: str, name: str) -> str:
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
-Lines = Mapping[str, tuple[Any, Any]]  # x and y, sequences of as many numbers, by the words of the legend
+# x and y, sequences of as many numbers, by the words of the legend. Empty ones are not drawn, but count: so the
+# same words have the same colour for each model.
+Lines = Mapping[str, tuple[Any, Any]]
 
 
-def lines(name: str, curves: Lines, x: str, y: str, *, percent: bool = True, steps: bool = False) -> str:
+def lines(name: str, curves: Lines, x: str, y: str, *, steps: bool = False) -> str:
     """Curves over an axis from 0; y are fractions, shown in %."""
     with drawing(name) as drawn:
-        for place, (words, (over, values)) in enumerate(curves.items()):
+        for place, words, over, values in _filled(curves):
             look: dict[str, Any] = {
                 "color": colour(place),
                 "linestyle": DASHES[place // SERIES % len(DASHES)],
@@ -105,7 +105,7 @@ def lines(name: str, curves: Lines, x: str, y: str, *, percent: bool = True, ste
                 drawn.axes.plot(over, 100 * np.array(values), marker=MARKERS[place % 8], markersize=4, **look)
         drawn.axes.set(xlabel=x, ylabel=y, ylim=(0, 101))
         drawn.axes.locator_params("x", integer=True)
-        drawn.figure.legend(loc="outside lower center", ncols=1 if any(len(w) > 24 for w in curves) else 3)
+        _legend(drawn)
     return drawn.svg
 
 
@@ -121,34 +121,30 @@ def scatter(name: str, before: np.ndarray, after: np.ndarray) -> str:
 
 def costs(name: str, groups: Lines) -> str:
     """Passes per image, on a logarithmic axis, against the mAP that is left, in %, of the attacks of each kind."""
+    from matplotlib.ticker import LogLocator
+
     with drawing(name) as drawn:
-        for place, (words, (passes, mAP)) in enumerate(groups.items()):
+        for place, words, passes, mAP in _filled(groups):
             look: dict[str, Any] = {"color": colour(place), "marker": MARKERS[place % 8], "label": words}
             drawn.axes.scatter(passes, 100 * np.array(mAP), s=26, alpha=0.8, linewidths=0, **look)
         drawn.axes.set(xscale="log", xlabel="passes through the model per attacked image", ylabel="mAP left, %")
-        drawn.axes.set_ylim(bottom=0)
+        drawn.axes.set_ylim(0, 101)
+        low, high = drawn.axes.get_xlim()
+        drawn.axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
         drawn.axes.xaxis.set_major_formatter("{x:,.4g}")
         drawn.axes.xaxis.set_minor_formatter("")
-        drawn.figure.legend(loc="outside lower center", ncols=4)
+        _legend(drawn)
     return drawn.svg
 
 
-def heat_map(name: str, rows: Sequence[str], columns: Sequence[str], values: np.ndarray) -> str:
-    """mAP in % (rows, columns) as colours with their numbers; NaN stays empty."""
-    from matplotlib.colors import to_rgb
+def _filled(lines: Lines) -> Iterator[tuple[int, str, Any, Any]]:
+    """Those with something to draw: place, words, x, y."""
+    for place, (words, (x, y)) in enumerate(lines.items()):
+        if len(x):
+            yield place, words, x, y
 
-    with drawing(name) as drawn:
-        drawn.figure.set_size_inches(SIZE[0], 1.1 + 0.42 * len(rows))
-        axes = drawn.axes
-        axes.grid(visible=False)
-        for i, j in np.ndindex(values.shape):
-            if not np.isnan(values[i, j]):
-                square = [[j - 0.5, i - 0.5], [j + 0.5, i - 0.5], [j + 0.5, i + 0.5], [j - 0.5, i + 0.5]]
-                strength = 0.08 + 0.6 * (1 - float(values[i, j]))  # the stronger the attack, the darker
-                axes.fill(*zip(*square, strict=True), facecolor=(*to_rgb(colour(1)), strength), edgecolor=PAPER)
-                axes.text(j, i, f"{100 * values[i, j]:.1f}", ha="center", va="center")
-        axes.set_xticks(range(len(columns)), columns)
-        axes.set_yticks(range(len(rows)), rows)
-        axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-        axes.tick_params(length=0)
-    return drawn.svg
+
+def _legend(drawn: Drawing) -> None:
+    """Below, in as many columns as its words leave room for."""
+    longest = max(len(text) for text in drawn.axes.get_legend_handles_labels()[1])
+    drawn.figure.legend(loc="outside lower center", ncols=1 if longest > 26 else 2)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateError
 from markupsafe import Markup
 
@@ -11,7 +10,6 @@ import reid
 from reid.attacks.threat import format_budget
 from reid.errors import ReidError
 from reid.evaluation.goals import GOALS
-from reid.report import figures
 from reid.report.album import Album
 from reid.report.chapter import Chapter
 from reid.report.evidence import Subject
@@ -65,12 +63,10 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def transfers(shown: Sequence[Chapter]) -> str | None:
-    """The heat map of attacks that were made on one model and shown to another; None where there is none."""
+def transfers(shown: Sequence[Chapter]) -> dict[str, list[float | None]]:
+    """The mAP that attacks made on one model left on each model shown; None where that was not tried."""
     matrices = [each.summary["transfer"] for each in shown]
     rows = sorted({(other, attack) for matrix in matrices for other, tried in matrix.items() for attack in tried})
-    if not rows:
-        return None
-    values = np.array([[matrix.get(other, {}).get(attack, np.nan) for matrix in matrices] for other, attack in rows])
-    names = [f"{attack} on {other}" for other, attack in rows]
-    return figures.heat_map("transfer", names, [each.name for each in shown], values)
+    return {
+        f"{attack} on {other}": [matrix.get(other, {}).get(attack) for matrix in matrices] for other, attack in rows
+    }

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.out.suffix.lower() != ".png":
         raise UsageError(f"--out {args.out} must end in .png")
     compute = device.set_up(device.resolve(args.device, args.precision))
-    model, noise = open_model(args.resume), attacks.load(args.attack).to(compute.device)
+    model, noise = open_model(args.resume, args.weights), attacks.load(args.attack).to(compute.device)
     dataset = datasets.create(args.dataset, args.data, split=args.split)
     size = (args.height, args.width)
     victim = choose_victim(model, args.preprocessing, dataset, compute, size=size, arch=args.arch)

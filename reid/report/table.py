@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from reid.attacks.threat import Threat, format_budget
+from reid.evaluation.kinds import RELEARNT
 from reid.evaluation.results import Result
-from reid.evaluation.rows import RELEARNT
 
 HEADER = ("attack", "budget, L-inf", "total", "spent", "mAP", "of clean", "mINP", "rank-1", "rank-5", "rank-10")
 

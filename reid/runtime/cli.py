@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reid.errors import ReidError, UsageError, few
-from reid.runtime import interrupts, job
+from reid.runtime import interrupts, job, progress, terminal
 from reid.runtime.budgets import format_budget, parse_budget
 from reid.runtime.registry import load_plugin
 
 # what may differ between a killed run and the one that goes on with it, whatever the script
 NOT_SETTINGS = ("logs_dir", "resume_from", "workers", "cache", "device", "data", "checkpointing", "plugin", "debug")
 STDOUT = "standard output"
+WEIGHTS = "pretrained_models"  # folder of the files of the zoo
 IMAGE_SIZE = (256, 128)  # height and width where neither the user nor a checkpoint says another
 
 
@@ -211,16 +212,15 @@ def image_size(height: int | None, width: int | None, own: tuple[int, int] | Non
     return height or usual[0], width or usual[1]
 
 
-SPECS = (
-    "a checkpoint of a known family, an ONNX or OpenVINO file, timm:NAME[:FILE], torchscript:FILE, exported:FILE, or "
-)
-SPECS += "package.module:function[:FILE] (docs/bring-your-model.md)"
+SPECS = "a checkpoint of a known family, an ONNX or OpenVINO file, timm:NAME[:FILE], torchscript:FILE, exported:FILE, "
+SPECS += "zoo:NAME of python -m reid.models.zoo, or package.module:function[:FILE] (docs/bring-your-model.md)"
 
 
 def add_model_options(parser: argparse.ArgumentParser, archs: Sequence[str], readings: Iterable[str]) -> None:
     """Which model, and how it reads images: `readings` are the names of usual preprocessings."""
     add = parser.add_argument_group("model").add_argument
     add("--resume", required=True, metavar="SPEC", help=f"the model: {SPECS}")
+    add_weights_option(add)
     add("-a", "--arch", choices=archs, help="architecture of --resume (default: by its keys)")
     add_reading_option(add, readings)
 
@@ -231,6 +231,11 @@ def add_reading_option(add: Callable[..., Any], readings: Iterable[str]) -> None
     reading += "input; or auto, which tries all on the dataset, if the command has one. @HEIGHTxWIDTH is the size that "
     reading += "it gets, /VARIANT one of several networks that fit the keys (default: own where certain, else auto)"
     add("--preprocessing", metavar="NAME[@SIZE][/VARIANT]", help=reading)
+
+
+def add_weights_option(add: Callable[..., Any]) -> None:
+    """Where the files of models of the zoo are."""
+    add("--weights", default=WEIGHTS, metavar="DIR", help="folder that holds the files of models that are zoo:NAME")
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
@@ -285,13 +290,14 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         with interrupts.answered():
             job.start()
             level = logging.INFO if job.is_main() else logging.ERROR
-            logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+            logging.basicConfig(level=level, format="%(message)s", handlers=[terminal.Handler(sys.stderr)])
             logging.getLogger("torch").setLevel(logging.WARNING)  # of its own doings it would speak after the last line
             if isinstance(sys.stdout, io.TextIOWrapper):  # which may have no letters for a name, as stderr always has
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 main(argv)
             finally:
+                progress.close()
                 _flush()
             if job.stop():  # torch's threads now and then abort a process of torchrun while Python takes itself down
                 logging.shutdown()

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from reid.runtime import terminal
+
 TIMEOUT = timedelta(minutes=10)  # without an answer for this long, a process counts as lost
 
 
@@ -104,6 +106,7 @@ def report(line: str) -> None:
         with contextlib.suppress(RuntimeError):  # the store is gone with the machine of rank 0: then all may speak
             if _Job.store.add("last lines", 1) > 1:
                 return
+    terminal.clear()
     with contextlib.suppress(OSError):  # nobody reads it any more
         print(line, file=sys.stderr, flush=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from reid.errors import CheckpointError
 from reid.runtime import distributed
+from reid.runtime.progress import progress
 from reid.runtime.runlog import RunLog
 from reid.runtime.snapshot import STATE_FILE, Run
 
@@ -42,7 +43,7 @@ def run_epochs(
         logger.info("resumed after epoch %d of %d", start, epochs)
         _can_resume(run.source, start)
     with RunLog(run.logs_dir, start) as log:
-        for number in range(start, epochs):
+        for number in progress(range(start, epochs), epochs, "epoch", done=start):
             began = time.perf_counter()
             values = epoch(number, log)
             distributed.from_main(partial(log.epoch, number, **values, seconds=time.perf_counter() - began))

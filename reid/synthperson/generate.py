@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from reid.errors import DatasetError, UsageError
+from reid.runtime.progress import progress
 from reid.synthperson.render import render
 from reid.synthperson.scene import SITES
 
@@ -92,7 +92,7 @@ def generate(
             return False
         with _whole_or_not_at_all(raw_dir) as part:
             draw = partial(_draw, name, seed, height, width, str(part / MARKET))
-            _draw_all(draw, list(plan(sizes)), part, f"drawing {name}", workers)
+            _draw_all(draw, list(plan(sizes)), part, f"drawing {name}, image", workers)
             (part / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
     return True
 
@@ -131,7 +131,7 @@ def _draw_all(draw: Callable[[Shot], None], shots: list[Shot], part: Path, title
     workers = min(workers or os.cpu_count() or 1, 61)  # as many as Windows can wait for
     with ProcessPoolExecutor(workers, initializer=_die_with_parent) as pool:
         done = pool.map(draw, shots, chunksize=16)
-        for _ in tqdm(done, total=len(shots), desc=title, unit="image", disable=None):
+        for _ in progress(done, len(shots), title):
             pass
 
 

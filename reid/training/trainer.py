@@ -18,7 +18,7 @@ from reid.models.returned import Returned
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.runtime.loop import run_epochs
-from reid.runtime.progress import progress
+from reid.runtime.progress import progress, stage
 from reid.runtime.runlog import RunLog
 from reid.runtime.seeds import generator, seed_everything
 from reid.runtime.snapshot import STATE_FILE, Run
@@ -95,8 +95,10 @@ class Trainer:
         parts["adversary"] = self.adversary or Adversary()
 
         def epoch(number: int, log: RunLog) -> dict[str, float]:
-            values = self._epoch(number, run)
-            if selection.due(number, self.schedule.epochs):
+            due = selection.due(number, self.schedule.epochs)
+            with stage(0.8 if due and selection.validate else 1.0):  # more or less
+                values = self._epoch(number, run)
+            if due:
                 scores = selection.validate() if selection.validate is not None else {}
                 values |= scores
                 if number >= min(selection.first, self.schedule.epochs - 1):
@@ -122,7 +124,7 @@ class Trainer:
         iterations = self.schedule.iters_per_epoch
         totals: dict[str, float] = defaultdict(float)
         batches = zip(*(each.epoch(epoch, iterations, self.compute.device) for each in self.sets), strict=True)
-        bar = progress(batches, iterations, f"epoch {epoch + 1}/{self.schedule.epochs}")
+        bar = progress(batches, iterations, "step")
         for iteration, drawn in enumerate(bar):
             lr = self.schedule.lr_at(epoch * iterations + iteration)
             values = self._step(drawn, lr, epoch, iteration)
@@ -130,7 +132,7 @@ class Trainer:
                 totals[name] += value
             if not math.isfinite(sum(values.values())):
                 raise ReidError(self._not_finite(values, epoch, iteration, drawn, run))
-            bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
+            bar.note = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
         return {name: value / iterations for name, value in totals.items()} | {"lr": lr}
 
     def _step(self, drawn: Sequence[Drawn], lr: float, epoch: int, iteration: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from reid.attacks.universal.step import KnownImages, meta_step
 from reid.models import Victim
 
 OURS = ("nearest", "hinge", "smooth_ap", "cosine", "collapse")
-PUBLISHED = ("metaattack", "uap_retrieval", "muap")
+PUBLISHED = ("metaattack", "uap_retrieval", "muap", "query_uap")
 PIDS = torch.arange(24) // 4
 
 

@@ -103,7 +103,7 @@ def staircase(images: Tensor) -> Tensor:
 def noisy() -> Callable[[Tensor], Tensor]:
     """Adds noise of its own each time."""
     random = torch.Generator().manual_seed(0)
-    return lambda images: linear(images) + 0.01 * torch.randn(len(images), 8, generator=random)
+    return lambda images: linear(images) + 0.002 * torch.randn(len(images), 8, generator=random)
 
 
 def detached(images: Tensor) -> Tensor:

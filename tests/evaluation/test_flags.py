@@ -27,12 +27,13 @@ from cheats import (
     victim,
 )
 from test_verdict import measured as measured_one
+from zoo_entries import figure, write_entry
 
 from reid import attacks
 from reid.attacks import Threat
 from reid.evaluation.flags import FLAGS, raised
 from reid.evaluation.rows import CLEAN_ROW, Row, control_rows
-from reid.evaluation.suites import Each, Suite
+from reid.evaluation.suites import Each, Suite, Universal
 from reid.evaluation.verdict import Judgement
 
 LARGE = [(2, Threat(0.0, 14 / 255))]
@@ -48,6 +49,7 @@ CHEATS = [
     ("no gradients", detached, {}),
     ("features do not repeat", noisy(), {}),
     ("preprocessing was a close choice", linear, {"close": ("imagenet@8x4",)}),
+    ("clean mAP away from the published one", linear, {"published": 0.5}),
     ("not converged", slow, {}),
 ]
 
@@ -63,9 +65,13 @@ def names(judgement):
 
 
 @pytest.mark.parametrize(("flag", "features", "changes"), CHEATS, ids=[flag for flag, *_ in CHEATS])
-def test_a_cheat_raises_its_flag_and_no_other(court, flag, features, changes):
+def test_a_cheat_raises_its_flag_and_no_other(court, flag, features, changes, tmp_path, monkeypatch):
     model, left = victim(features), dict(changes)
     model.close = left.pop("close", ())
+    if mAP := left.pop("published", None):
+        file = {"name": "toy.pth", "bytes": 3, "sha256": model.sha256}
+        write_entry(tmp_path / "zoo", files=[file], published=[figure(mAP)])
+        monkeypatch.setattr("reid.models.zoo.entries.FOLDER", tmp_path / "zoo")
     others = [victim(each) for each in left.pop("others", [])]
     assert names(court.judge(model, others=others, **left)) == {flag}
 
@@ -87,6 +93,13 @@ def test_pgd_alone_is_weaker_than_search(court):
     """The old list: it pushes features where that costs nothing."""
     alone = Suite(each=(Each("pgd"), Each("square:calls=400")))
     assert names(court.judge(victim(dazzled), alone)) == {"white box weaker than search"}
+
+
+def test_gradients_that_mislead_are_seen_by_a_universal_search_too(court):
+    both = Suite((Universal("nearest"), Universal("query_uap")), effort={"restarts": 1, "adaptive_epochs": 6})
+    for features, found in ((staircase, True), (linear, False)):
+        flags = [flag for flag in raised(court.judge(victim(features), both)) if "search" in flag["name"]]
+        assert [flag["detail"][:23] for flag in flags] == ["one perturbation for al"] * found
 
 
 def measured(court, model, *rows):
@@ -142,21 +155,33 @@ def test_each_flag_says_when_it_is_raised_what_that_means_and_what_to_do():
 
 
 class TestStarts:
-    """A universal attack whose starts differ by more than 5 points had not converged."""
+    """A universal attack that beats all other starts by more than 5 points had not converged."""
 
     def judged(self, *attacks):
         clean = measured_one([0.9] * 4)
         return Judgement(np.arange(4), None, EPS, measured=[clean, *attacks])
 
-    def test_that_differ_are_named_in_the_same_order_each_time(self):
-        starts = [
-            measured_one([mAP] * 4, "relearnt", settings={"recipe": recipe})
-            for recipe in ("nearest", "cosine")
-            for mAP in (0.5, 0.3)
-        ]
-        details = [flag["detail"] for flag in raised(self.judged(*starts))]
+    def starts(self, recipe, *left):
+        return [measured_one([mAP] * 4, "relearnt", settings={"recipe": recipe}) for mAP in left]
+
+    def test_that_nobody_comes_near_are_named(self):
+        (flag,) = raised(self.judged(*self.starts("nearest", 0.5, 0.3, 0.6), *self.starts("cosine", 0.4)))
         words = "queries, one perturbation for all, learnt on the model"
-        assert details == [f"{words}, {recipe}: the starts leave 30.0 to 50.0" for recipe in ("nearest", "cosine")]
+        assert flag["detail"] == f"{words}, nearest: the best start leaves 30.0, the next 40.0"
+
+    def test_that_another_start_or_recipe_confirms_are_not(self):
+        assert raised(self.judged(*self.starts("nearest", 0.6, 0.3, 0.34))) == []
+        assert raised(self.judged(*self.starts("nearest", 0.6, 0.3), *self.starts("cosine", 0.34))) == []
+
+    def test_the_strongest_is_to_be_confirmed_by_one_that_converged(self):
+        def learnt(mAP, passed):
+            each = measured_one([mAP] * 4, "relearnt", settings={"recipe": "nearest"})
+            check = {"name": "converged", "passed": passed, "detail": f"still gained at {mAP}"}
+            return replace(each, result=replace(each.result, checks=[check]))
+
+        assert raised(self.judged(learnt(0.3, False), learnt(0.31, True))) == []
+        (flag,) = raised(self.judged(learnt(0.3, False), learnt(0.33, True)))
+        assert (flag["name"], flag["detail"]) == ("not converged", "relearnt: still gained at 0.3")
 
     def test_of_other_perturbations_or_recipes_may_differ(self):
         recipe = {"recipe": "nearest"}

@@ -11,8 +11,9 @@ from reid import UsageError, attacks
 from reid.attacks import Threat
 from reid.attacks.universal.perturbations import Perturbation
 from reid.evaluation import plan as plans
+from reid.evaluation.kinds import RELEARNT, SEARCH, TRANSFER, UNIVERSAL
 from reid.evaluation.plan import knows_training, possible, surrogates_of
-from reid.evaluation.rows import CLEAN_ROW, RELEARNT, SEARCH, TRANSFER, UNIVERSAL, image_rows
+from reid.evaluation.rows import CLEAN_ROW, image_rows
 from reid.evaluation.suites import Each, Suite, Universal
 
 BOTH = [(0, Threat(EPS, EPS))]
@@ -175,13 +176,22 @@ def test_progress_is_told(planned, caplog):
 
 
 class TestWithoutGradients:
-    ENTRIES = (Universal("nearest"), Each("cosine"), Each("square:calls=2"), Each("pgd", "gallery"))
+    ENTRIES = (
+        Universal("nearest"),
+        Universal("query_uap"),
+        Each("cosine"),
+        Each("square:calls=2"),
+        Each("pgd", "gallery"),
+    )
 
     def test_only_what_needs_none_is_left(self, planned, caplog):
         caplog.set_level(logging.INFO)
-        rows, judgement = planned(*self.ENTRIES, model=detached, transfer=("pgd:steps=1",), others=[other])
-        assert [row.kind for row in rows] == [SEARCH, TRANSFER]
-        assert [each.goal for each in judgement.measured[1:]] == ["search", "transfer"]
+        rows, judgement = planned(
+            *self.ENTRIES, model=detached, transfer=("pgd:steps=1",), others=[other], frozen="none"
+        )
+        assert [row.kind for row in rows] == [UNIVERSAL, SEARCH, SEARCH, TRANSFER]
+        goals = ["frozen", "search_universal", "search", "transfer"]
+        assert [each.goal for each in judgement.measured[1:]] == goals
         (line,) = (record.message for record in caplog.records if "no gradients" in record.message)
         assert line == "the model gives no gradients; left out is what needs them: nearest, cosine, pgd"
 
@@ -190,12 +200,13 @@ class TestWithoutGradients:
             court.judge(victim(detached), Suite(each=(Each("pgd:steps=1"),)))
 
     def test_the_rest_of_the_suite_stays(self):
-        suite = Suite(self.ENTRIES[:1], self.ENTRIES[1:], ("pgd",), "nearest", judges=True)
-        assert possible(suite, victim(detached)) == replace(suite, universal=(), each=(Each("square:calls=2"),))
+        suite = Suite(self.ENTRIES[:2], self.ENTRIES[2:], ("pgd",), "nearest", judges=True)
+        left = replace(suite, universal=(Universal("query_uap"),), each=(Each("square:calls=2"),))
+        assert possible(suite, victim(detached)) == left
         assert possible(suite, victim(linear)) == suite
 
     def test_another_model_without_any_is_refused(self, court, monkeypatch):
-        monkeypatch.setattr(plans, "load_victim", lambda spec, size: victim(detached))
+        monkeypatch.setattr(plans, "load_victim", lambda spec, **reading: victim(detached))
         with pytest.raises(UsageError, match=r"--transfer-from b\.onnx gives no gradients"):
             surrogates_of(["b.onnx"], court.retrieval(victim(linear)), None)
 
@@ -222,3 +233,12 @@ def test_files_of_another_size_or_that_the_model_met_are_no_starts(court):
     starts = plans.starts_of([*rows, *image_rows(["pgd"], THREATS, 1, 0)], plan.relearning)
     assert [start.sha256 for start in starts] == ["a", "c"]
     assert all(isinstance(start.noise, Perturbation) for start in starts)
+
+
+def test_other_rows_come_before_and_after_and_only_attacks_are_counted(court, caplog):
+    caplog.set_level(logging.INFO)
+    suite = Suite(each=(Each("pgd:steps=1"), Each("square:calls=1")), judges=True)
+    first, last = [CLEAN_ROW, replace(CLEAN_ROW, name="file")], [replace(CLEAN_ROW, name="control")]
+    names = [row.name for row in court.plan(victim(linear), suite).rows(False, first, last)]
+    assert (names[:2], names[-1], len(names)) == (["clean", "file"], "control", 5)
+    assert "attack 1 of 2: pgd:steps=1" in caplog.messages

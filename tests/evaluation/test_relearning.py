@@ -19,8 +19,9 @@ from reid.datasets import Sample
 from reid.errors import ReidError, UsageError
 from reid.evaluation.effort import Effort
 from reid.evaluation.experiment import _checks
+from reid.evaluation.kinds import RELEARNT, SEARCH
 from reid.evaluation.relearning import Relearning, Source, askers, divided
-from reid.evaluation.rows import CLEAN_ROW, RELEARNT, Row
+from reid.evaluation.rows import CLEAN_ROW, Row
 from reid.loading import Images, to_images
 from reid.models import Victim
 from reid.runtime import distributed
@@ -316,8 +317,17 @@ class TestRecipes:
             learnt(base, recipe="mamel")
 
     def test_of_a_model_without_gradients_are_refused(self, base):
-        with pytest.raises(UsageError, match="gives no gradients"):
+        with pytest.raises(UsageError, match=r"gives no gradients.*take --recipe query_uap"):
             learnt(base, victim=Victim(lambda x: x.detach().mean((2, 3))))
+
+    def test_that_need_none_see_scores_alone(self, base, tmp_path):
+        seen = base["victim"]
+        blind = Victim(lambda images: seen(images).detach(), sha256="a hash")
+        found = [learnt(base, recipe="query_uap", victim=v, folder=tmp_path / v.arch) for v in (seen, blind)]
+        for row, other in zip(*found, strict=True):
+            assert (row.kind, row.settings) == (SEARCH, {"recipe": "query_uap"})
+            assert same(row, other)
+            assert row.provenance["passes"]["backward"] == 0 < row.provenance["passes"]["forward"]
 
 
 def test_a_loss_that_is_not_finite_is_refused(base, monkeypatch):
@@ -326,7 +336,7 @@ def test_a_loss_that_is_not_finite_is_refused(base, monkeypatch):
         learnt(base, victim=Victim(lambda x: x.mean((2, 3)) * (torch.nan if len(x) > 3 else 1.0)))  # tried on fewer
 
 
-def rows_of(folder, samples):
+def rows_of(folder, samples, recipe):
     """Names, losses and parameters of the rows that this process learns, with the others."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
@@ -334,14 +344,15 @@ def rows_of(folder, samples):
     relearning = Relearning(
         Victim(body, sha256="a hash"), source, Images(16, 8, workers=1), EFFORT, CPU, seed=5, folder=folder
     )
-    rows = list(relearning.rows(["none"], [(0, THREAT)], reuse=False))
+    rows = list(relearning.rows([recipe], [(0, THREAT)], reuse=False))
     return [(row.name, row.provenance["held_out"], row.attack.state_dict()) for row in rows]
 
 
-def test_two_processes_learn_and_choose_the_same(samples, tmp_path):
+@pytest.mark.parametrize("recipe", ["none", "query_uap"])
+def test_two_processes_learn_and_choose_the_same(recipe, samples, tmp_path):
     people = [replace(samples[i % 12], pid=i // 3) for i in range(30)]
-    alone = rows_of(tmp_path / "alone", people)
-    for number, (rows,) in enumerate(together(2, [partial(rows_of, tmp_path / "both", people)], tmp_path)):
+    alone = rows_of(tmp_path / "alone", people, recipe)
+    for number, (rows,) in enumerate(together(2, [partial(rows_of, tmp_path / "both", people, recipe)], tmp_path)):
         for (name, scores, state), (name_alone, scores_alone, state_alone) in zip(rows, alone, strict=True):
             assert name == name_alone
             assert scores == pytest.approx(scores_alone, rel=1e-4), number

@@ -6,7 +6,8 @@ import torch
 from reid import UsageError, attacks
 from reid.attacks import Threat
 from reid.attacks.conversion import convert
-from reid.evaluation.rows import KINDS, Row, control_rows, file_rows, image_rows, own_rows, threats_of
+from reid.evaluation.kinds import KINDS
+from reid.evaluation.rows import Row, control_rows, file_rows, image_rows, own_rows, threats_of
 from reid.runtime.files import sha256
 
 BOTH = (0, Threat(8 / 255, 8 / 255))
@@ -122,4 +123,4 @@ class TestControls:
 def test_kinds_are_a_field_and_a_clean_row_has_no_provenance():
     assert Row("random thing", "universal").kind == "universal"
     assert Row("clean", "clean").provenance == {}
-    assert KINDS == ("clean", "universal", "relearnt", "image", "transfer", "search", "control")
+    assert KINDS == ("clean", "universal", "relearnt", "image", "transfer", "search", "control", "external")

@@ -79,6 +79,9 @@ RANKING = {"kind": "image", "needs": ("gradients", "labels", "reference")}
         ("transfer", "query", ("reference",), "transfer_gallery"),
         ("search", "query", ("labels", "reference", "scores"), "search"),
         ("search", "gallery", ("labels", "reference", "scores"), "gallery_side"),
+        ("search", "query", (), "search_universal"),
+        ("search", "gallery", (), "gallery_side_universal"),
+        ("search", "both", (), "both_sides_universal"),
     ],
 )
 def test_the_goal_is_what_is_known_and_changed(kind, side, needs, goal):
@@ -106,6 +109,7 @@ def test_delta_alone_at_the_total_counts_at_the_budget_of_a_component():
     both = measured([0.5], "relearnt", color=EPS)
     assert (alone.goal, both.goal) == ("universal_equal_total", "universal")
     assert alone.eps == both.eps == EPS
+    assert measured([0.5], "search", eps=2 * EPS, settings={"equal_total": True}).goal == "universal_equal_total"
     assert alone.total == both.total == 2 * EPS
 
 
@@ -133,7 +137,7 @@ class TestWorst:
 
     def test_of_who_knows_more_is_over_what_who_knows_less_can_do(self):
         cosine, ranking = measured([0.1, 0.5, 0.5, 0.5], **COSINE), measured([0.5, 0.1, 0.5, 0.5], **RANKING)
-        search = measured([NAN, NAN, 0.1, NAN], "search")
+        search = measured([NAN, NAN, 0.1, NAN], "search", needs=("reference",))
         both = judgement(cosine, ranking, search)
         assert both.worst("image_gallery").precision.tolist() == [0.1, 0.1, 0.1, 0.5]
         assert both.worst("image").precision.tolist() == [0.1, 0.5, 0.5, 0.5]
@@ -259,7 +263,7 @@ def full(tmp_path):
         measured([0.45] * 4, eps=EPS / 2, **COSINE),
         measured([0.1, NAN, NAN, 0.1], name="ranking", **RANKING),
         measured([0.6] * 4, "transfer", settings={"surrogate": "B.pth", "attack": "cosine"}),
-        measured([0.5] * 4, "search"),
+        measured([0.5] * 4, "search", needs=("reference",)),
         *(measured([0.4] * 4, "image", side, ("reference",)) for side in ("gallery", "both")),
         measured([0.89, 0.8, 0.7, 0.6], "control", settings={"control": "random sign"}),
     ]

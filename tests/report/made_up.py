@@ -28,7 +28,8 @@ def jpeg(grey, size=(8, 16)):
 
 def exhibit(name, kind):
     """One query, or all people where nothing is attacked."""
-    files = {f"{what}.jpg": jpeg(20 * i + len(name)) for i, what in enumerate(("q", "g", "before", "after", "colours"))}
+    files = {f"{what}.jpg": jpeg(20 * i + len(name)) for i, what in enumerate(("q", "g", "before", "after"))}
+    files["colours.jpg"] = jpeg(len(name), size=(40, 16))
     named = {"place": 0, "file": f"{name}-0.png", "pid": 1, "camid": 0}
     if kind == "clean":
         people = [named | {"place": place, "file": f"query-{place}.png", "image": "q.jpg"} for place in range(QUERIES)]
@@ -46,8 +47,11 @@ def exhibit(name, kind):
 
 
 def row(folder, name, kind, mAP, *, model="D.pth", eps=8 / 255, asked=QUERIES, pictures=True, pids=True, **more):
-    """Write a result whose queries have average precisions of this mean."""
-    precision = np.clip(mAP + np.linspace(-0.03, 0.03, asked), 0, 1)
+    """Write a result whose queries have average precisions of this mean; `scattered` draws them far apart."""
+    scattered = more.pop("scattered", False)
+    precision = np.clip(mAP + np.linspace(-1, 1, asked) * (0.1 if scattered else 0.03), 0, 1)
+    if scattered and kind != "clean":
+        precision = precision[5 * np.arange(asked) % asked]
     first = 1 + (np.arange(asked) * (1 - mAP)).astype(int)
     cmc = {"1": float((first <= 1).mean()), "5": float((first <= 5).mean()), "10": float((first <= 10).mean())}
     level = "image_gallery" if more.pop("informed", False) else kind

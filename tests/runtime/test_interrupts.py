@@ -119,7 +119,7 @@ class TestImports:
     def interrupted(self, tmp_path):
         def start(*command):
             text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n"
-            (tmp_path / "tqdm.py").write_text(text)
+            (tmp_path / "PIL.py").write_text(text)
             environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
             return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment)
 
@@ -132,10 +132,10 @@ class TestImports:
         assert (done.returncode, done.stderr, done.stdout) == (130, LINE, "")
 
     def test_of_other_programs_are_their_own_affair(self, interrupted, tmp_path):
-        (tmp_path / "own.py").write_text("try:\n    import reid, tqdm\nexcept KeyboardInterrupt:\n    print('mine')")
+        (tmp_path / "own.py").write_text("try:\n    import reid, PIL\nexcept KeyboardInterrupt:\n    print('mine')")
         assert interrupted(str(tmp_path / "own.py")).stdout == "mine\n"
         assert (
-            interrupted("-c", "try:\n import reid, tqdm\nexcept KeyboardInterrupt:\n print('mine')").stdout == "mine\n"
+            interrupted("-c", "try:\n import reid, PIL\nexcept KeyboardInterrupt:\n print('mine')").stdout == "mine\n"
         )
 
     def test_come_second_in_every_script(self):

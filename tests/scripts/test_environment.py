@@ -1,6 +1,7 @@
 """The shell entry points refuse what cannot work in one line, and take an environment that fits as it is."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,40 @@ def refused(script, **settings):
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     return line
+
+
+def browserless(folder, apt):
+    """A PATH with what a script needs, without Chromium, where apt-get is the program `apt`."""
+    for name in ("bash", "dirname", "id", "cat", "chmod", "touch"):
+        (folder / name).symlink_to(shutil.which(name))
+    (folder / "apt-get").write_text(f"#!/bin/sh\n{apt}\n")
+    (folder / "apt-get").chmod(0o755)
+    return str(folder)
+
+
+@pytest.fixture
+def bin(tmp_path):
+    (tmp_path / "bin").mkdir()
+    return tmp_path / "bin"
+
+
+def test_without_chromium_where_it_cannot_be_installed(stub, bin):
+    done = run("runTests.sh", "--browser", PATH=browserless(bin, "exit 100"))
+    assert (done.returncode, done.stdout) == (2, "")
+    *_, line = done.stderr.splitlines()
+    assert line.startswith("error: no chromium, and it cannot be installed here; as root on Debian: apt-get update && ")
+    assert stub() == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can install")
+def test_chromium_is_installed_once_and_then_pages_are_opened(stub, bin):
+    path = browserless(
+        bin, f'case "$*" in *"install -y chromium") touch {bin}/chromium; chmod +x {bin}/chromium;; esac'
+    )
+    for said in ("installing chromium (once, a minute or two)\n", ""):
+        done = run("runTests.sh", "--browser", "--approve", PATH=path)
+        assert (done.returncode, done.stderr) == (0, said)
+    assert stub() == ["-m pytest -n 2 --dist loadfile -m browser tests/browser --approve"] * 2
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in ROOT.glob("run*.sh")))

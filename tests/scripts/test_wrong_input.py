@@ -10,10 +10,14 @@ import metaDefense
 import trainReid
 from reid import attacks, datasets, models
 from reid.attacks import apply, convert
+from reid.leaderboard import __main__ as leaderboard
+from reid.leaderboard import add
 from reid.models import extract
 from reid.report import __main__ as picture
 from reid.runtime import cli
 from reid.training import trainer as train
+
+COMMANDS = [trainReid, metaAttack, metaDefense, evaluate, picture, apply, extract, leaderboard, add]
 
 
 def failure(script, options, capsys):
@@ -52,12 +56,12 @@ def wrong(tmp_path):
     return {"page": str(page), "cut": str(cut), "missing": str(tmp_path / "none.pth"), "folder": str(tmp_path)}
 
 
-@pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture, apply, extract])
+@pytest.mark.parametrize("script", COMMANDS)
 def test_no_arguments(script, capsys):
     assert "the following arguments are required" in failure(script, [], capsys)
 
 
-@pytest.mark.parametrize("script", [trainReid, metaAttack, metaDefense, evaluate, picture, apply, extract])
+@pytest.mark.parametrize("script", COMMANDS)
 def test_help_describes_every_option(script, capsys, monkeypatch):
     parsers = []
     initialise = cli.OneLineParser.__init__

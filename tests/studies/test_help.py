@@ -6,6 +6,7 @@ import sys
 import pytest
 
 COMMANDS = ("studies.defense", "studies.demo", "studies.seeds", "reid.report", "reid.report.picture", "studies.curve")
+COMMANDS += ("reid.leaderboard", "reid.leaderboard.add")
 HELP = """
 import runpy, sys
 sys.argv = [{name!r}, "--help"]

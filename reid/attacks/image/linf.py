@@ -16,6 +16,7 @@ from reid.attacks.threat import Threat
 from reid.errors import UsageError
 from reid.models.victim import Victim
 from reid.runtime.device import send
+from reid.runtime.progress import progress
 from reid.runtime.seeds import generator
 
 Features = Callable[[Tensor], Tensor]  # images (N, 3, H, W) in [0, 1] to features (N, D)
@@ -80,8 +81,9 @@ class LInf(Attack):
         with torch.no_grad():
             clean = self.guides(victim, batch).float()
         best, highest = batch.images, torch.full((len(clean),), -torch.inf, device=clean.device)
-        for restart in range(self.restarts):
-            for images, value in self.iterates(victim, batch, clean, self.eps, generator(self.seed, restart)):
+        for restart in progress(range(self.restarts), self.restarts, ""):
+            iterates = self.iterates(victim, batch, clean, self.eps, generator(self.seed, restart))
+            for images, value in progress(iterates, self.steps + 1, "step"):
                 if value is None:
                     with torch.no_grad():
                         value = self.objective(victim(images).float(), clean, batch)

@@ -11,6 +11,7 @@ from reid.attacks.threat import Threat
 from reid.errors import UsageError
 from reid.models.victim import Victim
 from reid.runtime.device import send
+from reid.runtime.progress import progress
 from reid.runtime.seeds import generator
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # after how many of 10,000 calls the area halves
@@ -57,7 +58,7 @@ class Square(Attack):
 
         best = torch.where(coins(channels, 1, width), lower, upper)
         highest = margin(victim(best).float(), batch)
-        for call in range(1, self.calls):
+        for call in progress(range(1, self.calls), self.calls, "call", done=1):
             side = self.side(call, height, width)
             top, left = (int(torch.randint(size - side + 1, (), generator=random)) for size in (height, width))
             place = (..., slice(top, top + side), slice(left, left + side))

@@ -25,5 +25,6 @@ RECIPES: Registry["Recipe"] = Registry(
         "metaattack": ("reid.attacks.universal.metaattack:METAATTACK", "MetaAttack, AAAI 2021: clusters, by maml"),
         "uap_retrieval": ("reid.attacks.universal.uap_retrieval:UAP_RETRIEVAL", "UAP-Retrieval, ICCV 2019: clusters"),
         "muap": ("reid.attacks.universal.muap:MUAP", "MUAP, TIFS 2021: average precision by histograms"),
+        "query_uap": ("reid.attacks.universal.query_uap:QUERY_UAP", "QueryUAP, PRCV 2022: by scores alone"),
     },
 )

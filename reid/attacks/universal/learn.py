@@ -93,7 +93,8 @@ def clean_batches(
 class Learner:
     """A perturbation that is learnt in place by a recipe, against the victim of `source`; `optimizer` is what moves it.
 
-    `virtual` is None where there is no set to meta-test on. Raises UsageError when the victim gives no gradients.
+    `virtual` is None where there is no set to meta-test on. Raises UsageError when the recipe needs gradients and the
+    victim gives none.
     """
 
     def __init__(
@@ -104,8 +105,9 @@ class Learner:
         recipe: Recipe,
         print_freq: int = 10,
     ) -> None:
-        if not source.victim.differentiable:
-            raise UsageError("this model gives no gradients, and a universal perturbation is learnt with them")
+        if recipe.needs_gradients and not source.victim.differentiable:
+            problem = "this model gives no gradients, and the recipe learns with them"
+            raise UsageError(f"{problem}; take --recipe query_uap, which does without")
         self.noise, self.source, self.virtual, self.recipe, self.print_freq = noise, source, virtual, recipe, print_freq
         self.optimizer = recipe.optimizer(noise.step_groups(recipe.fraction))
         self._lrs = [group["lr"] for group in self.optimizer.param_groups]
@@ -125,11 +127,12 @@ class Learner:
 
     def _steps(self, epoch: int) -> dict[str, float]:
         virtual_batches = itertools.repeat(None) if self.virtual is None else self.virtual.epoch(epoch)
-        source, autocast = self.source, self.source.compute.autocast
+        source, recipe, autocast = self.source, self.recipe, self.source.compute.autocast
+        seen = recipe.seen(source.victim, epoch)
         totals: dict[str, float] = defaultdict(float)
-        bar = progress(source.epoch(epoch), source.steps, f"epoch {epoch + 1}/{source.epochs}")
+        bar = progress(source.epoch(epoch), source.steps, "step")
         for number, (real, other) in enumerate(zip(bar, virtual_batches, strict=False)):
-            known, recipe = (self.noise, source.victim, real, other, self.optimizer), self.recipe
+            known = (self.noise, seen, real, other, self.optimizer)
             step = meta_step(*known, recipe.meta, autocast, *self._objectives, recipe.penalty)
             losses = dict(zip(step, torch.stack([*step.values()]).tolist(), strict=True))  # one wait for a GPU
             for name, value in losses.items():
@@ -140,7 +143,7 @@ class Learner:
                     )
                 totals[name] += value
             if number % self.print_freq == 0:
-                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
+                bar.note = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         return {name: value / source.steps for name, value in totals.items()}
 
     def wide_step(self) -> None:

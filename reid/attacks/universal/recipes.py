@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from reid.attacks.base import Reference
 from reid.attacks.universal.objectives import pull_farthest
 from reid.attacks.universal.optimiser import MISGD
 from reid.errors import UsageError
+from reid.models.victim import Victim
 
 META_MODES = ("maml", "alternating", "none")
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean features, perturbed features, pids -> scalar
@@ -25,7 +26,8 @@ class Recipe:
 
     `optimizer` makes one from parameter groups, whose steps are `fraction` of each component's budget, times
     exp(-`decay`) per epoch. A subclass whose objective looks at the whole set overrides `objective_on`. `penalty` of
-    the perturbed images is added where there is one. Raises UsageError for an unknown meta mode.
+    the perturbed images is added where there is one. One that does not need gradients of the victim says in `seen` how
+    it does without. Raises UsageError for an unknown meta mode.
     """
 
     objective: Objective = pull_farthest
@@ -34,6 +36,7 @@ class Recipe:
     fraction: float = 0.1
     decay: float = 0.01
     penalty: Penalty | None = None
+    needs_gradients: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.meta not in META_MODES:
@@ -48,6 +51,10 @@ class Recipe:
         """The objective for batches of a set, given the clean features of all its images that are drawn, and the side
         of retrieval that is attacked."""
         return self.objective
+
+    def seen(self, victim: Victim, epoch: int) -> Callable[[Tensor], Tensor]:
+        """What the attacker has of the victim in an epoch: images to features, with gradients of some kind."""
+        return victim
 
     def scale_at(self, epoch: int) -> float:
         """Factor on the step size in an epoch (0-based)."""

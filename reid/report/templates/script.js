@@ -12,11 +12,12 @@ const percent = (fraction) => (100 * fraction).toFixed(1);
 const theme = document.getElementById("theme");
 const system = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
-const nameTheme = () => { theme.textContent = isDark() ? "Light" : "Dark"; };
+const nameTheme = () => { theme.textContent = isDark() ? "Light mode" : "Dark mode"; };
 theme.addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; nameTheme(); });
 system.addEventListener("change", nameTheme);
 theme.hidden = false;
 nameTheme();
+addEventListener("beforeprint", () => all("details").forEach((part) => { part.open = true; }));
 
 // The table: sorted by a press on a head, filtered by name, model and kind.
 const body = document.querySelector("#rows tbody");
@@ -66,10 +67,13 @@ for (const explorer of all(".explorer")) {
   };
   const show = (place) => {
     points().forEach((point, each) => point.classList.toggle("chosen", each === place));
-    if (place === null) return;
+    if (place === null) {
+      details.replaceChildren(make("p", "No query is chosen.", { class: "hint" }));
+      return;
+    }
     person.value = place;
     const table = make("table"), top = make("tr");
-    top.append(...["", "AP, %", "first match"].map((text) => make("th", text, { scope: "col" })));
+    top.append(make("td"), ...["AP, %", "first match"].map((text) => make("th", text, { scope: "col" })));
     const row = (text, precision, first) => {
       const line = make("tr");
       line.append(make("th", text, { scope: "row" }), make("td", percent(precision), { class: "number" }), make("td", `rank ${first}`, { class: "number" }));
