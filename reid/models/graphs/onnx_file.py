@@ -69,10 +69,10 @@ class WeightsOfOnnx:
     def __init__(self, path: str | Path) -> None:
         onnx = extra("onnx", "an ONNX model")
         self._model, session = _opened(path)
-        self._tensors = [each for each in self._model.graph.initializer if each.data_type in (1, 10, 11)]  # floats
+        self._tensors = _floating(self._model.graph)
         numbered, start = onnx.ModelProto(), 0
         numbered.CopyFrom(self._model)
-        for tensor in [each for each in numbered.graph.initializer if each.data_type in (1, 10, 11)]:
+        for tensor in _floating(numbered.graph):
             places = np.arange(start, start + int(np.prod(tensor.dims)), dtype=np.float64).reshape(tuple(tensor.dims))
             tensor.CopyFrom(onnx.numpy_helper.from_array(places, tensor.name))
             start += places.size
@@ -99,6 +99,11 @@ class WeightsOfOnnx:
         kept = {each.key: each.value for each in self._model.metadata_props}
         onnx.helper.set_model_props(self._model, kept | said)
         Path(path).write_bytes(self._model.SerializeToString())
+
+
+def _floating(graph: Any) -> list[Any]:
+    """The initializers of a graph that are float32, float16 or float64."""
+    return [tensor for tensor in graph.initializer if tensor.data_type in (1, 10, 11)]
 
 
 def _state(network: nn.Module) -> dict[str, torch.Tensor]:
