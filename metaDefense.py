@@ -39,11 +39,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv)
     add = parser.add_argument
     add("-s", "--source", required=True, help="dataset to train on: " + ", ".join(datasets.names()))
-    add("-m", "--mte", help="virtual dataset, for defences that need one, such as meta")
+    add("-m", "--mte", help="virtual dataset, for defences that need one, and to choose by if -s has no identities")
     drawn = "training identities of drawn sets (synth-...), which are drawn where --data lacks them (default: 80)"
     add("--ids", type=cli.positive_int, help=drawn)
     add("-a", "--arch", choices=models.names(), help="architecture (default: that of the model to start from)")
-    add("--resume", metavar="SPEC", help=f"the undefended model to start from: {cli.SPECS}")
+    specs = "a checkpoint of a known family, an ONNX file, timm:NAME[:FILE] or package.module:function[:FILE]"
+    add("--resume", metavar="SPEC", help=f"the undefended model to start from: {specs} (docs/defend-your-model.md)")
     add("--resume_reid", metavar="SPEC", help="a defended model to start from instead, or to measure with --evaluate")
     cli.add_reading_option(add, PREPROCESSINGS)
     norms = "eval: keep the statistics, train the weights; live: those of each batch; auto: live for this project's "
