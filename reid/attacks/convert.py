@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--to", required=True, choices=list(FORMATS), help=kinds)
     add("--out", required=True, type=Path, metavar="FILE", help="file to write")
     add("--overwrite", action="store_true", help="replace --out if it is there already")
-    budget = "budget per component, such as 8/255, which a PNG picture needs (default: as in the file, else 8/255)"
+    budget = "budget per component, such as 8/255 (default: as in the file, else 8/255; PNG files say none)"
     add("--eps", type=cli.budget, help=budget)
     units = "; ".join(f"{name}: {words}" for name, words in UNITS.items())
     unit = f"what the values of an array are. {units} (default: image or grey, where that is certain)"

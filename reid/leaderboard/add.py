@@ -3,8 +3,8 @@
     python -m reid.leaderboard.add submission.json -d market1501 --resume model.pth --results results
 
 The submission is a JSON file with its perturbed images, or its universal perturbation, in the same folder. It is
-refused when it reaches less than it claims, leaves its budget, or was made for another model or for other images
-(docs/leaderboard.md).
+refused when the mAP that it leaves here is more than 0.1 points above what it claims, when it goes beyond its budget,
+or when it was made for another model or for other images (docs/leaderboard.md).
 """
 
 import argparse

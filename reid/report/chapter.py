@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -51,11 +52,12 @@ KINDS = {
 @dataclass(frozen=True)
 class Found:
     """The worst case of a goal: mAP as a fraction, its 95 % interval (None: not known), the attack that alone leaves
-    least, how many queries were attacked of how many."""
+    least, with its budget, how many queries were attacked of how many, and the command that made it."""
 
     mAP: float
     interval: Sequence[float] | None
     attack: str
+    budget: str
     alone: float
     queries: int
     of: int
@@ -102,16 +104,16 @@ class Chapter:
     @cached_property
     def found(self) -> dict[str, Found]:
         """By goal, in the order of GOALS."""
-        summary, by_file = self.summary, {each.result.file_name: each.result for each in self.measured}
+        summary, by_file = self.summary, {each.result.file_name: each for each in self.measured}
         found = {}
         for goal in GOALS:
             if (mAP := summary["worst"][goal]) is not None:
                 strongest = summary["strongest"][goal]
                 queries, of = summary["queries"][goal], summary["queries"]["clean"]
-                command = by_file[strongest["result"]].command
-                interval = summary["intervals"].get(goal)
-                parts = (strongest["attack"], strongest["mAP"], queries, of, command, strongest["result"])
-                found[goal] = Found(mAP, interval, *parts)
+                best = by_file[strongest["result"]]
+                command = best.result.command.replace(" --reuse", "")
+                told = (strongest["attack"], best.threat.budgets, strongest["mAP"], queries, of, command)
+                found[goal] = Found(mAP, summary["intervals"].get(goal), *told, strongest["result"])
         return found
 
     @cached_property
@@ -119,6 +121,12 @@ class Chapter:
         """The goal that leaves least, of those that all queries were attacked for, or of all."""
         whole = {goal: each for goal, each in self.found.items() if each.queries == each.of} or self.found
         return min(whole.items(), key=lambda item: item[1].mAP) if whole else None
+
+    @property
+    def num_people(self) -> int:
+        """How many different people are looked for."""
+        pids = self.subject.judgement.pids
+        return len(np.unique(pids[pids >= 0]))
 
     @property
     def close(self) -> Sequence[str]:
@@ -133,8 +141,9 @@ class Chapter:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The table of all results."""
-        return [_row(each, True) for each in self.measured] + [_row(each, False) for each in self.subject.others]
+        """The table of all results, those of the strongest attacks first."""
+        measured, others = (sorted(each, key=attrgetter("mAP")) for each in (self.measured, self.subject.others))
+        return [_row(each, True) for each in measured] + [_row(each, False) for each in others]
 
     @cached_property
     def cmc(self) -> str:

@@ -24,7 +24,7 @@ RECIPE, IMAGE_ATTACK, FAMILY, DATASET = (
     ("script", "plugin", "words"),
     [
         (metaAttack, RECIPE, "toy: pull all features to their middle"),
-        (evaluate, RECIPE, "muap,toy}"),
+        (evaluate, RECIPE, ",toy} [{"),
         (evaluate, IMAGE_ATTACK, "margin, toy, square"),
         (evaluate, DATASET, "toy-people"),
     ],

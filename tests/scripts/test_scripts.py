@@ -22,7 +22,7 @@ from reid.errors import ReidError
 from reid.evaluation.results import read_results
 from reid.evaluation.suites import SUITES, Each, Suite, Universal
 from reid.models import extract
-from reid.report import __main__ as picture
+from reid.report import picture
 from studies import demo
 
 
@@ -89,10 +89,10 @@ def test_evaluation_reuses_what_is_there_and_measures_what_changed(victim, attac
     options = ["-d", "synth-a", "--resume", victim, "--data", data, *SIZE, "--results", str(tmp_path), "--reuse"]
     evaluate.main(options)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert len(written) == 2 * 4  # a record and values per query of each line
+    assert len(written) == 3 * 4  # a record, values per query and pictures of each line
     evaluate.main([*options, "--attack", attacker])
     assert {path: path.stat().st_mtime_ns for path in written} == written
-    assert len(list(tmp_path.iterdir())) == len(written) + 2
+    assert len(list(tmp_path.iterdir())) == len(written) + 3
 
 
 @pytest.fixture

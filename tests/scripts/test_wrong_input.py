@@ -13,11 +13,12 @@ from reid.attacks import apply, convert
 from reid.leaderboard import __main__ as leaderboard
 from reid.leaderboard import add
 from reid.models import extract
-from reid.report import __main__ as picture
+from reid.report import __main__ as report
+from reid.report import picture
 from reid.runtime import cli
 from reid.training import trainer as train
 
-COMMANDS = [trainReid, metaAttack, metaDefense, evaluate, picture, apply, extract, leaderboard, add]
+COMMANDS = [trainReid, metaAttack, metaDefense, evaluate, picture, report, apply, extract, leaderboard, add]
 
 
 def failure(script, options, capsys):
@@ -256,6 +257,12 @@ def test_wrong_options_of_converted_perturbations(extra, words, attacker, tmp_pa
 def test_a_picture_must_be_png(victim, attacker, data, capsys):
     options = ["-d", "synth-a", "--resume", victim, "--attack", attacker, "--data", data, "--out", "picture.jpg"]
     assert "must end in .png" in failure(picture, options, capsys)
+
+
+def test_a_page_must_be_html(tmp_path, capsys):
+    assert "page.pdf must end in .html" in failure(report, [str(tmp_path), "-o", "page.pdf"], capsys)
+    assert f"no results of clean images in {tmp_path}" in failure(report, [str(tmp_path)], capsys)
+    assert "no such results folder" in failure(report, [str(tmp_path / "none")], capsys)
 
 
 @pytest.mark.parametrize(
