@@ -41,13 +41,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--resume", metavar="FILE", help="the undefended model to start from, trained on the source")
     add("--resume_reid", metavar="FILE", help="a defended model to start from instead, or to measure with --evaluate")
     add("--evaluate", action="store_true", help="train nothing, only report on --resume_reid")
-    summaries = "; ".join(f"{name}: {DEFENSES.summary(name)}" for name in DEFENSES)
-    add("--defense", choices=DEFENSES, default="meta", help=f"what to train on. {summaries}")
+    kinds = "; ".join(f"{name}: {DEFENSES.summary(name)}" for name in DEFENSES)
+    add("--defense", choices=DEFENSES, default="meta", help=f"what to train on. {kinds}")
     add("--loss", choices=training.LOSSES, default="triplet+ce", help="the released code uses triplet")
     add("--logs_dir", type=Path, help="folder for the model, the state and the logs (default: below defenseModel/)")
     add("--lr", type=cli.positive_float, default=2e-4, help="learning rate of the backbone; 3 times that elsewhere")
     add("--start_save", type=cli.natural_int, default=0, help="first epoch that may be kept as the best")
     add("--dist_metric", choices=DISTANCES, default="euclidean", help="distance between features")
+    options.add_options(parser, training.Schedule)
     options.add_options(parser.add_argument_group("adversary"), AdversaryOptions)
     for name in DEFENSES:
         options.add_options(parser.add_argument_group(f"--defense {name}"), DEFENSES[name])
@@ -84,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     compute = device.set_up(device.resolve(args.device, args.precision, size))
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
-    names = [args.source, args.mte] if defense.needs_virtual and not args.evaluate else [args.source]
+    virtual = args.mte and (defense.needs_virtual or defense.takes_virtual) and not args.evaluate
+    names = [args.source, args.mte] if virtual else [args.source]
     data = [datasets.create(name, args.data, split=args.split) for name in names]
     sets = [] if args.evaluate else training_sets(args, data, images, defense.needs_labels)
     identities = sets[0].num_classes if sets and defense.needs_labels else None
@@ -93,9 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     perturbations = chosen.perturbations(compute.device)
     adversary = chosen.adversary(model, perturbations, size, compute.device, args.seed)
     if sets:
-        validate = None
-        if not args.combine_trainval:
-            validate = validation(model, data[0], images, compute.exact(), adversary.attacks, **scoring)
+        asked = (model, data[0], images, compute.exact(), adversary.attacks)
+        validate = None if args.combine_trainval else validation(*asked, **scoring)
         selection = training.Selection(validate, args.eval_every, args.start_save)
         path = train(args, defense, model, data, sets, adversary, compute, selection)
         distributed.from_main(lambda: models.load_checkpoint(model, path))
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         named = dict(zip(args.noise_path1, perturbations, strict=True))
         for attack in adversary.attacks():
             if attack not in perturbations:
-                named["PGD" if attack.kind == "image" else "online"] = attack
+                named["PGD" if attack.kind == "image" else f"online {attack.threat.budgets}"] = attack
         sides = images.stores(test_samples(data[0]))
         log_scores(data[0].name, Retrieval(models.Victim(model), sides, compute.exact(), **scoring), named)
 
@@ -139,7 +140,8 @@ def train(
     settings |= {"precision": compute.precision}
     settings |= contents(data, start=args.resume_reid or args.resume, attackers=args.noise_path1)
     steps = args.iters_per_epoch or sets[0].batches_per_epoch
-    schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay, shape="late", new_layers=3)
+    rates = (args.lr, args.weight_decay, "late", 3, args.ema, args.move)
+    schedule = training.Schedule(args.epochs, steps, *rates)
     loss = training.ReidLoss(args.loss, args.margin)
     trainer = training.Trainer(model, defense, sets, schedule, loss, compute, args.seed, adversary)
     return trainer.train(Run(args.logs_dir, args.resume_from, settings), selection)

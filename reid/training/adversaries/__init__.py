@@ -31,11 +31,17 @@ ADVERSARIES: Registry[type[Adversary]] = Registry(
     {
         "frozen": ("reid.training.adversaries.universal:Pool", "one perturbation file, which never changes"),
         "pool": ("reid.training.adversaries.universal:Pool", "several files, of which each batch draws one"),
-        "online": ("reid.training.adversaries.universal:Online", "one perturbation, which climbs the training loss"),
+        "online": ("reid.training.adversaries.universal:Online", "one perturbation, which learns as training goes on"),
+        "online-delta": (
+            "reid.training.adversaries.universal:OnlineDelta",
+            "the same, delta alone at the total budget of colour and delta",
+        ),
         "pgd": ("reid.training.adversaries.per_image:PerImage", "PGD on each image"),
     },
 )
 FROM_FILES = ("frozen", "pool")
+IN_TRAINING = ("online", "online-delta")
+OBJECTIVES = ("loss", "nearest", "cosine", "smooth_ap")  # but for the first, of RECIPES
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,13 @@ class AdversaryOptions:
     max_eps: float = option(
         8 / 255, "largest L-inf budget per component, such as 8/255 or 8", type=cli.positive_budget, metavar="BUDGET"
     )
+    attack_objective: str | None = option(
+        None,
+        "where online and pgd drive features. loss: up the training loss (online), away from the clean feature (pgd); "
+        "nearest: toward the nearest other identity; cosine: away from the clean feature, seen from the middle of all; "
+        "smooth_ap: to the lowest average precision, the batch being the gallery (default: what the defence says)",
+        choices=OBJECTIVES,
+    )
     pgd_steps: int = option(4, "steps of --attacker pgd", type=cli.positive_int)
 
     def used(self, trains: bool, evaluates: bool) -> AdversaryOptions:
@@ -74,7 +87,7 @@ class AdversaryOptions:
         Files are reported on anyway, and help to choose the best epoch. Raises UsageError where an adversary of files
         lacks them, or the frozen one has several; for online, where nothing is trained.
         """
-        if evaluates and "online" in self.attacker:
+        if evaluates and not {*self.attacker}.isdisjoint(IN_TRAINING):
             raise UsageError("an online attacker lives in training only: give --evaluate files, with --attacker pool")
         if evaluates:
             return replace(self, attacker=[name for name in self.attacker if name not in FROM_FILES])
@@ -121,4 +134,6 @@ class AdversaryOptions:
             ADVERSARIES[name].of(Setting(self, model, perturbations, size, device, member_seed))
             for member_seed, name in enumerate(self.attacker, seed * len(self.attacker))
         ]
-        return members[0] if len(members) == 1 else Mixture(members)
+        adversary = members[0] if len(members) == 1 else Mixture(members)
+        adversary.objective = self.attack_objective
+        return adversary
