@@ -41,8 +41,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--resume", metavar="FILE", help="the undefended model to start from, trained on the source")
     add("--resume_reid", metavar="FILE", help="a defended model to start from instead, or to measure with --evaluate")
     add("--evaluate", action="store_true", help="train nothing, only report on --resume_reid")
-    kinds = "; ".join(f"{name}: {DEFENSES.summary(name)}" for name in DEFENSES)
-    add("--defense", choices=DEFENSES, default="meta", help=f"what to train on. {kinds}")
+    summaries = "; ".join(f"{name}: {DEFENSES.summary(name)}" for name in DEFENSES)
+    add("--defense", choices=DEFENSES, default="meta", help=f"what to train on. {summaries}")
     add("--loss", choices=training.LOSSES, default="triplet+ce", help="the released code uses triplet")
     add("--logs_dir", type=Path, help="folder for the model, the state and the logs (default: below defenseModel/)")
     add("--lr", type=cli.positive_float, default=2e-4, help="learning rate of the backbone; 3 times that elsewhere")
@@ -140,8 +140,7 @@ def train(
     settings |= {"precision": compute.precision}
     settings |= contents(data, start=args.resume_reid or args.resume, attackers=args.noise_path1)
     steps = args.iters_per_epoch or sets[0].batches_per_epoch
-    rates = (args.lr, args.weight_decay, "late", 3, args.ema, args.move)
-    schedule = training.Schedule(args.epochs, steps, *rates)
+    schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay, "late", 3, args.ema, args.move)
     loss = training.ReidLoss(args.loss, args.margin)
     trainer = training.Trainer(model, defense, sets, schedule, loss, compute, args.seed, adversary)
     return trainer.train(Run(args.logs_dir, args.resume_from, settings), selection)
