@@ -55,7 +55,7 @@ class Selection:
 
 
 class Trainer:
-    """One training run of `model`, in place, by a defence, on the source and, where it needs one, a virtual set.
+    """One training run of `model`, in place, by a defence, on the source and, where it uses one, a virtual set.
 
     With several processes it ends, up to rounding, with the model of one: batch normalisation, dropout and losses are
     those of the whole batch. Raises UsageError where the virtual set, the adversary or the identities that the defence

@@ -134,6 +134,12 @@ def test_an_online_delta_lives_in_training_only():
         AdversaryOptions(("online-delta",)).used(False, evaluates=True)
 
 
+def test_an_objective_wants_an_adversary_that_looks_at_the_model():
+    with pytest.raises(UsageError, match=r"--attack-objective nearest drives nothing.*add online"):
+        AdversaryOptions(("frozen",), ("file.pth",), attack_objective="nearest").used(True, False)
+    assert AdversaryOptions(("pool", "pgd"), ("file.pth",), attack_objective="nearest").used(True, False)
+
+
 class TestTrainer:
     @pytest.fixture
     def build(self, tiny_once, training_set):

@@ -85,7 +85,7 @@ class AdversaryOptions:
         """These options with the adversaries that a run uses alone: it trains on them, only evaluates, or does neither.
 
         Files are reported on anyway, and help to choose the best epoch. Raises UsageError where an adversary of files
-        lacks them, or the frozen one has several; for online, where nothing is trained.
+        lacks them, or the frozen one has several; for online, where nothing is trained; for an objective of none.
         """
         if evaluates and not {*self.attacker}.isdisjoint(IN_TRAINING):
             raise UsageError("an online attacker lives in training only: give --evaluate files, with --attacker pool")
@@ -93,6 +93,9 @@ class AdversaryOptions:
             return replace(self, attacker=[name for name in self.attacker if name not in FROM_FILES])
         if not trains:
             return replace(self, attacker=["pool"])
+        if self.attack_objective and {*self.attacker} <= {*FROM_FILES}:
+            problem = f"--attack-objective {self.attack_objective} drives nothing: files never change"
+            raise UsageError(f"{problem}; add online, online-delta or pgd to --attacker")
         files = len(self.noise_path1)
         if "frozen" in self.attacker and files != 1:
             raise UsageError(f"--attacker frozen needs one file as --noise_path1, not {files}; pool takes several")

@@ -1,6 +1,6 @@
 """The adversary with a perturbation of its own for every image: PGD on the model in training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -17,10 +17,10 @@ from reid.training.adversaries.base import Adversary, Setting, random_shares
 class AimedPGD(PGD):
     """The steps of PGD by another objective."""
 
-    aim: Aim | None = None
+    aim: Aim = field(kw_only=True)
 
     def objective(self, features: Tensor, clean: Tensor, batch: AttackBatch) -> Tensor:
-        return super().objective(features, clean, batch) if self.aim is None else self.aim.reached(features)
+        return self.aim.reached(features)
 
 
 class PerImage(Adversary):
@@ -40,7 +40,7 @@ class PerImage(Adversary):
         self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
     ) -> Tensor:
         budgets = self.pgd.eps * (random_shares(images, random) if shares is None else shares)
-        attack = AimedPGD(self.pgd.eps, self.pgd.steps, aim=aim)
+        attack = self.pgd if aim is None else AimedPGD(self.pgd.eps, self.pgd.steps, aim=aim)
         with inference(self.model):
             with torch.no_grad():
                 clean = self.model.features(images).float() if aim is None else aim.clean
