@@ -57,6 +57,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--lr", type=cli.positive_float, default=2e-4, help="learning rate of the backbone; 3 times that elsewhere")
     add("--start_save", type=cli.natural_int, default=0, help="first epoch that may be kept as the best")
     add("--dist_metric", choices=DISTANCES, help="distance between features (default: the model's own)")
+    options.add_options(parser, training.Schedule)
     options.add_options(parser.add_argument_group("adversary"), AdversaryOptions)
     for name in DEFENSES:
         options.add_options(parser.add_argument_group(f"--defense {name}"), DEFENSES[name])
@@ -94,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = starting.expected_size(source, args.preprocessing, (args.height, args.width))
     compute = device.set_up(device.resolve(args.device, args.precision, asked))
     labelled, args.dist_metric = defense.needs_labels or args.evaluate, args.dist_metric or source.distance
-    virtual = args.mte and not args.evaluate and (defense.needs_virtual or not labelled)
+    takes = defense.needs_virtual or defense.takes_virtual or not labelled
+    virtual = args.mte and not args.evaluate and takes
     names = [args.source, *([args.mte] if virtual else [])]
     data = starting.open_sets(names, args.data, args.split, asked, args.ids, labelled)
     start = starting.Start.of(source, args.preprocessing, data, compute, (args.height, args.width), args.arch)
@@ -102,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
     shape = {"batch_size": args.batch_size, "num_instances": args.num_instances, "labelled": labelled}
-    trained = [] if args.evaluate else data[: 1 + defense.needs_virtual]
+    trained = [] if args.evaluate else data[: 1 + (defense.needs_virtual or defense.takes_virtual)]
     sets = starting.training_sets(trained, images, args.combine_trainval, args.seed, **shape)
     identities = sets[0].num_classes if sets and labelled else None
     model = start.model(identities, args.arch, args.seed, args.batch_norm, args.checkpointing)
@@ -130,7 +132,7 @@ def train(args: argparse.Namespace, defense: Defense, sets: Any, adversary: Any,
     settings |= {"precision": start.compute.precision}
     settings |= contents(start.data, start.source.sha256, args.noise_path1)
     steps = args.iters_per_epoch or sets[0].batches_per_epoch
-    schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay, shape="late", new_layers=3)
+    schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay, "late", 3, args.ema, args.move)
     loss = training.ReidLoss(args.loss, args.margin)
     trainer = training.Trainer(scores.model, defense, sets, schedule, loss, start.compute, args.seed, adversary)
     selection = training.Selection(scores.validate, args.eval_every, args.start_save)

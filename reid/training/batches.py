@@ -8,10 +8,11 @@ from torch import Tensor
 
 from reid.datasets import Sample
 from reid.datasets import labels as label_map
-from reid.loading import Images, PKSampler, augment
+from reid.loading import Images, PKSampler, augment, to_images
 from reid.runtime import distributed
 from reid.runtime.device import send
 from reid.runtime.seeds import generator
+from reid.training.adversaries.aim import Aim
 from reid.training.adversaries.base import Adversary
 
 Drawn = tuple[Sequence[int], Tensor, Tensor]  # indices of the whole batch, own images in [0, 1], their labels
@@ -36,16 +37,22 @@ class TrainingBatch:
 
 
 def with_perturbed_half(
-    clean: Tensor, labels: Tensor, adversary: Adversary | None, random: torch.Generator, virtual: bool
+    clean: Tensor,
+    labels: Tensor,
+    adversary: Adversary | None,
+    random: torch.Generator,
+    virtual: bool,
+    aim: Aim | None = None,
 ) -> tuple[TrainingBatch, Tensor | None]:
     """The batch of clean images (N, 3, H, W) with labels (N,), every second image once more as `adversary` perturbs it.
 
-    Every second one of a P x K batch is half of each identity. Returns the batch, in which the perturbed images are a
-    leaf of their own, and those images as the adversary gave them, with the graph that leads back to it.
+    Every second one of a P x K batch is half of each identity; `aim` is for that half. Returns the batch, in which the
+    perturbed images are a leaf of their own, and those images as the adversary gave them, with the graph that leads
+    back to it.
     """
     if adversary is None:
         return TrainingBatch(clean, None, labels, virtual), None
-    perturbed = adversary.perturb(clean[::2], random)
+    perturbed = adversary.perturb(clean[::2], random, aim=aim)
     leaf = perturbed.detach().requires_grad_(perturbed.requires_grad)
     return TrainingBatch(clean, leaf, torch.cat([labels, labels[::2]]), virtual), perturbed
 
@@ -81,6 +88,13 @@ class TrainingSet:
     def batches_per_epoch(self) -> int:
         """As many as show each image once, on average; the remainder is left out."""
         return max(1, len(self.samples) // self.batch_size)
+
+    def plain(self, device: torch.device) -> Iterator[Tensor]:
+        """Blocks of this process's share of all images, in their order, not augmented, in [0, 1] on `device`."""
+        places = range(len(self.samples))
+        parts = [places[first : first + self.batch_size] for first in places[:: self.batch_size]]
+        for _, pixels in self.store.batches(distributed.share(parts)):
+            yield to_images(pixels, device)
 
     def epoch(self, epoch: int, batches: int, device: torch.device) -> Iterator[Drawn]:
         """Each batch of an epoch, on `device`."""

@@ -20,9 +20,12 @@ class Defense:
     """
 
     needs_virtual = False  # a virtual set, with identities of its own, beyond the source
+    takes_virtual = False  # the same, where there is one
     needs_adversary = False  # perturbed images: without, batches are clean
     needs_labels = True  # identities: without, batches are images drawn at random
     needs_start = False  # the model that training started from, as `network.start_features`
+    needs_centroids = False  # its mean clean feature of each identity, as `network.centroids`; attacks go by them too
+    attack_objective = "loss"  # of OBJECTIVES: where attacks in training drive features, unless the options say
     # for a loss on the virtual set after a step on the source: order of the derivative through it ("first", "second"),
     # and its rate, or None for the rate of the outer step
     inner_order: str | None = None

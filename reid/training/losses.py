@@ -47,6 +47,23 @@ def hard_triplet(features: Tensor, pids: Tensor, margin: float = 0.5) -> tuple[T
     return loss, (nearest_negative > farthest_positive).float().mean()
 
 
+def drift(features: Tensor, targets: Tensor, population: Tensor) -> Tensor:
+    """Mean squared distance of features (N, D) to their targets (N, D), as a share of the mean squared distance of a
+    population (M, D) to its middle: the same for features of any scale. No gradient flows into the population."""
+    population = population.detach().float()
+    spread = (population - population.mean(0)).square().sum(1).mean().clamp(min=1e-12)
+    return (features.float() - targets.float()).square().sum(1).mean() / spread
+
+
+def nearest_centroid(features: Tensor, labels: Tensor, centroids: Tensor, width: float) -> Tensor:
+    """Cross-entropy of features (N, D), with labels (N,), where a class is the more likely the nearer its centroid
+    (C, D): softmax of minus squared distances, in units of `width` times the centroids' mean squared distance to their
+    middle."""
+    spread = (centroids - centroids.mean(0)).square().sum(1).mean().clamp(min=1e-12)
+    squared = torch.cdist(features.float(), centroids, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return cross_entropy(-squared / (width * spread), labels)
+
+
 def _euclidean(features: Tensor) -> Tensor:
     """Pairwise distances (N, N), bounded away from zero for the gradient."""
     features = features - features.detach().mean(0)  # where all are close together, the product keeps their differences

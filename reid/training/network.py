@@ -38,6 +38,12 @@ class TrainedNetwork(nn.Module):
         """What training changes, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def hold_early(self) -> None:
+        """Take the first three quarters of the backbone's weights, in the order of its layers, out of training."""
+        backbone = [weight for name, weight in self.weights().items() if is_backbone(name)]
+        for weight in backbone[: 3 * len(backbone) // 4]:
+            weight.requires_grad_(False)
+
     def groups(self, lr: float, new_layers: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimiser: the backbone at `lr`, all other layers at `new_layers` times that."""
         groups: list[dict[str, Any]] = [{"params": [], "lr": lr * f, "factor": f} for f in (1.0, new_layers)]

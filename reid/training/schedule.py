@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reid.errors import UsageError
+from reid.runtime.cli import decay
+from reid.runtime.options import option
 
 
 def warm_up_and_cosine(step: int, total: int) -> float:
@@ -21,6 +23,7 @@ def late_decay(step: int, total: int) -> float:
     return min(1.0, 0.1 ** (step / total * 85 / 40 - 1))
 
 
+MOVES = ("all", "late")
 SHAPES: dict[str, Callable[[int, int], float]] = {"cosine": warm_up_and_cosine, "late": late_decay}
 
 
@@ -28,7 +31,8 @@ SHAPES: dict[str, Callable[[int, int], float]] = {"cosine": warm_up_and_cosine, 
 class Schedule:
     """`epochs` x `iters_per_epoch` steps of Adam, its rate over time of a `shape` in SHAPES.
 
-    Layers that are not of the backbone learn `new_layers` times as fast. Raises UsageError for an unknown shape.
+    Layers that are not of the backbone learn `new_layers` times as fast. Raises UsageError for an unknown shape or
+    move.
     """
 
     epochs: int
@@ -37,10 +41,22 @@ class Schedule:
     weight_decay: float = 5e-4
     shape: str = "cosine"
     new_layers: float = 1.0
+    ema: float = option(
+        0.0,
+        "validate, keep and save averaged weights: after each step this much of the average so far and the rest of the "
+        "weights, so that it reaches back about 1 / (1 - DECAY) steps; 0: the weights themselves",
+        type=decay,
+        metavar="DECAY",
+    )
+    move: str = option(
+        "all", "weights that training moves; late: the last quarter of the backbone, and all after it", choices=MOVES
+    )
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
             raise UsageError(f"schedule {self.shape!r} is not one of {', '.join(SHAPES)}")
+        if self.move not in MOVES:
+            raise UsageError(f"move {self.move!r} is not one of {', '.join(MOVES)}")
 
     def lr_at(self, step: int) -> float:
         """Learning rate of the backbone at a step (0-based)."""

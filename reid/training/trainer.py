@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from reid.attacks.base import Reference
+from reid.attacks.universal import RECIPES
+from reid.attacks.universal.ranking import RankingRecipe
+from reid.attacks.universal.recipes import Recipe
 from reid.errors import ReidError, UsageError
 from reid.models.network import Trainable
 from reid.models.returned import Returned
@@ -22,8 +26,11 @@ from reid.runtime.progress import progress, stage
 from reid.runtime.runlog import RunLog
 from reid.runtime.seeds import generator, seed_everything
 from reid.runtime.snapshot import STATE_FILE, Run
+from reid.training.adversaries.aim import Aim, inference
 from reid.training.adversaries.base import Adversary
+from reid.training.average import Average
 from reid.training.batches import Drawn, TrainingBatch, TrainingSet, with_perturbed_half
+from reid.training.centroids import Centroids
 from reid.training.defense import Defense
 from reid.training.inner import Inner
 from reid.training.keeper import Keeper
@@ -49,11 +56,11 @@ class Selection:
 
 
 class Trainer:
-    """One training run of `model`, in place, by a defence, on the source and, where it needs one, a virtual set.
+    """One training run of `model`, in place, by a defence, on the source and, where it uses one, a virtual set.
 
     With several processes it ends, up to rounding, with the model of one: batch normalisation, dropout and losses are
-    those of the whole batch. Raises UsageError where the virtual set or the adversary that the defence needs is
-    missing, and where there is an adversary and each process has an odd number of images.
+    those of the whole batch. Raises UsageError where the virtual set, the adversary or the identities that the defence
+    or its attacks need are missing, and where there is an adversary and each process has an odd number of images.
     """
 
     def __init__(
@@ -68,17 +75,23 @@ class Trainer:
         adversary: Adversary | None = None,
     ) -> None:
         share = sets[0].batch_size // distributed.size()
-        _check_needs(defense, sets, adversary, share)
-        self.defense, self.schedule, self.loss, self.compute, self.seed = defense, schedule, loss, compute, seed
-        self.sets = sets[: 1 + defense.needs_virtual]
+        self.sets = sets[: 1 + (defense.needs_virtual or defense.takes_virtual)]
         self.adversary = adversary if defense.needs_adversary else None
+        self.recipe = _recipe(defense, self.adversary)
+        _check_needs(defense, self.sets, adversary, share)
+        self.defense, self.schedule, self.loss, self.compute, self.seed = defense, schedule, loss, compute, seed
         self.start: Trainable | None = None
-        if defense.needs_start:
+        self.known: Centroids | None = None
+        if defense.needs_start or defense.needs_centroids:
             self.start = copy.deepcopy(model).eval().requires_grad_(False)
             self.start.to(compute.device).to(memory_format=torch.channels_last)
+            self.known = Centroids(self.start, self.sets, compute) if defense.needs_centroids else None
         self.network = TrainedNetwork(model, self.sets[1].num_classes if len(self.sets) > 1 else 0, seed)
         self.network.to(compute.device).to(memory_format=torch.channels_last)
+        if schedule.move == "late":
+            self.network.hold_early()
         synchronise(self.network, share)
+        self.average = Average(model, schedule.ema)
         if defense.inner_order == "second":
             differentiate_twice(self.network)
         self.optimizer = torch.optim.Adam(
@@ -92,17 +105,18 @@ class Trainer:
         about = {"trained_on": name, "height": images.height, "width": images.width, "settings": run.settings}
         keeper = Keeper(run, about, returned)
         parts: dict[str, Any] = {"network": self.network, "optimizer": self.optimizer}
-        parts["adversary"] = self.adversary or Adversary()
+        parts |= {"adversary": self.adversary or Adversary(), "average": self.average}
 
         def epoch(number: int, log: RunLog) -> dict[str, float]:
             due = selection.due(number, self.schedule.epochs)
             with stage(0.8 if due and selection.validate else 1.0):  # more or less
                 values = self._epoch(number, run)
             if due:
-                scores = selection.validate() if selection.validate is not None else {}
-                values |= scores
-                if number >= min(selection.first, self.schedule.epochs - 1):
-                    keeper.offer(self.network.model, number + 1, sum(scores.values()) / max(1, len(scores)))
+                with self.average.in_place():
+                    scores = selection.validate() if selection.validate is not None else {}
+                    values |= scores
+                    if number >= min(selection.first, self.schedule.epochs - 1):
+                        keeper.offer(self.network.model, number + 1, sum(scores.values()) / max(1, len(scores)))
             return values
 
         def restore(state: dict[str, Any]) -> None:
@@ -115,7 +129,8 @@ class Trainer:
 
         run_epochs(run, self.schedule.epochs, restore=restore, epoch=epoch, state=state)
         if not keeper.path.exists():
-            keeper.offer(self.network.model, self.schedule.epochs, keeper.best)
+            with self.average.in_place():
+                keeper.offer(self.network.model, self.schedule.epochs, keeper.best)
         return keeper.path
 
     def _epoch(self, epoch: int, run: Run) -> dict[str, float]:
@@ -142,17 +157,12 @@ class Trainer:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
-        halves = [
-            with_perturbed_half(
-                images, labels, self.adversary, generator(self.seed, epoch, iteration, 1 + place), virtual=place == 1
-            )
-            for place, (_, images, labels) in enumerate(drawn)
-        ]
+        halves = [self._half(place, each, epoch, iteration) for place, each in enumerate(drawn)]
         source, virtual = halves[0][0], halves[1][0] if len(halves) > 1 else None
         precisions: list[Tensor | None] = []
 
         def loss_of(weights: Weights, batch: TrainingBatch) -> Tensor:
-            view = View(self.network, weights, self.compute, self.loss, self.start)
+            view = View(self.network, weights, self.compute, self.loss, self.start, self.known)
             loss, precision = self.defense.loss(view, batch)
             precisions.append(precision)
             return loss
@@ -167,9 +177,29 @@ class Trainer:
         values = dict(zip(numbers, torch.stack([*numbers.values()]).tolist(), strict=True))  # one wait for a GPU
         if all(map(math.isfinite, values.values())):
             self.optimizer.step()
+            self.average.update()
             if self.adversary is not None and step.image_gradients:
                 self.adversary.learn([images for _, images in halves if images is not None], step.image_gradients)
         return values
+
+    def _half(self, place: int, drawn: Drawn, epoch: int, iteration: int) -> tuple[TrainingBatch, Tensor | None]:
+        """What `with_perturbed_half` makes of a batch of the set in this place."""
+        _, images, labels = drawn
+        random, virtual = generator(self.seed, epoch, iteration, 1 + place), place == 1
+        return with_perturbed_half(images, labels, self.adversary, random, virtual, self._aim(virtual, drawn))
+
+    @torch.no_grad()
+    def _aim(self, virtual: bool, drawn: Drawn) -> Aim | None:
+        """Where every second image of a batch is to be driven: among the centroids that the defence goes by, or among
+        the clean images of the whole batch, as the model sees them in eval mode."""
+        if self.adversary is None or self.recipe is None:
+            return None
+        indices, images, _ = drawn
+        model, pids = self.network.model, self.sets[virtual].labels[torch.as_tensor(indices)]
+        with inference(model):
+            clean = model.features(images).float()
+        gallery = self.known.of(virtual) if self.known else Reference(distributed.gather(clean), pids, pids)
+        return Aim(model, self.recipe.objective_on(gallery), clean[::2], distributed.share(pids)[::2])
 
     def _inner(self, weights: Weights, lr: float) -> Inner | None:
         """The step before the virtual loss of a defence that looks ahead, where the outer rate is `lr`."""
@@ -194,11 +224,24 @@ class Trainer:
         )
 
 
+def _recipe(defense: Defense, adversary: Adversary | None) -> Recipe | None:
+    """The one with the objective of the attacks in training, None for the training loss. Raises UsageError where it
+    needs identities and the defence knows none."""
+    objective = (adversary and adversary.objective) or defense.attack_objective
+    recipe = None if objective == "loss" else RECIPES[objective]
+    if isinstance(recipe, RankingRecipe) and not defense.needs_labels:
+        remedy = "use --attack-objective loss or cosine"
+        raise UsageError(f"{type(defense).__name__} knows no identities, and {objective} needs them; {remedy}")
+    return recipe
+
+
 def _check_needs(defense: Defense, sets: Sequence[TrainingSet], adversary: Adversary | None, share: int) -> None:
     """Raises UsageError where a defence lacks what it needs, or no half of a process's `share` can be perturbed."""
     name = type(defense).__name__
     if defense.needs_virtual and len(sets) < 2:
         raise UsageError(f"{name} trains on a virtual set too; give one")
+    if defense.inner_order is not None and len(sets) < 2:
+        raise UsageError(f"{name} looks ahead from the source to a virtual set; give one, or no look-ahead")
     if defense.needs_adversary and adversary is None:
         raise UsageError(f"{name} trains on perturbed images; give an adversary")
     if defense.needs_adversary and share % 2 and distributed.size() > 1:

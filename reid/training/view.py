@@ -9,6 +9,7 @@ from reid.models.network import Trainable
 from reid.runtime import distributed
 from reid.runtime.device import Compute, send
 from reid.training.batches import TrainingBatch
+from reid.training.centroids import Centroids
 from reid.training.losses import ReidLoss
 from reid.training.network import TrainedNetwork, Weights
 
@@ -24,6 +25,11 @@ class Outputs:
     logits: Tensor
     labels: Tensor
     batch: TrainingBatch  # this process's share
+
+    @property
+    def clean(self) -> Tensor:
+        """Rows (N,) of the clean images."""
+        return self._rows(torch.arange(len(self.batch.clean)))
 
     @property
     def perturbed(self) -> Tensor:
@@ -50,6 +56,7 @@ class View:
     compute: Compute
     loss: ReidLoss
     start: Trainable | None = None  # as training found the model, frozen, for defences with `needs_start`
+    known: Centroids | None = None  # for defences with `needs_centroids`
 
     def outputs(self, batch: TrainingBatch) -> Outputs:
         """Features, logits and labels of clean and perturbed images; differentiable in the weights and the images."""
@@ -73,3 +80,10 @@ class View:
             raise ValueError("the model that training started from is kept for defences with needs_start = True")
         with self.compute.autocast():
             return distributed.gather(self.start.features(batch.images))
+
+    def centroids(self, batch: TrainingBatch) -> Tensor:
+        """The mean feature (C, D) of each identity of the batch's set by the model that training started from, in the
+        order of the labels. Raises ValueError for a defence without `needs_centroids`."""
+        if self.known is None:
+            raise ValueError("centroids are computed for defences with needs_centroids = True")
+        return self.known.of(batch.virtual).features

@@ -23,6 +23,10 @@ from reid.training.view import View
 
 CPU = Compute(torch.device("cpu"), "fp32")
 NEEDS = {"none": (False, False), "adversarial": (False, True), "mixed": (True, True), "meta": (True, True)}
+OPTIONS = {"meta": ["inner_order", "inner_lr"]}
+OPTIONS |= {"gallery": [*OPTIONS["meta"], "look_ahead"]}
+OPTIONS |= {"fare": [*OPTIONS["gallery"], "anchor"], "trades": [*OPTIONS["gallery"], "divergence"]}
+OPTIONS |= {"anchored": OPTIONS["fare"]}
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def test_they_are_listed_with_their_options_without_torch():
         "print([list(declared(DEFENSES[name])) for name in DEFENSES], 'torch' in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == "[[], [], [], ['inner_order', 'inner_lr']] False"
+    assert printed.strip() == f"{[OPTIONS.get(name, []) for name in DEFENSES]} False"
 
 
 def test_options_of_the_command_line_make_a_defence():
@@ -80,6 +84,9 @@ def test_options_of_the_command_line_make_a_defence():
 
 
 class TestView:
+    def test_says_which_rows_are_clean(self, view, batch):
+        assert view.outputs(batch).clean.tolist() == list(range(8))
+
     def test_says_which_rows_are_perturbed_and_from_which_they_were_made(self, view, batch):
         outputs = view.outputs(batch)
         assert outputs.perturbed.tolist() == [8, 9, 10, 11]
@@ -144,6 +151,8 @@ class TestOwnDefence:
             build(Anchored())
         with pytest.raises(UsageError, match="Mixed trains on a virtual set too"):
             build(DEFENSES["mixed"]())
+        with pytest.raises(UsageError, match="Fare looks ahead from the source to a virtual set"):
+            build(DEFENSES["fare"](look_ahead=True), Pool([]))
 
 
 def test_an_option_with_a_spelling_of_its_own_arrives():

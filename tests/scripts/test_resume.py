@@ -179,8 +179,11 @@ def test_a_defence_killed_inside_an_epoch(online_options, defended, tmp_path, mo
         ["--defense", "adversarial", "--attacker", "frozen", "--noise_path1", "FILE"],
         ["--defense", "mixed", "--attacker", "pool", "--noise_path1", "FILE", "OTHER"],
         ["--defense", "meta", "--attacker", "pgd"],
+        ["--defense", "anchored", "--attacker", "online", "online-delta", "pgd", "--ema", "0.7", "--look-ahead"],
+        ["--defense", "gallery", "--attacker", "online", "--move", "late"],
+        ["--defense", "fare", "--attacker", "online", "pgd", "--attack-objective", "cosine"],
     ],
-    ids=["none", "adversarial-frozen", "mixed-pool", "meta-first-pgd"],
+    ids=["none", "adversarial-frozen", "mixed-pool", "meta-first-pgd", "anchored-averaged", "gallery-late", "fare"],
 )
 def test_every_defence_killed_inside_an_epoch(extra, defense_options, attacker, tmp_path, monkeypatch):
     files = {"FILE": attacker, "OTHER": attacker.replace("2.pth", "0.pth")}

@@ -31,11 +31,17 @@ ADVERSARIES: Registry[type[Adversary]] = Registry(
     {
         "frozen": ("reid.training.adversaries.universal:Pool", "one perturbation file, which never changes"),
         "pool": ("reid.training.adversaries.universal:Pool", "several files, of which each batch draws one"),
-        "online": ("reid.training.adversaries.universal:Online", "one perturbation, which climbs the training loss"),
+        "online": ("reid.training.adversaries.universal:Online", "one perturbation, which learns as training goes on"),
+        "online-delta": (
+            "reid.training.adversaries.universal:OnlineDelta",
+            "the same, delta alone at the total budget of colour and delta",
+        ),
         "pgd": ("reid.training.adversaries.per_image:PerImage", "PGD on each image"),
     },
 )
 FROM_FILES = ("frozen", "pool")
+IN_TRAINING = ("online", "online-delta")
+OBJECTIVES = ("loss", "nearest", "cosine", "smooth_ap")  # but for the first, of RECIPES
 
 
 @dataclass(frozen=True)
@@ -66,20 +72,30 @@ class AdversaryOptions:
     max_eps: float = option(
         8 / 255, "largest L-inf budget per component, such as 8/255 or 8", type=cli.positive_budget, metavar="BUDGET"
     )
+    attack_objective: str | None = option(
+        None,
+        "where online and pgd drive features. loss: up the training loss (online), away from the clean feature (pgd); "
+        "nearest: toward the nearest other identity; cosine: away from the clean feature, seen from the middle of all; "
+        "smooth_ap: to the lowest average precision, the batch being the gallery (default: what the defence says)",
+        choices=OBJECTIVES,
+    )
     pgd_steps: int = option(4, "steps of --attacker pgd", type=cli.positive_int)
 
     def used(self, trains: bool, evaluates: bool) -> AdversaryOptions:
         """These options with the adversaries that a run uses alone: it trains on them, only evaluates, or does neither.
 
         Files are reported on anyway, and help to choose the best epoch. Raises UsageError where an adversary of files
-        lacks them, or the frozen one has several; for online, where nothing is trained.
+        lacks them, or the frozen one has several; for online, where nothing is trained; for an objective of none.
         """
-        if evaluates and "online" in self.attacker:
+        if evaluates and not {*self.attacker}.isdisjoint(IN_TRAINING):
             raise UsageError("an online attacker lives in training only: give --evaluate files, with --attacker pool")
         if evaluates:
             return replace(self, attacker=[name for name in self.attacker if name not in FROM_FILES])
         if not trains:
             return replace(self, attacker=["pool"])
+        if self.attack_objective and {*self.attacker} <= {*FROM_FILES}:
+            problem = f"--attack-objective {self.attack_objective} drives nothing: files never change"
+            raise UsageError(f"{problem}; add online, online-delta or pgd to --attacker")
         files = len(self.noise_path1)
         if "frozen" in self.attacker and files != 1:
             raise UsageError(f"--attacker frozen needs one file as --noise_path1, not {files}; pool takes several")
@@ -111,7 +127,7 @@ class AdversaryOptions:
         named: dict[str, Attack] = dict(zip(self.noise_path1, perturbations, strict=True))
         for attack in adversary.attacks():
             if attack not in perturbations:
-                named["PGD" if attack.kind == "image" else "online"] = attack
+                named["PGD" if attack.kind == "image" else f"online {attack.threat.budgets}"] = attack
         return named
 
     def adversary(
@@ -129,4 +145,6 @@ class AdversaryOptions:
             ADVERSARIES[name].of(Setting(self, model, perturbations, size, device, member_seed))
             for member_seed, name in enumerate(self.attacker, seed * len(self.attacker))
         ]
-        return members[0] if len(members) == 1 else Mixture(members)
+        adversary = members[0] if len(members) == 1 else Mixture(members)
+        adversary.objective = self.attack_objective
+        return adversary

@@ -12,6 +12,7 @@ from reid.models.network import Trainable
 from reid.runtime import distributed
 from reid.runtime.device import send
 from reid.training.adversaries import AdversaryOptions
+from reid.training.adversaries.aim import Aim
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,20 @@ class Setting:
 class Adversary:
     """What all adversaries share; this one has nothing to learn and no state."""
 
+    objective: str | None = None  # of OBJECTIVES: where images are driven; None: where the defence says
+
     @classmethod
     def of(cls, setting: Setting) -> Self:
         """The adversary that the options ask for."""
         raise NotImplementedError
 
-    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+    def perturb(
+        self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
+    ) -> Tensor:
         """Perturbed images from images (N, 3, H, W), both in [0, 1].
 
-        `shares` (N, 1, 1, 1) is how much of the budget each image may use; without, `random` draws it.
+        `shares` (N, 1, 1, 1) is how much of the budget each image may use; without, `random` draws it. `aim` is where
+        their features are to go; without, an adversary that learns climbs the training loss.
         """
         raise NotImplementedError
 
@@ -71,13 +77,17 @@ class Mixture(Adversary):
     def __init__(self, members: Sequence[Adversary]) -> None:
         self.members = list(members)
 
-    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+    def perturb(
+        self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
+    ) -> Tensor:
         order = torch.randperm(len(images) * distributed.size(), generator=random)  # of the whole batch
         member_of = distributed.share(order % len(self.members))
         shares = random_shares(images, random) if shares is None else shares
-        rows = [send((member_of == place).nonzero()[:, 0], images.device) for place in range(len(self.members))]
-        parts = [each.perturb(images[r], random, shares[r]) for each, r in zip(self.members, rows, strict=True)]
-        return torch.cat(parts)[torch.cat(rows).argsort()]
+        rows, parts = [(member_of == place).nonzero()[:, 0] for place in range(len(self.members))], []
+        for member, own in zip(self.members, rows, strict=True):
+            here = send(own, images.device)
+            parts.append(member.perturb(images[here], random, shares[here], aim and aim.of(own)))
+        return torch.cat(parts)[send(torch.cat(rows).argsort(), images.device)]
 
     def learn(self, perturbed: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         for member in self.members:

@@ -7,9 +7,10 @@ import torch
 from torch import Generator, Tensor
 
 from reid import attacks
-from reid.attacks import MISGD, Attack, Perturbation
+from reid.attacks import MISGD, Attack, Perturbation, Threat
 from reid.runtime import distributed
 from reid.runtime.seeds import generator
+from reid.training.adversaries.aim import Aim, inference
 from reid.training.adversaries.base import Adversary, Setting, random_shares
 
 
@@ -24,7 +25,9 @@ class Pool(Adversary):
         return cls(setting.perturbations)
 
     @torch.no_grad()
-    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
+    def perturb(
+        self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
+    ) -> Tensor:
         noise = self.perturbations[int(torch.randint(len(self.perturbations), (), generator=random))]
         return _within_shares(images, noise, random, shares)
 
@@ -33,10 +36,11 @@ class Pool(Adversary):
 
 
 class Online(Adversary):
-    """A universal perturbation that is kept through training and climbs the training loss.
+    """A universal perturbation that is kept through training and learns a step on each batch.
 
-    Its gradient is a by-product of the training step (Free-AT; Shafahi et al., 2019, with one perturbation for all
-    images). It starts anywhere in its budget, and takes MI-SGD steps of a tenth of it.
+    Without an aim it climbs the training loss, of which its gradient is a by-product (Free-AT; Shafahi et al., 2019,
+    with one perturbation for all images). With one it takes a step of its own before it perturbs, at the full budget
+    and in eval mode. It starts anywhere in its budget, and takes MI-SGD steps of a tenth of it.
     """
 
     def __init__(self, noise: Perturbation, seed: int) -> None:
@@ -49,13 +53,25 @@ class Online(Adversary):
         noise = attacks.create(options.noise_type, options.max_eps, options.max_eps, *setting.size)
         return cls(noise.to(setting.device), setting.seed)
 
-    def perturb(self, images: Tensor, random: Generator, shares: Tensor | None = None) -> Tensor:
-        return _within_shares(images, self.noise, random, shares)
+    def perturb(
+        self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
+    ) -> Tensor:
+        shares = random_shares(images, random) if shares is None else shares
+        if aim is None:
+            return _within_shares(images, self.noise, random, shares)
+        with inference(aim.model):
+            reached = aim.reached(aim.model.features(self.noise(images)).float()).sum()
+            self._climb(torch.autograd.grad(reached, list(self.noise.parameters()), allow_unused=True))
+        with torch.no_grad():
+            return _within_shares(images, self.noise, random, shares)
 
     def learn(self, perturbed: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         parameters = list(self.noise.parameters())
-        uphill = torch.autograd.grad(perturbed, parameters, gradients, retain_graph=True, allow_unused=True)
-        used = [(p, gradient) for p, gradient in zip(parameters, uphill, strict=True) if gradient is not None]
+        self._climb(torch.autograd.grad(perturbed, parameters, gradients, retain_graph=True, allow_unused=True))
+
+    def _climb(self, uphill: Sequence[Tensor | None]) -> None:
+        """A step along this process's part of the gradient of each parameter."""
+        used = [(p, g) for p, g in zip(self.noise.parameters(), uphill, strict=True) if g is not None]
         total = distributed.summed([gradient for _, gradient in used])
         for (parameter, _), gradient in zip(used, total, strict=True):
             parameter.grad = -gradient
@@ -72,6 +88,15 @@ class Online(Adversary):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.noise.load_state_dict(state["noise"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+class OnlineDelta(Online):
+    """The same with an additive image alone, at the total budget of a colour table and an additive image."""
+
+    @classmethod
+    def of(cls, setting: Setting) -> Self:
+        budget = Threat(setting.options.max_eps, setting.options.max_eps).eps_total
+        return cls(attacks.create(2, 0.0, budget, *setting.size).to(setting.device), setting.seed)
 
 
 def _within_shares(images: Tensor, noise: Perturbation, random: Generator, shares: Tensor | None) -> Tensor:
