@@ -19,5 +19,5 @@ def jpeg(image: Image.Image, height: int | None = None) -> bytes:
     if height is not None and image.height > height:
         image = image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    image.save(file, "JPEG", quality=QUALITY, subsampling=0)
     return file.getvalue()
