@@ -12,6 +12,7 @@ from reid import models
 from reid.datasets import Sample
 from reid.loading import Images
 from reid.training import TrainingSet
+from reid.training.batches import TrainingBatch
 
 HEIGHT, WIDTH = 32, 16
 
@@ -80,3 +81,11 @@ def training_set(people):
         return TrainingSet(name, people[name], images, batch_size=8, num_instances=2, seed=seed)
 
     return build
+
+
+def half_perturbed(deviation):
+    """A batch of 4 people x 2 images, every second one once more under noise of this standard deviation."""
+    random = torch.Generator().manual_seed(0)
+    clean, labels = torch.rand(8, 3, HEIGHT, WIDTH, generator=random), torch.arange(8) // 2
+    perturbed = (clean[::2] + deviation * torch.randn(4, 3, HEIGHT, WIDTH, generator=random)).clamp(0, 1)
+    return TrainingBatch(clean, perturbed, torch.cat([labels, labels[::2]]))

@@ -71,9 +71,7 @@ class Experiment:
 
     def _external(self) -> list[Result]:
         found = []
-        for path in sorted(self.folder.glob("*.json")):
-            if path.name.endswith(results.SUMMARY):
-                continue
+        for path in results.record_paths(self.folder):
             try:
                 result = results.read_result(path)
             except ReidError as error:

@@ -214,8 +214,12 @@ def read_results(folder: str | Path) -> list[Result]:
     """All records in the `.json` files of `folder`, by name; no summaries. Raises ReidError without such a folder."""
     if not Path(folder).is_dir():
         raise ReidError(f"no such results folder: {folder}; run evaluate.py to write results")
-    paths = sorted(Path(folder).glob("*.json"))
-    return [read_result(path) for path in paths if not path.name.endswith(SUMMARY)]
+    return [read_result(path) for path in record_paths(folder)]
+
+
+def record_paths(folder: str | Path) -> list[Path]:
+    """The `.json` files of `folder`, by name, but for summaries."""
+    return [path for path in sorted(Path(folder).glob("*.json")) if not path.name.endswith(SUMMARY)]
 
 
 def per_query(folder: str | Path, result: Result) -> dict[str, np.ndarray]:

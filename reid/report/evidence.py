@@ -14,7 +14,7 @@ from reid.attacks.threat import Threat
 from reid.errors import ReidError
 from reid.evaluation.exhibits import Shown, read_exhibit
 from reid.evaluation.kinds import CLEAN, EXTERNAL, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
-from reid.evaluation.results import SUMMARY, Result, per_query, read_result
+from reid.evaluation.results import SUMMARY, Result, per_query, read_results
 from reid.evaluation.verdict import HEALTHY, Judgement, Measured, Traits, main_budget
 
 logger = logging.getLogger(__name__)
@@ -71,10 +71,8 @@ def _with_results(top: Path) -> Iterator[Path]:
 
 def _of_folder(folder: Path) -> Iterator[Subject]:
     groups: dict[tuple[Any, ...], list[Result]] = {}
-    for path in sorted(folder.glob("*.json")):
-        if not path.name.endswith(SUMMARY):
-            result = read_result(path)
-            groups.setdefault(_shared(result), []).append(result)
+    for result in read_results(folder):
+        groups.setdefault(_shared(result), []).append(result)
     for results in groups.values():
         clean = [result for result in results if result.attack["kind"] == CLEAN]
         if not clean:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from reid.errors import ReidError
 from reid.evaluation.results import Result
-from reid.report.evidence import subjects
-from reid.report.page import write_page
 from reid.runtime import distributed
 
 logger = logging.getLogger(__name__)
@@ -31,6 +29,9 @@ def followed(results: Iterable[Result], folder: Path, wanted: bool) -> Iterator[
 
 def refresh(folder: Path, note: str = "") -> Path | None:
     """Write the page of a folder of results; None, with a warning, where they make none."""
+    from reid.report.evidence import subjects  # here, since a run that makes no page needs no templates
+    from reid.report.page import write_page
+
     try:
         write_page(folder / PAGE, subjects([folder]), "Robustness of re-identification", note)
     except ReidError as error:

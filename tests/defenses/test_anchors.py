@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from small_sets import half_perturbed
 
 from reid.defenses import DEFENSES
 from reid.runtime.device import Compute
@@ -30,10 +31,7 @@ class Known:
 @pytest.fixture
 def batch():
     """4 people x 2 images, every second one once more under noise."""
-    random = torch.Generator().manual_seed(0)
-    clean, labels = torch.rand(8, 3, 32, 16, generator=random), torch.arange(8) // 2
-    perturbed = (clean[::2] + 0.05 * torch.randn(4, 3, 32, 16, generator=random)).clamp(0, 1)
-    return TrainingBatch(clean, perturbed, torch.cat([labels, labels[::2]]))
+    return half_perturbed(0.05)
 
 
 @pytest.fixture

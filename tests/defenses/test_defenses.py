@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from small_sets import half_perturbed
 
 from reid import UsageError
 from reid.attacks import Threat, controls
@@ -32,10 +33,7 @@ OPTIONS |= {"anchored": OPTIONS["fare"]}
 @pytest.fixture
 def batch():
     """4 people x 2 images, every second one once more under noise."""
-    random = torch.Generator().manual_seed(0)
-    clean, labels = torch.rand(8, 3, 32, 16, generator=random), torch.arange(8) // 2
-    perturbed = (clean[::2] + 0.02 * torch.randn(4, 3, 32, 16, generator=random)).clamp(0, 1)
-    return TrainingBatch(clean, perturbed, torch.cat([labels, labels[::2]]))
+    return half_perturbed(0.02)
 
 
 @pytest.fixture

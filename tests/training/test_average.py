@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import itertools
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from reid.defenses import DEFENSES
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
 from reid.training import BEST_FILE, ReidLoss, Schedule, Selection, Trainer
-from reid.training import trainer as train
 from reid.training.adversaries.universal import Online
 from reid.training.average import Average
 
@@ -99,21 +97,12 @@ class TestTraining:
 
     @pytest.mark.parametrize("ema", [0.0, 0.5])
     def test_a_run_killed_in_the_midst_of_an_epoch_ends_bitwise_as_the_uninterrupted_one(
-        self, build, ema, tmp_path, monkeypatch
+        self, build, ema, tmp_path, killed
     ):
         straight = build(ema)
         straight.train(run_in(tmp_path / "straight"), Selection(None))
-        steps, real = itertools.count(), train.step_gradients
-
-        def dying(*args):
-            if next(steps) == 3:  # the second step of the second epoch
-                raise KeyboardInterrupt
-            return real(*args)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(train, "step_gradients", dying)
-            with pytest.raises(KeyboardInterrupt):
-                build(ema).train(run_in(tmp_path / "killed", "auto"), Selection(None))
+        with killed():
+            build(ema).train(run_in(tmp_path / "killed", "auto"), Selection(None))
         again = build(ema)
         path = again.train(run_in(tmp_path / "killed", "auto"), Selection(None))
         assert same(again.network.state_dict(), straight.network.state_dict())

@@ -277,22 +277,13 @@ class TestSelection:
 class TestResume:
     @pytest.mark.parametrize("kind", ["adversarial", "meta second"])
     def test_a_run_killed_in_the_midst_of_an_epoch_ends_bitwise_as_the_uninterrupted_one(
-        self, build, kind, tmp_path, monkeypatch
+        self, build, kind, tmp_path, killed
     ):
         straight = build(kind, online())
         straight.train(run_in(tmp_path / "straight"), LAST)
 
-        steps, real = itertools.count(), train.step_gradients
-
-        def dying(*args):
-            if next(steps) == 3:  # the second step of the second epoch
-                raise KeyboardInterrupt
-            return real(*args)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(train, "step_gradients", dying)
-            with pytest.raises(KeyboardInterrupt):
-                build(kind, online()).train(run_in(tmp_path / "killed", "auto"), LAST)
+        with killed():
+            build(kind, online()).train(run_in(tmp_path / "killed", "auto"), LAST)
 
         again = build(kind, online())
         path = again.train(run_in(tmp_path / "killed", "auto"), LAST)
@@ -389,17 +380,8 @@ class TestNotFinite:
         assert not (tmp_path / BEST_FILE).exists()
 
 
-def test_going_on_before_anything_was_kept_does_not_miss_it(build, tmp_path, monkeypatch, caplog):
-    steps, real = itertools.count(), train.step_gradients
-
-    def dying(*args):
-        if next(steps) == 3:
-            raise KeyboardInterrupt
-        return real(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "step_gradients", dying)
-        with pytest.raises(KeyboardInterrupt):
-            build("none").train(run_in(tmp_path, "auto"), LAST)
+def test_going_on_before_anything_was_kept_does_not_miss_it(build, tmp_path, killed, caplog):
+    with killed():
+        build("none").train(run_in(tmp_path, "auto"), LAST)
     build("none").train(run_in(tmp_path, "auto"), LAST)
     assert "is gone" not in caplog.text
