@@ -142,6 +142,7 @@ seed = _number(int, lambda value: 0 <= value < 2**128, "a whole number from 0 to
 positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
 natural_float = _number(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
 decay = _number(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def budget(text: str) -> float:

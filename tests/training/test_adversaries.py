@@ -38,6 +38,26 @@ def test_shares_of_the_budget_are_random_below_one_and_larger_ones_more_frequent
     assert torch.equal(drawn, random_shares(torch.empty(20_000, 3, 1, 1), generator()))
 
 
+def test_the_least_share_of_the_budget_moves_all_others_up():
+    drawn, upper = (random_shares(torch.empty(1000, 3, 1, 1), generator(), least) for least in (0.0, 0.6))
+    torch.testing.assert_close(upper, 0.6 + 0.4 * drawn)
+    assert (random_shares(torch.empty(1000, 3, 1, 1), generator(), 1.0) == 1).all()
+
+
+@pytest.mark.parametrize("attackers", [("online",), ("pgd",), ("pool",), ("online", "online-delta", "pgd")])
+def test_all_images_get_the_whole_budget_where_no_share_is_less(tiny, clean, attackers):
+    """Somewhere on each image, its change is about as large as the budget; unless told, it is drawn below that."""
+
+    def largest(least):
+        options = AdversaryOptions(attacker=attackers, least_share=least, noise_type=2)
+        adversary = options.adversary(tiny, [noise_of(2).randomise_(generator())], (HEIGHT, WIDTH), torch.device("cpu"))
+        grey = torch.full_like(clean, 0.5)
+        return (adversary.perturb(grey, generator()) - grey).abs().amax((1, 2, 3))
+
+    assert (largest(1.0) >= 0.98 * EPS).all()
+    assert (largest(0.0) < largest(1.0)).all()
+
+
 class TestPool:
     def noises(self):
         """Two of different kind, told apart by what they do: one brightens, one changes colours at random."""

@@ -79,6 +79,13 @@ class AdversaryOptions:
         "smooth_ap: to the lowest average precision, the batch being the gallery (default: what the defence says)",
         choices=OBJECTIVES,
     )
+    least_share: float = option(
+        0.0,
+        "least share of the budget that a perturbed image gets, from 0 to 1; each draws its own between that and all, "
+        "larger ones more often; 1: all of it, always",
+        type=cli.share,
+        metavar="SHARE",
+    )
     pgd_steps: int = option(4, "steps of --attacker pgd", type=cli.positive_int)
 
     def used(self, trains: bool, evaluates: bool) -> AdversaryOptions:
@@ -146,5 +153,5 @@ class AdversaryOptions:
             for member_seed, name in enumerate(self.attacker, seed * len(self.attacker))
         ]
         adversary = members[0] if len(members) == 1 else Mixture(members)
-        adversary.objective = self.attack_objective
+        adversary.objective, adversary.least_share = self.attack_objective, self.least_share
         return adversary

@@ -31,6 +31,7 @@ class Adversary:
     """What all adversaries share; this one has nothing to learn and no state."""
 
     objective: str | None = None  # of OBJECTIVES: where images are driven; None: where the defence says
+    least_share = 0.0  # of the budget, for each perturbed image
 
     @classmethod
     def of(cls, setting: Setting) -> Self:
@@ -42,7 +43,8 @@ class Adversary:
     ) -> Tensor:
         """Perturbed images from images (N, 3, H, W), both in [0, 1].
 
-        `shares` (N, 1, 1, 1) is how much of the budget each image may use; without, `random` draws it. `aim` is where
+        `shares` (N, 1, 1, 1) is how much of the budget each image may use; without, `random` draws it, at least
+        `least_share`. `aim` is where
         their features are to go; without, an adversary that learns climbs the training loss.
         """
         raise NotImplementedError
@@ -54,6 +56,10 @@ class Adversary:
         """The attacks at full budget that a model of this training is selected by."""
         raise NotImplementedError
 
+    def shares(self, images: Tensor, random: Generator) -> Tensor:
+        """Shares of the budget (N, 1, 1, 1) for each of the images, as `random_shares` draws them."""
+        return random_shares(images, random, self.least_share)
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -61,14 +67,14 @@ class Adversary:
         """Go on from what `state_dict` gave."""
 
 
-def random_shares(images: Tensor, random: Generator) -> Tensor:
-    """Shares of the budget (N, 1, 1, 1), one for each image, in [0, 1) with density 2s: the clean half of a batch has
-    share zero already, so larger ones are drawn more often.
+def random_shares(images: Tensor, random: Generator, least: float = 0.0) -> Tensor:
+    """Shares of the budget (N, 1, 1, 1), one for each image, from `least` to below 1, of linear density from zero: the
+    clean half of a batch has share zero already, so larger ones are drawn more often.
 
     They are drawn for the whole batch, so that a process of a torchrun gets what one alone would draw for its images.
     """
     drawn = torch.rand((len(images) * distributed.size(), 1, 1, 1), generator=random)
-    return send(distributed.share(drawn).sqrt(), images.device)
+    return send(least + (1 - least) * distributed.share(drawn).sqrt(), images.device)
 
 
 class Mixture(Adversary):
@@ -82,7 +88,7 @@ class Mixture(Adversary):
     ) -> Tensor:
         order = torch.randperm(len(images) * distributed.size(), generator=random)  # of the whole batch
         member_of = distributed.share(order % len(self.members))
-        shares = random_shares(images, random) if shares is None else shares
+        shares = self.shares(images, random) if shares is None else shares
         rows, parts = [(member_of == place).nonzero()[:, 0] for place in range(len(self.members))], []
         for member, own in zip(self.members, rows, strict=True):
             here = send(own, images.device)

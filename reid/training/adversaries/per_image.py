@@ -10,7 +10,7 @@ from reid.attacks.base import Attack, AttackBatch
 from reid.attacks.image.pgd import PGD
 from reid.models.network import Trainable
 from reid.training.adversaries.aim import Aim, inference
-from reid.training.adversaries.base import Adversary, Setting, random_shares
+from reid.training.adversaries.base import Adversary, Setting
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PerImage(Adversary):
     def perturb(
         self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
     ) -> Tensor:
-        budgets = self.pgd.eps * (random_shares(images, random) if shares is None else shares)
+        budgets = self.pgd.eps * (self.shares(images, random) if shares is None else shares)
         attack = self.pgd if aim is None else AimedPGD(self.pgd.eps, self.pgd.steps, aim=aim)
         with inference(self.model):
             with torch.no_grad():

@@ -11,7 +11,7 @@ from reid.attacks import MISGD, Attack, Perturbation, Threat
 from reid.runtime import distributed
 from reid.runtime.seeds import generator
 from reid.training.adversaries.aim import Aim, inference
-from reid.training.adversaries.base import Adversary, Setting, random_shares
+from reid.training.adversaries.base import Adversary, Setting
 
 
 class Pool(Adversary):
@@ -29,7 +29,7 @@ class Pool(Adversary):
         self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
     ) -> Tensor:
         noise = self.perturbations[int(torch.randint(len(self.perturbations), (), generator=random))]
-        return _within_shares(images, noise, random, shares)
+        return _within_shares(images, noise, self.shares(images, random) if shares is None else shares)
 
     def attacks(self) -> list[Attack]:
         return list(self.perturbations)
@@ -56,14 +56,14 @@ class Online(Adversary):
     def perturb(
         self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
     ) -> Tensor:
-        shares = random_shares(images, random) if shares is None else shares
+        shares = self.shares(images, random) if shares is None else shares
         if aim is None:
-            return _within_shares(images, self.noise, random, shares)
+            return _within_shares(images, self.noise, shares)
         with inference(aim.model):
             reached = aim.reached(aim.model.features(self.noise(images)).float()).sum()
             self._climb(torch.autograd.grad(reached, list(self.noise.parameters()), allow_unused=True))
         with torch.no_grad():
-            return _within_shares(images, self.noise, random, shares)
+            return _within_shares(images, self.noise, shares)
 
     def learn(self, perturbed: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         parameters = list(self.noise.parameters())
@@ -99,7 +99,6 @@ class OnlineDelta(Online):
         return cls(attacks.create(2, 0.0, budget, *setting.size).to(setting.device), setting.seed)
 
 
-def _within_shares(images: Tensor, noise: Perturbation, random: Generator, shares: Tensor | None) -> Tensor:
+def _within_shares(images: Tensor, noise: Perturbation, shares: Tensor) -> Tensor:
     """Each image with its own share of what `noise` adds to it: within that share of the budget."""
-    shares = random_shares(images, random) if shares is None else shares
     return images + shares * (noise(images) - images)
