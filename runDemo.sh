@@ -84,10 +84,10 @@ first_lane() {
   wait $! || { echo "error: drawing synth-virtual failed:"; tail -n 2 $OUT/draw.log; exit 1; }
   step "learning the universal perturbation of type 0 against A, meta-tested on synth-virtual" >&3
   attack 0
-  step "training D: A, fine-tuned to withstand attacks: on both sets, against the frozen type 0, an online one, and PGD" >&3
+  step "training D: A, fine-tuned to withstand attacks: on both sets, against an online delta, and PGD on the ranking" >&3
   "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth $COMMON $BATCHES \
-    --defense mixed --attacker frozen online pgd --pgd-steps 3 --noise_path1 $TYPE0 --lr 1e-3 --epochs 6 \
-    --iters-per-epoch 25 --eval-every 2 --logs_dir $OUT/D --resume-from auto
+    --defense gallery --attacker online-delta pgd pgd --pgd-steps 3 --least-share 1 --lr 1e-3 --ema 0.98 \
+    --epochs 12 --iters-per-epoch 25 --eval-every 12 --logs_dir $OUT/D --resume-from auto
   step "judging D: attacks that know it" >&3
   OMP_NUM_THREADS=$CORES judge D  # the second lane is about to end
 }
