@@ -19,6 +19,7 @@ RECIPES: Registry["Recipe"] = Registry(
         "none": ("reid.attacks.universal.recipes:PLAIN", "no look-ahead: the plain universal attack"),
         "nearest": ("reid.attacks.universal.nearest:NEAREST", "toward the nearest other identity"),
         "hinge": ("reid.attacks.universal.hinge:HINGE", "toward the ten nearest strangers"),
+        "scattered": ("reid.attacks.universal.scattered:SCATTERED", "nearest, and not all to the same images"),
         "smooth_ap": ("reid.attacks.universal.smooth_ap:SMOOTH_AP", "lowest average precision, made smooth"),
         "cosine": ("reid.attacks.universal.cosine:COSINE", "away from the clean feature, seen from the middle of all"),
         "collapse": ("reid.attacks.universal.collapse:COLLAPSE", "all features to one point"),
