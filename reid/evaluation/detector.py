@@ -36,7 +36,8 @@ class Detector:
     seed: int
 
     @cached_property
-    def _halves(self) -> list[Half]:
+    def halves(self) -> list[Half]:
+        """Two for each division of the people; none where they are too few."""
         people, random = np.unique(self.pids), np.random.default_rng(self.seed)
         if len(people) < 2 * QUERIES:
             return []
@@ -55,13 +56,13 @@ class Detector:
     def judge(self, lists: np.ndarray) -> dict[str, Any]:
         """Of lists (Q, FIRST) under an attack: the share of sets that are `found`, and of clean ones, the
         `false_alarms`; fractions. Empty where there are too few people."""
-        if not self._halves:
+        if not self.halves:
             return {}
         shares = {"found": self._share(lists), "false_alarms": self._false_alarms}
-        return shares | {"sets": len(self._halves) * SETS, "queries_per_set": QUERIES, "k": FIRST}
+        return shares | {"sets": len(self.halves) * SETS, "queries_per_set": QUERIES, "k": FIRST}
 
     def _share(self, lists: np.ndarray) -> float:
-        return float(np.mean([shared(lists[half.sets]) > half.threshold for half in self._halves]))
+        return float(np.mean([shared(lists[half.sets]) > half.threshold for half in self.halves]))
 
 
 def shared(lists: np.ndarray) -> np.ndarray:

@@ -44,7 +44,8 @@ class Result:
 
     `metrics` come from `metrics_of`; `threat` is empty for clean images; `spent` was measured on the attacked images,
     `passes` counts those that the attack sent through the model; `protocol` is all that makes two scores comparable;
-    `checks` are dicts of name, passed and detail; `detector` is what rankings betray; `notes` belong to people: no program changes one in a file.
+    `checks` are dicts of name, passed and detail; `detector` is what its rankings betray, empty where that was not
+    measured; `notes` belong to people: no program changes one in a file.
     Raises ReidError when a part lacks one of the keys in REQUIRED.
     """
 
