@@ -13,6 +13,7 @@ FIRST = 10  # images of the gallery that a list has
 QUERIES = 16  # of a set, each of another person
 FALSE_ALARMS = 0.01  # share of clean sets of the people that the threshold comes from
 HALVINGS, SETS = 10, 500  # of the people; sets that are drawn from each half
+LEAST = 3 * QUERIES  # people; with fewer, all sets of a half would be about the same
 
 
 class Half(NamedTuple):
@@ -28,7 +29,7 @@ class Detector:
 
     `pids` are those of the queries (Q,), `clean` the positions of the first images for each (Q, FIRST), -1 where there
     are fewer. People are divided in two halves several times, by `seed`: one gives the threshold, sets of the other are
-    judged, and the other way round. Needs `QUERIES` people in each half, or it says nothing.
+    judged, and the other way round. With fewer people than LEAST it says nothing.
     """
 
     pids: np.ndarray
@@ -39,7 +40,7 @@ class Detector:
     def halves(self) -> list[Half]:
         """Two for each division of the people; none where they are too few."""
         people, random = np.unique(self.pids), np.random.default_rng(self.seed)
-        if len(people) < 2 * QUERIES:
+        if len(people) < LEAST:
             return []
         halves = []
         for _ in range(HALVINGS):

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from reid.evaluation.detector import FALSE_ALARMS, FIRST, HALVINGS, QUERIES, SETS, Detector, shared
+from reid.evaluation.detector import FALSE_ALARMS, FIRST, HALVINGS, LEAST, QUERIES, SETS, Detector, shared
 
 PEOPLE, GALLERY = 60, 600
 PIDS = np.repeat(np.arange(PEOPLE), 4)
@@ -84,7 +84,7 @@ def test_the_same_seed_draws_the_same_sets(detector, random):
 
 
 def test_too_few_people_are_nothing_to_go_by(detector):
-    few = PIDS < 2 * QUERIES - 1
+    few = PIDS < LEAST - 1
     assert Detector(PIDS[few], detector.clean[few], seed=0).judge(detector.clean[few]) == {}
-    enough = PIDS < 2 * QUERIES
+    enough = PIDS < LEAST
     assert Detector(PIDS[enough], detector.clean[enough], seed=0).judge(detector.clean[enough])
