@@ -17,6 +17,7 @@ from reid.attacks.universal.clusters import ClusterRecipe, k_means
 from reid.attacks.universal.muap import histogram_ap, total_variation
 from reid.attacks.universal.recipes import Recipe
 from reid.attacks.universal.step import KnownImages, meta_step
+from reid.evaluation.detector import shared
 from reid.models import Victim
 
 OURS = ("nearest", "scattered", "hinge", "smooth_ap", "cosine", "collapse")
@@ -234,6 +235,19 @@ def test_a_planted_weakness_is_found(name, people):
     noise = learnt(RECIPES[name], victim, people, PIDS)
     spread = [victim(images).var(dim=0).sum().item() for images in (people, noise(people).detach())]
     assert spread[1] < 0.05 * spread[0]
+
+
+def test_scattered_is_wrong_too_but_people_share_fewer_of_the_first_images(people):
+    torch.manual_seed(0)
+    victim = Victim(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()))
+    own, common = {}, {}
+    for name in ("nearest", "scattered"):
+        features = victim(learnt(RECIPES[name], victim, people, PIDS)(people).detach())
+        first = torch.cdist(features, victim(people)).topk(4, largest=False).indices
+        own[name] = (PIDS[first] == PIDS[:, None]).double().mean().item()
+        common[name] = shared(first[None, ::4].numpy()).item()
+    assert own["scattered"] == own["nearest"] == pytest.approx(1 / 6)
+    assert common["scattered"] < 0.7 * common["nearest"]
 
 
 @pytest.mark.parametrize("name", [*OURS, *PUBLISHED])
