@@ -81,7 +81,7 @@ def scattered(queries, pids, gallery):
         for (one, own), (other, pid) in product(zip(shares, pids.tolist(), strict=True), repeat=2)
         if own != pid
     ]
-    return nearest(queries, pids, gallery) + middle * sum(alike) / len(alike)
+    return nearest(queries, pids, gallery) + 3 * middle * sum(alike) / len(alike)
 
 
 def smooth_ap(queries, pids, gallery):
@@ -237,7 +237,7 @@ def test_a_planted_weakness_is_found(name, people):
     assert spread[1] < 0.05 * spread[0]
 
 
-def test_scattered_is_wrong_too_but_people_share_fewer_of_the_first_images(people):
+def test_scattered_gives_up_wrong_answers_for_fewer_that_are_shared(people):
     torch.manual_seed(0)
     victim = Victim(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()))
     own, common = {}, {}
@@ -246,8 +246,8 @@ def test_scattered_is_wrong_too_but_people_share_fewer_of_the_first_images(peopl
         first = torch.cdist(features, victim(people)).topk(4, largest=False).indices
         own[name] = (PIDS[first] == PIDS[:, None]).double().mean().item()
         common[name] = shared(first[None, ::4].numpy()).item()
-    assert own["scattered"] == own["nearest"] == pytest.approx(1 / 6)
-    assert common["scattered"] < 0.7 * common["nearest"]
+    assert own["nearest"] < own["scattered"] < 0.7
+    assert common["scattered"] < 0.5 * common["nearest"]
 
 
 @pytest.mark.parametrize("name", [*OURS, *PUBLISHED])
