@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from reid.attacks.base import beyond
 from reid.attacks.threat import Threat, format_budget
@@ -16,12 +17,13 @@ from reid.datasets import Dataset
 from reid.datasets.contents import contents_sha256
 from reid.errors import ReidError
 from reid.evaluation import results
+from reid.evaluation.detector import FIRST, Detector
 from reid.evaluation.exhibits import Exhibit, write_exhibit
 from reid.evaluation.features import ids_of
 from reid.evaluation.kinds import EXTERNAL
 from reid.evaluation.ranklists import RankLists
 from reid.evaluation.results import Result
-from reid.evaluation.retrieval import Retrieval
+from reid.evaluation.retrieval import Retrieval, Score
 from reid.evaluation.rows import Row
 from reid.evaluation.scores import Ranking
 from reid.evaluation.search import has_converged, told
@@ -108,6 +110,7 @@ class Experiment:
             spent=score.spent,
             passes=asdict(score.passes + _learning(row)),
             checks=_checks(row, score.spent, identity["threat"]),
+            detector=self._detected(score) if row.queries is None else {},
             versions=results.versions(),
             command=self.command,
             seconds=time.perf_counter() - began,
@@ -123,6 +126,17 @@ class Experiment:
         pids = ids_of(self.retrieval.query.samples)[0].numpy()
         write_exhibit(self.folder, result, pictures)
         results.write_result(self.folder, result, ranking, pids)
+
+    def _detected(self, score: Score) -> dict[str, Any]:
+        return self._detector.judge(self._first(score.features))
+
+    @cached_property
+    def _detector(self) -> Detector:
+        pids = ids_of(self.retrieval.query.samples)[0].numpy()
+        return Detector(pids, self._first(self.retrieval.clean), self.seed)
+
+    def _first(self, features: tuple[Tensor, Tensor]) -> np.ndarray:
+        return self.retrieval.rank_list(self.retrieval.query, *features, FIRST).places
 
     def _identity(self, row: Row) -> dict[str, Any]:
         side = {"side": row.side or self.side}

@@ -17,9 +17,11 @@ from reid.attacks.threat import Threat
 from reid.attacks.universal import RECIPES
 from reid.attacks.universal.learn import CleanBatches, Learner, clean_batches
 from reid.attacks.universal.perturbations import Perturbation
+from reid.attacks.universal.recipes import Recipe
 from reid.datasets import Sample, labels
 from reid.datasets.contents import contents_sha256
 from reid.errors import DatasetError, ReidError, UsageError
+from reid.evaluation.detector import FIRST, shared
 from reid.evaluation.effort import Effort
 from reid.evaluation.kinds import RELEARNT, SEARCH
 from reid.evaluation.results import read_results, short_hash
@@ -193,12 +195,12 @@ class Relearning:
         epochs = self.effort.adaptive_epochs
         with stage(1 / (1 + epochs)):
             with stage(0.3):
-                best.offer(self._score(noise), noise.state_dict())
+                best.offer(self._score(noise, learner.recipe), noise.state_dict())
             if warm is None:
                 learner.wide_step()
         for epoch in progress(range(epochs), epochs, "epoch"):
             learner.epoch(epoch)
-            if not best.offer(self._score(noise), noise.state_dict()):
+            if not best.offer(self._score(noise, learner.recipe), noise.state_dict()):
                 noise.load_state_dict(best.state)
                 learner.slow_down()
             if best.is_final:
@@ -209,8 +211,15 @@ class Relearning:
         passes = sum(distributed.every(self.victim.passes - before), Passes())
         return noise, {"held_out": best.scores, "kept_epoch": best.epoch, "passes": asdict(passes)}
 
-    def _score(self, noise: Perturbation) -> float:
-        return self._held_out.score(noise, noise.threat.side).ranking.mAP
+    def _score(self, noise: Perturbation, recipe: Recipe) -> float:
+        """What iterates are chosen by: mAP, and where the recipe minds that, what share of their lists two queries have
+        in common."""
+        retrieval = self._held_out
+        score = retrieval.score(noise, noise.threat.side)
+        if not recipe.price_of_shared:
+            return score.ranking.mAP
+        lists = retrieval.rank_list(retrieval.query, *score.features, FIRST).places
+        return score.ranking.mAP + recipe.price_of_shared * shared(lists[None]).item() / FIRST
 
 
 def askers(samples: Sequence[Sample]) -> list[Sample]:

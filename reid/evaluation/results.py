@@ -33,6 +33,7 @@ REQUIRED = {
     "attack": ("name", "kind", "noise_type", "sha256"),
     "dataset": ("name", "split", "num_query", "num_gallery"),
 }
+OPTIONAL = ("detector", "notes")  # fields that older files lack
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ class Result:
 
     `metrics` come from `metrics_of`; `threat` is empty for clean images; `spent` was measured on the attacked images,
     `passes` counts those that the attack sent through the model; `protocol` is all that makes two scores comparable;
-    `checks` are dicts of name, passed and detail; `notes` belong to people: no program changes one in a file.
+    `checks` are dicts of name, passed and detail; `detector` is what its rankings betray, empty where that was not
+    measured; `notes` belong to people: no program changes one in a file.
     Raises ReidError when a part lacks one of the keys in REQUIRED.
     """
 
@@ -60,6 +62,7 @@ class Result:
     versions: dict[str, Any]
     command: str
     seconds: float
+    detector: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -187,10 +190,10 @@ def result_of(record: Any, path: str | Path) -> Result:
         raise ReidError(f"{path} is no result of schema version 1 or {SCHEMA_VERSION}; keep only such files there")
     if record["schema_version"] == 1:
         record = _upgraded(record)
-    names = [part.name for part in fields(Result) if part.name != "notes"]
+    names = [part.name for part in fields(Result) if part.name not in OPTIONAL]
     _require(str(path), names, record)
     try:
-        return Result(**{name: record[name] for name in names}, notes=record.get("notes", {}))
+        return Result(**{name: record[name] for name in names}, **{name: record.get(name, {}) for name in OPTIONAL})
     except (ReidError, TypeError) as error:
         raise ReidError(f"{path}: {error}") from error
 

@@ -185,6 +185,7 @@ class Judgement:
             "strongest": {goal: _told(self._strongest(goal)) for goal, each in found.items() if each},
             "success": {goal: _success(self.clean, each) for goal, each in found.items() if each},
             "spread": {goal: self._spread(goal) for goal, each in found.items() if each},
+            "detector": self._detected(),
             "optimality": optimality(self.measured),
             "curve": self._curve(),
             "transfer": self._transfers(),
@@ -203,6 +204,11 @@ class Judgement:
         attacks = self.only(goal)
         most = max(map(_count, attacks))
         return min((each for each in attacks if _count(each) == most), key=attrgetter("mAP"))
+
+    def _detected(self) -> dict[str, dict[str, Any]]:
+        """What the ranking betrays of the strongest attack of each goal, where that was measured."""
+        found = {goal: self._strongest(goal).result.detector for goal in GOALS if self.only(goal)}
+        return {goal: each for goal, each in found.items() if each}
 
     def _spread(self, goal: str) -> list[float]:
         """The least and most mAP that attacks of the goal leave by themselves, of those on as many queries."""

@@ -267,6 +267,7 @@ def _row(each: Measured, judged: bool) -> dict[str, Any]:
         "mAP": result.metrics["mAP"],
         "rank1": ranks["1"],
         "rank10": ranks["10"],
+        "detected": result.detector.get("found"),
         "queries": result.dataset["num_query"],
         "passes": sum(result.passes.get(key, 0) for key in ("forward", "backward")),
         "seconds": result.seconds,

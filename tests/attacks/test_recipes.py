@@ -14,7 +14,7 @@ from reid.attacks.universal.recipes import META_MODES, PLAIN, Recipe
 
 
 def test_every_recipe_is_listed_by_name():
-    ours = ["nearest", "hinge", "smooth_ap", "cosine", "collapse"]
+    ours = ["nearest", "scattered", "hinge", "smooth_ap", "cosine", "collapse"]
     published = ["metaattack", "uap_retrieval", "muap", "query_uap"]
     assert attacks.names()["universal"] == list(RECIPES) == [*META_MODES, *ours, *published]
     assert [name for name in RECIPES if RECIPES[name].needs_virtual] == ["maml", "alternating", "metaattack"]

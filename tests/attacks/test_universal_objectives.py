@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -16,9 +17,10 @@ from reid.attacks.universal.clusters import ClusterRecipe, k_means
 from reid.attacks.universal.muap import histogram_ap, total_variation
 from reid.attacks.universal.recipes import Recipe
 from reid.attacks.universal.step import KnownImages, meta_step
+from reid.evaluation.detector import shared
 from reid.models import Victim
 
-OURS = ("nearest", "hinge", "smooth_ap", "cosine", "collapse")
+OURS = ("nearest", "scattered", "hinge", "smooth_ap", "cosine", "collapse")
 PUBLISHED = ("metaattack", "uap_retrieval", "muap", "query_uap")
 PIDS = torch.arange(24) // 4
 
@@ -70,6 +72,18 @@ def hinge(queries, pids, gallery):
     return total / len(rows)
 
 
+def scattered(queries, pids, gallery):
+    rows = [[distance(query, other) for other in gallery.features] for query in queries]
+    middle = sum(map(sum, rows)) / (len(rows) * len(rows[0]))
+    shares = [[math.exp(-d / (0.05 * middle)) for d in row] for row in rows]
+    alike = [
+        sum(a * b for a, b in zip(one, other, strict=True)) / (math.hypot(*one) * math.hypot(*other))
+        for (one, own), (other, pid) in product(zip(shares, pids.tolist(), strict=True), repeat=2)
+        if own != pid
+    ]
+    return nearest(queries, pids, gallery) + 3 * middle * sum(alike) / len(alike)
+
+
 def smooth_ap(queries, pids, gallery):
     total = 0.0
     for query, own in zip(queries, pids.tolist(), strict=True):
@@ -88,12 +102,12 @@ def smooth_ap(queries, pids, gallery):
 
 
 @pytest.mark.parametrize("side", ["query", "gallery", "both"])
-@pytest.mark.parametrize(("name", "literal"), [("nearest", nearest), ("hinge", hinge), ("smooth_ap", smooth_ap)])
-def test_rankings_are_those_of_the_side_that_is_attacked(name, literal, side, reference, batch):
+@pytest.mark.parametrize("literal", [nearest, scattered, hinge, smooth_ap])
+def test_rankings_are_those_of_the_side_that_is_attacked(literal, side, reference, batch):
     clean, perturbed, pids = batch
     queries = clean if side == "gallery" else perturbed
     gallery = reference if side == "query" else Reference(perturbed, pids, pids)
-    value = RECIPES[name].objective_on(reference, side)(*batch)
+    value = RECIPES[literal.__name__].objective_on(reference, side)(*batch)
     assert value.item() == pytest.approx(literal(queries, pids, gallery), rel=1e-4)
 
 
@@ -221,6 +235,19 @@ def test_a_planted_weakness_is_found(name, people):
     noise = learnt(RECIPES[name], victim, people, PIDS)
     spread = [victim(images).var(dim=0).sum().item() for images in (people, noise(people).detach())]
     assert spread[1] < 0.05 * spread[0]
+
+
+def test_scattered_gives_up_wrong_answers_for_fewer_that_are_shared(people):
+    torch.manual_seed(0)
+    victim = Victim(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()))
+    own, common = {}, {}
+    for name in ("nearest", "scattered"):
+        features = victim(learnt(RECIPES[name], victim, people, PIDS)(people).detach())
+        first = torch.cdist(features, victim(people)).topk(4, largest=False).indices
+        own[name] = (PIDS[first] == PIDS[:, None]).double().mean().item()
+        common[name] = shared(first[None, ::4].numpy()).item()
+    assert own["nearest"] < own["scattered"] < 0.7
+    assert common["scattered"] < 0.5 * common["nearest"]
 
 
 @pytest.mark.parametrize("name", [*OURS, *PUBLISHED])

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from people import people
 from PIL import Image
 
 from reid import attacks
@@ -12,6 +13,7 @@ from reid.attacks.image.pgd import PGD
 from reid.datasets import Dataset, Release
 from reid.datasets.contents import contents_sha256
 from reid.errors import ReidError
+from reid.evaluation.detector import LEAST
 from reid.evaluation.experiment import Experiment
 from reid.evaluation.protocol import Protocol
 from reid.evaluation.results import read_results
@@ -34,12 +36,14 @@ def samples(draw):
 def experiment(samples, tmp_path):
     """`experiment(side)`: of a victim that takes mean colours, on the images as they are on disk now."""
 
-    def build(side="query"):
+    def build(side="query", dataset=None):
         query, gallery = samples[::3], [s for s in samples if s not in samples[::3]]
         splits = {"trainval": [], "query": query, "gallery": gallery}
+        dataset = dataset or Dataset("own", Path("images"), splits, 3, Release("own"))
+        sides = IMAGES.stores((dataset.query, dataset.gallery))
         return Experiment(
-            Retrieval(Victim(lambda images: images.mean((2, 3))), IMAGES.stores((query, gallery)), CPU),
-            Dataset("own", Path("images"), splits, 3, Release("own")),
+            Retrieval(Victim(lambda images: images.mean((2, 3))), sides, CPU),
+            dataset,
             victim={"path": "model.pth", "arch": "mean", "sha256": "ab" * 32},
             settings=Protocol().settings("euclidean", IMAGES, CPU),
             side=side,
@@ -132,6 +136,19 @@ def test_a_row_that_left_its_budget_is_not_written(experiment, tmp_path):
     with pytest.raises(ReidError, match="left its budget"):
         list(experiment().run([Row("too much", "universal", noise)], reuse=False))
     assert not list(tmp_path.glob("results/*"))
+
+
+def test_rankings_of_all_queries_are_judged_by_the_detector(experiment, tmp_path):
+    """Where everybody looks alike, everybody is answered by the same images."""
+    run = experiment(dataset=people(tmp_path, LEAST))
+    white = attacks.create(2, eps_delta=1.0, height=8, width=4)
+    white.delta.data.fill_(1.0)
+    rows = [CLEAN_ROW, Row("white", "universal", white), Row("some", "universal", white, queries=(0, 1, 2))]
+    clean, found, some = (result.detector for result in run.run(rows, reuse=False))
+    assert clean["found"] == clean["false_alarms"] == found["false_alarms"] < 0.1
+    assert found["found"] == 1
+    assert some == {}
+    assert [result.detector for result in read_results(run.folder)].count({}) == 1
 
 
 def test_distortions_are_controls_without_a_budget(experiment):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def with_scores(monkeypatch, scores):
             for parameter in self.noise.parameters():
                 parameter.add_(1e-3)
 
-    def score(self, noise):
+    def score(self, noise, recipe):
         if not left or not noise.layer_01.delta.any():
             left[:] = scores
         return left.pop(0)
@@ -107,6 +108,17 @@ def test_an_epoch_begins_at_the_best_iterate_which_is_kept(base, monkeypatch, ca
     assert row.provenance["kept_epoch"] == 3
     assert row.attack.layer_01.delta.unique().tolist() == pytest.approx([2e-3])
     assert "mAP of identities held out 70.0 after 8 epochs, the second half of which gained 0.0" in caplog.text
+
+
+def test_a_recipe_may_pay_for_what_lists_share(base):
+    relearning, noise = Relearning(**base), attacks.create(2, eps_delta=8 / 255, height=16, width=8)
+    retrieval = relearning._held_out
+    lists = retrieval.rank_list(retrieval.query, *retrieval.clean, 10).places.tolist()
+    common = [len({*one} & {*other} - {-1}) for one, other in combinations(lists, 2)]
+    free, paying = (relearning._score(noise, replace(RECIPES["none"], price_of_shared=price)) for price in (0.0, 2.0))
+    assert free == retrieval.score().ranking.mAP
+    assert paying == pytest.approx(free + 2 * sum(common) / len(common) / 10)
+    assert sum(common)
 
 
 def test_more_epochs_never_give_a_weaker_attack(base):
@@ -331,7 +343,7 @@ class TestRecipes:
 
 
 def test_a_loss_that_is_not_finite_is_refused(base, monkeypatch):
-    monkeypatch.setattr(Relearning, "_score", lambda self, noise: 1.0)
+    monkeypatch.setattr(Relearning, "_score", lambda self, noise, recipe: 1.0)
     with pytest.raises(ReidError, match="loss_tr became nan at epoch 1, iteration 1"):
         learnt(base, victim=Victim(lambda x: x.mean((2, 3)) * (torch.nan if len(x) > 3 else 1.0)))  # tried on fewer
 

@@ -9,6 +9,7 @@ from reid.errors import ReidError
 from reid.evaluation import results
 from reid.evaluation.ranking import rank
 from reid.evaluation.results import (
+    OPTIONAL,
     Result,
     metrics_of,
     read_result,
@@ -135,7 +136,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, result, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", [part.name for part in dataclasses.fields(Result) if part.name != "notes"])
+@pytest.mark.parametrize("name", [part.name for part in dataclasses.fields(Result) if part.name not in OPTIONAL])
 def test_a_record_without_a_field_is_refused_by_name(tmp_path, result, name):
     path = write_result(tmp_path, result)
     edit(path, **{name: None})
@@ -143,6 +144,13 @@ def test_a_record_without_a_field_is_refused_by_name(tmp_path, result, name):
         read_results(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_record_from_before_the_detector_is_read(tmp_path, result):
+    path = write_result(tmp_path, dataclasses.replace(result, detector={"found": 0.5}))
+    assert read_result(path).detector == {"found": 0.5}
+    edit(path, detector=None)
+    assert read_result(path) == result
 
 
 def test_a_record_without_a_metric_is_refused_by_name(tmp_path, result):

@@ -296,6 +296,11 @@ class TestSummary:
         assert strongest["result"] == full.measured[1].result.file_name
         assert summary["spread"]["universal"] == pytest.approx([0.35, 0.4])
 
+    def test_says_what_the_ranking_betrays_of_the_strongest(self, full):
+        for each, found in zip(full.measured, (0.01, 0.7, 0.9), strict=False):
+            each.result.detector["found"] = found
+        assert full.summary("toy")["detector"] == {"universal": {"found": 0.7}}
+
     def test_has_a_curve_and_the_transfer_matrix(self, full):
         summary = full.summary("toy")
         assert list(summary["curve"]) == ["4/255", "8/255"]

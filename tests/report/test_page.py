@@ -112,6 +112,17 @@ def test_text_from_files_stays_text(tmp_path, hostile):
     assert "49" not in re.sub(r"[^{]*", "", hostile) or "{{ 7 * 7 }}" in text
 
 
+def test_tells_what_rankings_betray_of_each_row(folder):
+    for line, cell in (
+        ("learnt", '<td class="number" data-value="0.5">50.0</td>'),
+        ("square", '<td class="number" data-value="0"></td>'),
+    ):
+        (row,) = re.findall(
+            rf'<th scope="row" class="long">{line}</th>.*?</tr>', page(subjects([folder]), "t"), re.DOTALL
+        )
+        assert cell in row
+
+
 def test_results_without_pictures_and_intervals_make_a_page(tmp_path):
     judged(tmp_path, pictures=False, pids=False)
     text = page(subjects([tmp_path]), "t")

@@ -18,6 +18,7 @@ RECIPES: Registry["Recipe"] = Registry(
         "alternating": ("reid.attacks.universal.recipes:ALTERNATING", "the released code, whose inner step stays"),
         "none": ("reid.attacks.universal.recipes:PLAIN", "no look-ahead: the plain universal attack"),
         "nearest": ("reid.attacks.universal.nearest:NEAREST", "toward the nearest other identity"),
+        "scattered": ("reid.attacks.universal.scattered:SCATTERED", "nearest, and not all to the same images"),
         "hinge": ("reid.attacks.universal.hinge:HINGE", "toward the ten nearest strangers"),
         "smooth_ap": ("reid.attacks.universal.smooth_ap:SMOOTH_AP", "lowest average precision, made smooth"),
         "cosine": ("reid.attacks.universal.cosine:COSINE", "away from the clean feature, seen from the middle of all"),

@@ -27,7 +27,8 @@ class Recipe:
     `optimizer` makes one from parameter groups, whose steps are `fraction` of each component's budget, times
     exp(-`decay`) per epoch. A subclass whose objective looks at the whole set overrides `objective_on`. `penalty` of
     the perturbed images is added where there is one. One that does not need gradients of the victim says in `seen` how
-    it does without. Raises UsageError for an unknown meta mode.
+    it does without. Iterates are chosen by mAP plus `price_of_shared` times the share of the first images that two
+    queries have in common. Raises UsageError for an unknown meta mode.
     """
 
     objective: Objective = pull_farthest
@@ -36,6 +37,7 @@ class Recipe:
     fraction: float = 0.1
     decay: float = 0.01
     penalty: Penalty | None = None
+    price_of_shared: float = 0.0
     needs_gradients: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
