@@ -1,33 +1,75 @@
 #!/usr/bin/env bash
 # The whole job on synthetic people, with nothing but this checkout: data, two victims, attacks, a defended
 # model, evaluation, pictures, and a page with all of it.
-#     bash runDemo.sh                 seed 0, into runs/demo
-#     bash runDemo.sh 1               another seed, into runs/demo-seed1
-#     bash runDemo.sh --model SPEC    your model judged on the drawn people by reid-fast-v1, and its page
+#     bash runDemo.sh                          seed 0, into runs/demo
+#     bash runDemo.sh 1                        another seed, into runs/demo-seed1
+#     bash runDemo.sh --model SPEC             your model judged on the drawn people by reid-fast-v1, and its page
+#     bash runDemo.sh --model SPEC --defend    your model defended with drawn people, judged on others before and
+#                                              after, and a page of both
 # SPEC is what evaluate.py --resume takes: docs/bring-your-model.md. A seed may follow it.
 # Steps that are done are not done again; a killed demo goes on where it was. Networks run in fp32 on every machine.
 set -euo pipefail
+# How --defend trains. All of it is said by: python metaDefense.py --help
+DEFENSE=(--defense anchored --attacker online online-delta pgd --pgd-steps 3 --batch_size 16 --num-instances 4
+  --lr 1e-3 --epochs 5 --iters-per-epoch 50 --eval-every 5)
+
+wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]" >&2; exit 2; }
+
 MODEL=
+DEFEND=
+SEED=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help) sed -n '2,/^set/s/^# //p' "$0"; exit ;;
+    --model) case ${2:-} in '' | --*) wrong "--model wants a model" ;; esac; MODEL=$2; shift ;;
+    --defend) DEFEND=yes ;;
+    --*) wrong "no option is called $1" ;;
+    *) [ -z "$SEED" ] || wrong "'$1' is one argument too many"; SEED=$1 ;;
+  esac
+  shift
+done
+SEED=${SEED:-0}
+case $SEED in *[!0-9]*) wrong "the seed '$SEED' is not a whole number" ;; esac
+[ -z "$DEFEND" ] || [ -n "$MODEL" ] || wrong "--defend wants a model"
 REQUIREMENTS=requirements.txt
-if [ "${1:-}" = --model ]; then
-  MODEL=${2:-}
-  [ -n "$MODEL" ] || { echo "error: --model wants a model; run: bash runDemo.sh --model SPEC [SEED]" >&2; exit 2; }
-  [ ! -e "$MODEL" ] || MODEL=$(realpath "$MODEL")
-  case $MODEL in *.onnx | *.xml | timm:*) REQUIREMENTS=requirements-extras.txt ;; esac
-  shift 2
-fi
+case $MODEL in *.onnx | *.xml | timm:*) REQUIREMENTS=requirements-extras.txt ;; esac
+[ ! -e "$MODEL" ] || MODEL=$(realpath "$MODEL")
 cd "$(dirname "$0")"
-SEED=${1:-0}
-case $SEED in '' | *[!0-9]*) echo "error: the seed '$SEED' is not a whole number; run: bash runDemo.sh [--model SPEC] [SEED]" >&2; exit 2 ;; esac
 source environment.sh $REQUIREMENTS
 
 OUT=runs/demo
 [ "$SEED" = 0 ] || OUT=runs/demo-seed$SEED
 DATA=$OUT/data
+NAME=$(basename "$MODEL" | tr -c 'A-Za-z0-9.\n' _)
+
+judge_file() {  # judge_file SPEC DATASET RESULTS OPTIONS...: the last of its shell
+  exec "$PYTHON" evaluate.py -d "$2" --data $DATA --resume "$1" --seed "$SEED" --suite reid-fast-v1 --results "$3" --reuse "${@:4}"
+}
+
+defend() {  # defend SPEC FOLDER: trains first, since what cannot be defended is refused there
+  local FILE SPEC READ_AS=own  # of the defended file, and how both read images
+  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --data $DATA --resume "$1" "${DEFENSE[@]}" --seed "$SEED" \
+    --precision fp32 --logs_dir "$2/defended" --resume-from auto
+  for FILE in "$2"/defended/model_best.{onnx,pth}; do [ ! -e "$FILE" ] || break; done
+  [ ! -e "$FILE.json" ] || READ_AS=$FILE.json
+  SPEC=$FILE
+  case $1 in zoo:*) ;; *:*) [ -e "$1" ] || SPEC=$(cut -d: -f1,2 <<< "$1"):$FILE ;; esac
+  "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$1"
+  (judge_file "$1" synth-b "$2/before" --preprocessing "$READ_AS")
+  (judge_file "$SPEC" synth-b "$2/after" --preprocessing "$READ_AS")
+  "$PYTHON" -m reid.report.card "$2/defended" --before "$2/before" --after "$2/after"
+  "$PYTHON" -m reid.report "$2/before" "$2/after" -o "$2/report.html" --title "$NAME, before and after its defence"
+  printf '%s\n' "the defended model: $FILE" "what was done and measured: $2/defended/card.md" "both on one page: $2/report.html"
+}
+
+if [ -n "$DEFEND" ]; then
+  DATA=$OUT-defended/$NAME/data  # drawn at the size of this model
+  defend "$MODEL" "$OUT-defended/$NAME"
+  exit
+fi
 if [ -n "$MODEL" ]; then
-  RESULTS=$OUT-models/$(basename "$MODEL" | tr -c 'A-Za-z0-9.\n' _)
   "$PYTHON" -m reid.synthperson synth-a --root $DATA --seed "$SEED"
-  exec "$PYTHON" evaluate.py -d synth-a --data $DATA --resume "$MODEL" --seed "$SEED" --suite reid-fast-v1 --results "$RESULTS" --reuse
+  judge_file "$MODEL" synth-a "$OUT-models/$NAME"
 fi
 SIZE="--height 80 --width 40"
 BATCHES="--batch_size 32 --num-instances 4"

@@ -19,7 +19,7 @@ from reid.models.families import FAMILIES
 from reid.models.formats import VARIANT
 from reid.models.graphs import InBatches
 from reid.models.graphs.onnx_file import DISTANCE, INPUT, WeightsOfOnnx, run_onnx
-from reid.models.sources import Source, kind_of, open_model
+from reid.models.sources import Source, open_model
 from reid.models.trial import SAME
 from reid.models.victim import Victim
 from reid.runtime.files import temporary_sibling, write_atomically
@@ -57,7 +57,7 @@ class ReturnedOther(Returned):
     """
 
     def __init__(self, source: Source, victim: Victim) -> None:
-        self._kind, self._place = kind_of(source.spec)
+        self._kind, self._place = source.opened
         self._source, self._variant = source, source.parts(victim.reading)[2]
         if self._kind == "onnx":
             self.suffix, self._onnx = ".onnx", WeightsOfOnnx(self._place)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reid.runtime.files import sha256, write_atomically
+from reid.runtime.files import write_atomically
 from reid.runtime.markdown import markdown
 
 CARD_FILE = "card.md"
+KNOWN = "## What is known of it"
+HASH, CLEAN = "SHA-256, as results have it", "clean, validation identities"
 DONE = {  # settings of a run that a card shows, and in which words
     "defense": "defence",
     "attacker": "adversaries",
@@ -30,11 +32,13 @@ EVALUATE = "python evaluate.py --suite reid-fast-v1"
 
 @dataclass(frozen=True)
 class Card:
-    """`was` are rows of a name and what is to be said, `settings` those of the run. `scores` are the mAP on clean
-    images of validation identities, "before" and "after", or None where it could not be measured."""
+    """`was` are rows of a name and what is to be said, `settings` those of the run. `hashes` are those of the model
+    before and after, as results have them, `scores` the mAP on clean images of validation identities, "before" and
+    "after", or None where it could not be measured."""
 
     was: Sequence[tuple[str, str]]
     settings: Mapping[str, str]
+    hashes: tuple[str, str]
     scores: Mapping[str, float | None]
     judged_on: str  # a dataset with query and gallery
     specs: Sequence[str]  # for --resume, of the model before and after
@@ -50,12 +54,19 @@ class Card:
             f"# {model.name}",
             "A person re-identification model that was trained to withstand adversarial perturbations.",
             "## What it was",
-            markdown([("", ""), *self.was]),
+            markdown([("", ""), *self.was, (HASH, self.hashes[0])]),
             "## What was done",
-            markdown([("", ""), *done, ("SHA-256 of the file", sha256(model))]),
-            "## What is known of it",
-            markdown([["mAP in %", "clean, validation identities", "worst case of each query"], *scores]),
-            UNKNOWN,
-            "\n".join(f"    {EVALUATE} -d {self.judged_on} --resume {spec}" for spec in self.specs),
+            markdown([("", ""), *done, (HASH, self.hashes[1])]),
+            known(
+                [["mAP in %", CLEAN, "worst case of each query"], *scores],
+                UNKNOWN,
+                [f"{EVALUATE} -d {self.judged_on} --resume {spec}" for spec in self.specs],
+            ),
         ]
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join(parts)
+
+
+def known(scores: Sequence[Sequence[str]], words: str, commands: Sequence[str]) -> str:
+    """The last part of a card: a table of scores, what it means, and the commands of both models."""
+    listed = "\n".join(f"    {command}" for command in commands)
+    return "\n\n".join([KNOWN, markdown(scores), words, listed]) + "\n"
