@@ -43,7 +43,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     drawn = "training identities of drawn sets (synth-...), which are drawn where --data lacks them (default: 80)"
     add("--ids", type=cli.positive_int, help=drawn)
     add("-a", "--arch", choices=models.names(), help="architecture (default: that of the model to start from)")
-    specs = "a checkpoint of a known family, an ONNX file, timm:NAME[:FILE], package.module:function[:FILE], or zoo:NAME"
+    specs = "a checkpoint of a known family, an ONNX file, timm:NAME[:FILE], package.module:function[:FILE] or zoo:NAME"
     add("--resume", metavar="SPEC", help=f"the undefended model to start from: {specs} (docs/defend-your-model.md)")
     add("--resume_reid", metavar="SPEC", help="a defended model to start from instead, or to measure with --evaluate")
     cli.add_weights_option(add)

@@ -23,7 +23,6 @@ from reid.training.card import CARD_FILE, CLEAN, HASH, KNOWN, known
 
 logger = logging.getLogger(__name__)
 
-WHEN = ("before", "after")
 GOALS = {
     "universal": "universal",
     "universal_equal_total": "delta at the total of both",
@@ -33,10 +32,14 @@ GOALS = {
 
 
 class Verdict(NamedTuple):
-    """The summary of a suite in a folder, and all that has to be equal before and after."""
+    """What the summary of a suite says: of which model, its hash, clean mAP and that of GOALS, the names of flags, the
+    command; `shared` is all that has to be the same before and after."""
 
-    folder: Path
-    summary: Mapping[str, Any]
+    path: str
+    sha256: str
+    scores: list[float | None]
+    flags: list[str]
+    command: str
     shared: Mapping[str, Any]
 
 
@@ -52,70 +55,68 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
-    path = args.defended / CARD_FILE
-    head, hashes, clean = read_card(path)
-    verdicts = [read_verdict(folder, args.suite) for folder in (args.before, args.after)]
-    for when, expected, verdict in zip(WHEN, hashes, verdicts, strict=True):
-        model = verdict.summary["model"]
-        if model["sha256"] != expected:
-            problem = f"--{when} {verdict.folder} is about {model['path']} (SHA-256 {str(model['sha256'])[:12]})"
-            raise UsageError(f"{problem}, not the model {when} in {path} ({expected[:12]}); evaluate that one")
-    first, second = (verdict.shared for verdict in verdicts)
-    if differing := [f"{key} ({first.get(key)}, {second.get(key)})" for key in first if first[key] != second.get(key)]:
+    card = args.defended / CARD_FILE
+    head, hashes, clean = read_card(card)
+    verdicts = {}
+    for when, folder, expected in zip(("before", "after"), (args.before, args.after), hashes, strict=True):
+        verdicts[when] = verdict = read_verdict(folder, args.suite)
+        if verdict.sha256 != expected:
+            problem = f"{folder} is about {verdict.path} (SHA-256 {verdict.sha256[:12]})"
+            raise UsageError(f"{problem}, not the model {when} in {card} ({expected[:12]}); evaluate that one")
+    first, second = (verdict.shared for verdict in verdicts.values())
+    if differing := [f"{key} ({value}, {second.get(key)})" for key, value in first.items() if value != second.get(key)]:
         problem = f"{args.before} and {args.after} differ in {', '.join(differing)}"
         raise UsageError(f"{problem}; evaluate both models in the same way")
-    text = head + measured(clean, [verdict.summary for verdict in verdicts])
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    logger.info("the card with the worst cases is %s", path)
+    text = head + measured(verdicts, clean)
+    write_atomically(card, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    logger.info("the worst cases are in %s", card)
 
 
 def read_card(path: Path) -> tuple[str, list[str], list[str]]:
-    """Of a card: all that comes before what is known of the models, their hashes, and their clean scores in it, both
-    before and after. Raises UsageError for a file that is no card of this version."""
+    """Of a card: all that is before what is known of the models, their hashes, and their scores on validation
+    identities, each before and after. Raises UsageError for a file that is no such card."""
     try:
-        head, mark, rest = path.read_text(encoding="utf-8").partition(KNOWN)
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no readable card ({error}); give the --logs_dir of a defended model") from error
+    head, _, rest = text.partition(KNOWN)
     hashes = re.findall(rf"^\| {HASH} \| (\w+) \|$", head, re.MULTILINE)
-    clean = re.findall(rf"^\| (?:{'|'.join(WHEN)}) \| ([^|]+) \|", rest, re.MULTILINE)
-    if CLEAN not in rest or (len(hashes), len(clean)) != (2, 2):
-        raise UsageError(f"{path} is no card of this version; let metaDefense.py --resume-from auto write it again")
+    clean = re.findall(r"^\| (?:before|after) \| ([^|]+) \|", rest, re.MULTILINE)
+    if (len(hashes), len(clean)) != (2, 2):
+        raise UsageError(f"{path} is no card of this version; run its command again, with --resume-from auto")
     return head, hashes, clean
 
 
 def read_verdict(folder: Path, suite: str) -> Verdict:
-    """What a suite found in a folder of results. Raises ReidError where it did not, or where files are missing."""
+    """What a suite found, in a folder of results. Raises ReidError where it did not end, or left no whole summary."""
     path = folder / f"{suite}{SUMMARY}"
     if not path.exists():
-        raise UsageError(f"no {path}; run evaluate.py --suite {suite} --results {folder}")
+        raise UsageError(f"no {path}; run evaluate.py --suite {suite} --results {folder}, up to its verdict")
     summary = read_json(path)
     try:
-        clean = read_result(folder / summary["results"][0])
-        shared = {"budget": format_budget(summary["eps"]), "seed": summary["seed"], **summary["protocol"]}
-        shared |= {f"input {key}": value for key, value in summary["model"]["input"].items()}
-        return Verdict(folder, summary, shared | {f"dataset {key}": value for key, value in clean.dataset.items()})
-    except (KeyError, IndexError, TypeError) as error:
-        raise ReidError(f"{path} is no summary of a suite ({error!r}); remove it, and evaluate again") from error
+        model, eps, clean = summary["model"], summary["eps"], read_result(folder / summary["results"][0])
+        shared = {"suite": summary["suite"], "budget": format_budget(eps), "seed": summary["seed"]}
+        shared |= {f"dataset {key}": value for key, value in clean.dataset.items()}
+        shared |= {f"input {key}": value for key, value in model["input"].items()} | summary["protocol"]
+        scores = [summary["clean"], *(summary["worst"][goal] for goal in GOALS)]
+        flags = [flag["name"] for flag in summary["flags"]]
+        return Verdict(model["path"], model["sha256"], scores, flags, summary["command"], shared)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ReidError(f"{path} is no whole summary of a suite ({error!r}); evaluate again, with --reuse") from error
 
 
-def measured(clean: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> str:
-    """What is known of both models, with the clean scores of validation identities that the card had."""
-    head = ["mAP in %", CLEAN, "clean", *GOALS.values()]
-    rows = [
-        [when, validation, *(_percent(value) for value in (summary["clean"], *map(summary["worst"].get, GOALS)))]
-        for when, validation, summary in zip(WHEN, clean, summaries, strict=True)
-    ]
-    flags = [f"{when} {', '.join(flag['name'] for flag in each['flags']) or 'none'}" for when, each in zip(WHEN, summaries, strict=True)]
-    first = summaries[0]
+def measured(verdicts: Mapping[str, Verdict], clean: Sequence[str]) -> str:
+    """What is known of the models before and after, whose scores on validation identities are `clean`."""
+    rows = [["mAP in %", CLEAN, "clean", *GOALS.values()]]
+    for (when, verdict), validation in zip(verdicts.items(), clean, strict=True):
+        rows.append([when, validation, *("null" if mAP is None else f"{100 * mAP:.1f}" for mAP in verdict.scores)])
+    shared = verdicts["after"].shared
+    flags = "; ".join(f"{when}: {', '.join(verdict.flags) or 'none'}" for when, verdict in verdicts.items())
     words = (
-        f"Clean and worst case of each query by {first['suite']} on {first['dataset']}, {format_budget(first['eps'])} "
-        f"per component, seed {first['seed']}. Flags: {'; '.join(flags)}."
+        f"From the third column on by {shared['suite']} on {shared['dataset name']}, {shared['budget']} per component, "
+        f"seed {shared['seed']}: on clean images, and the worst case of each query. Flags {flags}."
     )
-    return known([head, *rows], words, [f"python {summary['command']}" for summary in summaries])
-
-
-def _percent(mAP: float | None) -> str:
-    return "null" if mAP is None else f"{100 * mAP:.1f}"
+    return known(rows, words, [f"python {verdict.command}" for verdict in verdicts.values()])
 
 
 if __name__ == "__main__":
