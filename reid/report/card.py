@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
     scores: list[float | None]
     flags: list[str]
     command: str
-    shared: Mapping[str, Any]
+    shared: dict[str, Any]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             problem = f"{folder} is about {verdict.path} (SHA-256 {verdict.sha256[:12]})"
             raise UsageError(f"{problem}, not the model {when} in {card} ({expected[:12]}); evaluate that one")
     first, second = (verdict.shared for verdict in verdicts.values())
-    if differing := [f"{key} ({value}, {second.get(key)})" for key, value in first.items() if value != second.get(key)]:
+    both = [(key, first.get(key), second.get(key)) for key in first | second]
+    if differing := [f"{key} ({before}, {after})" for key, before, after in both if before != after]:
         problem = f"{args.before} and {args.after} differ in {', '.join(differing)}"
         raise UsageError(f"{problem}; evaluate both models in the same way")
     text = head + measured(verdicts, clean)
@@ -80,7 +81,7 @@ def read_card(path: Path) -> tuple[str, list[str], list[str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no readable card ({error}); give the --logs_dir of a defended model") from error
     head, _, rest = text.partition(KNOWN)
-    hashes = re.findall(rf"^\| {HASH} \| (\w+) \|$", head, re.MULTILINE)
+    hashes = re.findall(rf"^\| {HASH} \| (\S+) \|$", head, re.MULTILINE)
     clean = re.findall(r"^\| (?:before|after) \| ([^|]+) \|", rest, re.MULTILINE)
     if (len(hashes), len(clean)) != (2, 2):
         raise UsageError(f"{path} is no card of this version; run its command again, with --resume-from auto")
