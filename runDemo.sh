@@ -21,7 +21,7 @@ SEED=
 while [ $# -gt 0 ]; do
   case $1 in
     --help) sed -n '2,/^set/s/^# //p' "$0"; exit ;;
-    --model) case ${2:-} in '' | --*) wrong "--model wants a model" ;; esac; MODEL=$2; shift ;;
+    --model) case ${2:-} in '' | -*) wrong "--model wants a model" ;; esac; MODEL=$2; shift ;;
     --defend) DEFEND=yes ;;
     --*) wrong "no option is called $1" ;;
     *) [ -z "$SEED" ] || wrong "'$1' is one argument too many"; SEED=$1 ;;
@@ -42,7 +42,7 @@ OUT=runs/demo
 DATA=$OUT/data
 NAME=$(basename "$MODEL" | tr -c 'A-Za-z0-9.\n' _)
 
-judge_file() {  # judge_file SPEC DATASET RESULTS OPTIONS...: the last of its shell
+judge_model() {  # judge_model SPEC DATASET RESULTS OPTIONS...: the last of its shell
   exec "$PYTHON" evaluate.py -d "$2" --data $DATA --resume "$1" --seed "$SEED" --suite reid-fast-v1 --results "$3" --reuse "${@:4}"
 }
 
@@ -55,8 +55,8 @@ defend() {  # defend SPEC FOLDER: trains first, since what cannot be defended is
   SPEC=$FILE
   case $1 in zoo:*) ;; *:*) [ -e "$1" ] || SPEC=$(cut -d: -f1,2 <<< "$1"):$FILE ;; esac
   "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$1"
-  (judge_file "$1" synth-b "$2/before" --preprocessing "$READ_AS")
-  (judge_file "$SPEC" synth-b "$2/after" --preprocessing "$READ_AS")
+  (judge_model "$1" synth-b "$2/before" --preprocessing "$READ_AS")
+  (judge_model "$SPEC" synth-b "$2/after" --preprocessing "$READ_AS")
   "$PYTHON" -m reid.report.card "$2/defended" --before "$2/before" --after "$2/after"
   "$PYTHON" -m reid.report "$2/before" "$2/after" -o "$2/report.html" --title "$NAME, before and after its defence"
   printf '%s\n' "the defended model: $FILE" "what was done and measured: $2/defended/card.md" "both on one page: $2/report.html"
@@ -69,7 +69,7 @@ if [ -n "$DEFEND" ]; then
 fi
 if [ -n "$MODEL" ]; then
   "$PYTHON" -m reid.synthperson synth-a --root $DATA --seed "$SEED"
-  judge_file "$MODEL" synth-a "$OUT-models/$NAME"
+  judge_model "$MODEL" synth-a "$OUT-models/$NAME"
 fi
 SIZE="--height 80 --width 40"
 BATCHES="--batch_size 32 --num-instances 4"

@@ -20,7 +20,7 @@ from reid.models.inputs import InputSpec
 from reid.models.network import Trainable
 from reid.models.readings import OWN
 from reid.models.returned import Returned, ReturnedOther
-from reid.models.sources import Size, Source, open_model
+from reid.models.sources import Size, Source
 from reid.models.victim import Victim
 from reid.runtime import distributed
 from reid.runtime.device import Compute
@@ -180,7 +180,7 @@ class Start:
         specs = [source.spec + read_as, self.returned.spec(path)]
 
         def write() -> Path:
-            hashes = source.sha256, open_model(specs[1]).sha256
+            hashes = source.sha256, self.returned.sha256(path)
             scores = {"before": before, "after": after}
             return Card([*was, *reading], settings, hashes, scores, tested, specs).write(path)
 

@@ -114,8 +114,9 @@ def measured(verdicts: Mapping[str, Verdict], clean: Sequence[str]) -> str:
     shared = verdicts["after"].shared
     flags = "; ".join(f"{when}: {', '.join(verdict.flags) or 'none'}" for when, verdict in verdicts.items())
     words = (
-        f"From the third column on by {shared['suite']} on {shared['dataset name']}, {shared['budget']} per component, "
-        f"seed {shared['seed']}: on clean images, and the worst case of each query. Flags {flags}."
+        f"Validation identities: by training. All else: by {shared['suite']} on {shared['dataset name']}, "
+        f"{shared['budget']} per component, seed {shared['seed']}: clean, then the worst case of each query by what an "
+        f"attacker knows. Flags {flags}."
     )
     return known(rows, words, [f"python {verdict.command}" for verdict in verdicts.values()])
 
