@@ -26,7 +26,7 @@ DONE = {  # settings of a run that a card shows, and in which words
     "seed": "seed",
     "command": "command",
 }
-UNKNOWN = "null: not measured. Training does not say what an attacker who knows the model can do; this does, of both:"
+UNKNOWN = "null: not measured. Training does not say what an attacker who knows the model can do. This measures it:"
 EVALUATE = "python evaluate.py --suite reid-fast-v1"
 
 
@@ -50,6 +50,9 @@ class Card:
     def _text(self, model: Path) -> str:
         done = [(words, value) for key, words in DONE.items() if (value := self.settings.get(key, "None")) != "None"]
         scores = [[when, "null" if mAP is None else f"{100 * mAP:.1f}", "null"] for when, mAP in self.scores.items()]
+        judge = f"{EVALUATE} -d {self.judged_on} --resume"
+        commands = [f"{judge} {spec} --results {when}" for spec, when in zip(self.specs, self.scores, strict=True)]
+        commands.append(f"python -m reid.report.card {model.parent} --before before --after after")
         parts = [
             f"# {model.name}",
             "A person re-identification model that was trained to withstand adversarial perturbations.",
@@ -57,11 +60,7 @@ class Card:
             markdown([("", ""), *self.was, (HASH, self.hashes[0])]),
             "## What was done",
             markdown([("", ""), *done, (HASH, self.hashes[1])]),
-            known(
-                [["mAP in %", CLEAN, "worst case of each query"], *scores],
-                UNKNOWN,
-                [f"{EVALUATE} -d {self.judged_on} --resume {spec}" for spec in self.specs],
-            ),
+            known([["mAP in %", CLEAN, "worst case of each query"], *scores], UNKNOWN, commands),
         ]
         return "\n\n".join(parts)
 
