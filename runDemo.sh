@@ -41,30 +41,57 @@ OUT=runs/demo
 [ "$SEED" = 0 ] || OUT=runs/demo-seed$SEED
 DATA=$OUT/data
 NAME=$(basename "$MODEL" | tr -c 'A-Za-z0-9.\n' _)
+CORES=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+LANES=
+finish() {
+  for LANE in $LANES; do kill -- "-$LANE" 2>/dev/null || true; done
+  [ -n "$MODEL" ] || [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
+}
+
+# Small networks gain little from a second thread, so two lanes share the cores.
+two_lanes() {  # two_lanes FOLDER ONE OTHER: the functions ONE_lane and OTHER_lane
+  local LANE CODE
+  mkdir -p "$1"
+  echo "two lanes at once; what they print goes to $1/$2.log and $1/$3.log"
+  trap finish EXIT
+  trap 'exit 130' INT TERM
+  set -m
+  for LANE in $2 $3; do
+    (set -euo pipefail; OMP_NUM_THREADS=$(( (CORES + 1) / 2 )) ${LANE}_lane) 3>&1 >> "$1/$LANE.log" 2>&1 < /dev/null &
+    LANES="$LANES $!"
+  done
+  set +m
+  for LANE in $LANES; do
+    wait "$LANE" || { CODE=$?; tail -n 3 "$1/$2.log" "$1/$3.log" >&2; exit $CODE; }
+  done
+  LANES=
+}
 
 judge_model() {  # judge_model SPEC DATASET RESULTS OPTIONS...: the last of its shell
   exec "$PYTHON" evaluate.py -d "$2" --data $DATA --resume "$1" --seed "$SEED" --suite reid-fast-v1 --results "$3" --reuse "${@:4}"
 }
 
-defend() {  # defend SPEC FOLDER: trains first, since what cannot be defended is refused there
-  local FILE SPEC READ_AS=own  # of the defended file, and how both read images
-  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --data $DATA --resume "$1" "${DEFENSE[@]}" --seed "$SEED" \
-    --precision fp32 --logs_dir "$2/defended" --resume-from auto
-  for FILE in "$2"/defended/model_best.{onnx,pth}; do [ ! -e "$FILE" ] || break; done
-  [ ! -e "$FILE.json" ] || READ_AS=$FILE.json
+defend() {  # trains first, since what cannot be defended is refused there
+  local PLACE=$OUT-defended/$NAME FILE SPEC READ_AS=own
+  DATA=$PLACE/data  # drawn at the size of this model
+  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --data $DATA --resume "$MODEL" "${DEFENSE[@]}" --seed "$SEED" \
+    --precision fp32 --logs_dir $PLACE/defended --resume-from auto
+  for FILE in $PLACE/defended/model_best.{onnx,pth}; do [ ! -e $FILE ] || break; done
+  [ ! -e $FILE.json ] || READ_AS=$FILE.json  # as training has found out
   SPEC=$FILE
-  case $1 in zoo:*) ;; *:*) [ -e "$1" ] || SPEC=$(cut -d: -f1,2 <<< "$1"):$FILE ;; esac
-  "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$1"
-  (judge_model "$1" synth-b "$2/before" --preprocessing "$READ_AS")
-  (judge_model "$SPEC" synth-b "$2/after" --preprocessing "$READ_AS")
-  "$PYTHON" -m reid.report.card "$2/defended" --before "$2/before" --after "$2/after"
-  "$PYTHON" -m reid.report "$2/before" "$2/after" -o "$2/report.html" --title "$NAME, before and after its defence"
-  printf '%s\n' "the defended model: $FILE" "what was done and measured: $2/defended/card.md" "both on one page: $2/report.html"
+  case $MODEL in zoo:*) ;; *:*) [ -e "$MODEL" ] || SPEC=$(cut -d: -f1,2 <<< "$MODEL"):$FILE ;; esac
+  "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$MODEL"
+  before_lane() { judge_model "$MODEL" synth-b $PLACE/before --preprocessing $READ_AS; }
+  after_lane() { judge_model "$SPEC" synth-b $PLACE/after --preprocessing $READ_AS; }
+  two_lanes $PLACE before after
+  "$PYTHON" -m reid.report.card $PLACE/defended --before $PLACE/before --after $PLACE/after
+  "$PYTHON" -m reid.report $PLACE/before $PLACE/after -o $PLACE/report.html --title "$NAME, before and after its defence"
+  printf '%s\n' "the defended model: $FILE" "what was done and measured: $PLACE/defended/card.md" "both on one page: $PLACE/report.html"
 }
 
 if [ -n "$DEFEND" ]; then
-  DATA=$OUT-defended/$NAME/data  # drawn at the size of this model
-  defend "$MODEL" "$OUT-defended/$NAME"
+  defend
   exit
 fi
 if [ -n "$MODEL" ]; then
@@ -75,16 +102,8 @@ SIZE="--height 80 --width 40"
 BATCHES="--batch_size 32 --num-instances 4"
 COMMON="--data $DATA $SIZE --seed $SEED --precision fp32"
 TYPE0=$OUT/attack/0/best_perturbation3.pth
-mkdir -p $OUT
 # The time of a demo that was killed and went on is the sum of its parts; a finished one keeps its time.
 SECONDS=$(cat $OUT/seconds 2>/dev/null || echo 0)
-LANES=
-finish() {
-  for LANE in $LANES; do kill -- "-$LANE" 2>/dev/null || true; done
-  [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
 step() { printf '[%3d s] %s\n' "$SECONDS" "$1"; }
 
 draw() {  # draw DATASET
@@ -116,7 +135,6 @@ curve() {  # curve NAME=CHECKPOINT=RESULTS...
     --model "$@"
 }
 
-# Small networks gain little from a second thread, so two lanes share the cores.
 first_lane() {
   step "drawing people: synth-a, then synth-virtual (rendered)" >&3
   draw synth-a
@@ -154,19 +172,7 @@ second_lane() {
   curve undefended=$OUT/A/model_best.pth=$OUT/results/A
 }
 
-echo "two lanes at once; what they print goes to $OUT/first.log and $OUT/second.log"
-CORES=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
-set -m
-for LANE in first second; do
-  (set -euo pipefail; OMP_NUM_THREADS=$(( (CORES + 1) / 2 )) ${LANE}_lane) 3>&1 >> "$OUT/$LANE.log" 2>&1 < /dev/null &
-  LANES="$LANES $!"
-done
-set +m
-for LANE in $LANES; do
-  wait "$LANE" || { CODE=$?; tail -n 3 $OUT/first.log $OUT/second.log >&2; exit $CODE; }
-done
-LANES=
-
+two_lanes $OUT first second
 step "drawing the pictures, writing the summary and the page"
 curve undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
 [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds

@@ -19,6 +19,7 @@ from reid.evaluation.results import SUMMARY, read_json, read_result
 from reid.runtime import cli
 from reid.runtime.budgets import format_budget
 from reid.runtime.files import write_atomically
+from reid.runtime.markdown import markdown
 from reid.training.card import CARD_FILE, CLEAN, HASH, KNOWN, known
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if differing := [f"{key} ({before}, {after})" for key, before, after in both if before != after]:
         problem = f"{args.before} and {args.after} differ in {', '.join(differing)}"
         raise UsageError(f"{problem}; evaluate both models in the same way")
-    text = head + measured(verdicts, clean)
+    rows, words = told(verdicts, clean)
+    text = head + known(rows, words, [f"python {verdict.command}" for verdict in verdicts.values()])
     write_atomically(card, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    logger.info("the worst cases are in %s", card)
+    print(f"{markdown(rows)}\n\n{words}")
+    logger.info("the same is in %s", card)
 
 
 def read_card(path: Path) -> tuple[str, list[str], list[str]]:
@@ -106,8 +109,9 @@ def read_verdict(folder: Path, suite: str) -> Verdict:
         raise ReidError(f"{path} is no whole summary of a suite ({error!r}); evaluate again, with --reuse") from error
 
 
-def measured(verdicts: Mapping[str, Verdict], clean: Sequence[str]) -> str:
-    """What is known of the models before and after, whose scores on validation identities are `clean`."""
+def told(verdicts: Mapping[str, Verdict], clean: Sequence[str]) -> tuple[list[list[str]], str]:
+    """A table of what is known of the models before and after, with their scores on validation identities, `clean`,
+    and what it means."""
     rows = [["mAP in %", CLEAN, "clean", *GOALS.values()]]
     for (when, verdict), validation in zip(verdicts.items(), clean, strict=True):
         rows.append([when, validation, *("null" if mAP is None else f"{100 * mAP:.1f}" for mAP in verdict.scores)])
@@ -118,7 +122,7 @@ def measured(verdicts: Mapping[str, Verdict], clean: Sequence[str]) -> str:
         f"{shared['budget']} per component, seed {shared['seed']}: clean, then the worst case of each query by what an "
         f"attacker knows. Flags {flags}."
     )
-    return known(rows, words, [f"python {verdict.command}" for verdict in verdicts.values()])
+    return rows, words
 
 
 if __name__ == "__main__":

@@ -69,13 +69,14 @@ def text(tmp_path):
     return (tmp_path / "defended" / "card.md").read_text
 
 
-def test_what_was_found_takes_the_place_of_null(options, text):
+def test_what_was_found_takes_the_place_of_null(options, text, capsys):
     argv = options()
     before = text()
     assert before.count("| null |") == 2
     for _ in range(2):  # what is written is a card again
         card.main(argv)
         assert text() == before.partition("## What is known of it")[0] + KNOWN
+        assert capsys.readouterr().out in KNOWN
 
 
 def refused(argv, capsys):

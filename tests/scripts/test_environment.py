@@ -209,7 +209,8 @@ def test_the_demo_defends_a_model_and_judges_it_before_and_after(order, demo, st
         (tmp_path / "checkout" / left).touch()
     done = demo("--model", "my model.onnx", *order)
     assert (done.returncode, done.stderr) == (0, "")
-    defend, draw, before, after, card, page = stub()
+    defend, draw, *both, card, page = stub()
+    before, after = sorted(both, key=lambda line: "/after" in line)
     assert defend.startswith(f"metaDefense.py -s synth-a -m synth-virtual --data {place}/data --resume {model} --def")
     assert defend.endswith(f" --seed 3 --precision fp32 --logs_dir {place}/defended --resume-from auto")
     assert draw == f"-m reid.synthperson synth-b --root {place}/data --seed 3 --for {model}"
@@ -219,7 +220,8 @@ def test_the_demo_defends_a_model_and_judges_it_before_and_after(order, demo, st
     assert after == f"{judged} {file} {fast} --results {place}/after --reuse --preprocessing {file}.json"
     assert card == f"-m reid.report.card {place}/defended --before {place}/before --after {place}/after"
     assert page.startswith(f"-m reid.report {place}/before {place}/after -o {place}/report.html --title my_model.onnx")
-    said = [line.partition(": ")[2] for line in done.stdout.splitlines()]
+    lanes, *said = [line.partition(": ")[2] or line for line in done.stdout.splitlines()]
+    assert f"{place}/before.log and {place}/after.log" in lanes
     assert said == [f"{place}/{name}" for name in ("defended/model_best.onnx", "defended/card.md", "report.html")]
 
 
@@ -229,7 +231,7 @@ def test_the_demo_defends_a_model_and_judges_it_before_and_after(order, demo, st
 def test_the_demo_names_a_defended_model_as_what_it_is(spec, named, demo, stub):
     assert demo("--model", spec, "--defend").returncode == 0
     place = f"runs/demo-defended/{spec.replace(':', '_')}"
-    after = stub()[3]
+    (after,) = (line for line in stub() if line.startswith("evaluate.py") and "/after" in line)
     assert f" --resume {named}{place}/defended/model_best.pth --seed 0 " in after
     assert after.endswith(" --preprocessing own")
 
