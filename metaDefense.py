@@ -32,7 +32,7 @@ from reid.training.adversaries import AdversaryOptions
 logger = logging.getLogger("metaDefense")
 
 # what may differ between a killed run and the one that goes on with it: files count by their contents
-NOT_SETTINGS = ("resume", "resume_reid", "noise_path1", "evaluate", "command")
+NOT_SETTINGS = ("resume", "resume_reid", "weights", "noise_path1", "evaluate", "command")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -43,9 +43,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     drawn = "training identities of drawn sets (synth-...), which are drawn where --data lacks them (default: 80)"
     add("--ids", type=cli.positive_int, help=drawn)
     add("-a", "--arch", choices=models.names(), help="architecture (default: that of the model to start from)")
-    specs = "a checkpoint of a known family, an ONNX file, timm:NAME[:FILE] or package.module:function[:FILE]"
+    specs = "a checkpoint of a known family, an ONNX file, timm:NAME[:FILE], package.module:function[:FILE] or zoo:NAME"
     add("--resume", metavar="SPEC", help=f"the undefended model to start from: {specs} (docs/defend-your-model.md)")
     add("--resume_reid", metavar="SPEC", help="a defended model to start from instead, or to measure with --evaluate")
+    cli.add_weights_option(add)
     cli.add_reading_option(add, PREPROCESSINGS)
     norms = "eval: keep the statistics, train the weights; live: those of each batch; auto: live for this project's "
     add("--batch-norm", choices=training.BATCH_NORMS, default="auto", help=f"{norms}networks, eval for all others")
@@ -91,14 +92,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reid.runtime import device, progress
     from reid.training.start import open_start
 
-    source = open_start(args.resume_reid or args.resume)
+    source = open_start(args.resume_reid or args.resume, args.weights)
     asked = starting.expected_size(source, args.preprocessing, (args.height, args.width))
     compute = device.set_up(device.resolve(args.device, args.precision, asked))
     labelled, args.dist_metric = defense.needs_labels or args.evaluate, args.dist_metric or source.distance
     takes = defense.needs_virtual or defense.takes_virtual or not labelled
     virtual = args.mte and not args.evaluate and takes
     names = [args.source, *([args.mte] if virtual else [])]
-    data = starting.open_sets(names, args.data, args.split, asked, args.ids, labelled)
+    data = starting.open_sets(names, args.data, args.split, asked, args.ids, labelled, args.seed)
     start = starting.Start.of(source, args.preprocessing, data, compute, (args.height, args.width), args.arch)
     args.height, args.width = size = cli.image_size(args.height, args.width, start.size)
     images = Images(*size, args.workers, args.cache)

@@ -1,48 +1,109 @@
 #!/usr/bin/env bash
 # The whole job on synthetic people, with nothing but this checkout: data, two victims, attacks, a defended
 # model, evaluation, pictures, and a page with all of it.
-#     bash runDemo.sh                 seed 0, into runs/demo
-#     bash runDemo.sh 1               another seed, into runs/demo-seed1
-#     bash runDemo.sh --model SPEC    your model judged on the drawn people by reid-fast-v1, and its page
+#     bash runDemo.sh                          seed 0, into runs/demo
+#     bash runDemo.sh 1                        another seed, into runs/demo-seed1
+#     bash runDemo.sh --model SPEC             your model judged on the drawn people by reid-fast-v1, and its page
+#     bash runDemo.sh --model SPEC --defend    your model defended with drawn people, judged on others before and
+#                                              after, and a page of both
 # SPEC is what evaluate.py --resume takes: docs/bring-your-model.md. A seed may follow it.
 # Steps that are done are not done again; a killed demo goes on where it was. Networks run in fp32 on every machine.
 set -euo pipefail
+# How --defend trains. All of it is said by: python metaDefense.py --help
+DEFENSE=(--defense anchored --attacker online online-delta pgd --pgd-steps 3 --batch_size 16 --num-instances 4
+  --lr 1e-3 --epochs 5 --iters-per-epoch 50 --eval-every 5)
+
+wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]" >&2; exit 2; }
+
 MODEL=
+DEFEND=
+SEED=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help) sed -n '2,/^set/s/^# //p' "$0"; exit ;;
+    --model) case ${2:-} in '' | -*) wrong "--model wants a model" ;; esac; MODEL=$2; shift ;;
+    --defend) DEFEND=yes ;;
+    --*) wrong "no option is called $1" ;;
+    *) [ -z "$SEED" ] || wrong "'$1' is one argument too many"; SEED=$1 ;;
+  esac
+  shift
+done
+SEED=${SEED:-0}
+case $SEED in *[!0-9]*) wrong "the seed '$SEED' is not a whole number" ;; esac
+[ -z "$DEFEND" ] || [ -n "$MODEL" ] || wrong "--defend wants a model"
 REQUIREMENTS=requirements.txt
-if [ "${1:-}" = --model ]; then
-  MODEL=${2:-}
-  [ -n "$MODEL" ] || { echo "error: --model wants a model; run: bash runDemo.sh --model SPEC [SEED]" >&2; exit 2; }
-  [ ! -e "$MODEL" ] || MODEL=$(realpath "$MODEL")
-  case $MODEL in *.onnx | *.xml | timm:*) REQUIREMENTS=requirements-extras.txt ;; esac
-  shift 2
-fi
+case $MODEL in *.onnx | *.xml | timm:*) REQUIREMENTS=requirements-extras.txt ;; esac
+[ ! -e "$MODEL" ] || MODEL=$(realpath "$MODEL")
 cd "$(dirname "$0")"
-SEED=${1:-0}
-case $SEED in '' | *[!0-9]*) echo "error: the seed '$SEED' is not a whole number; run: bash runDemo.sh [--model SPEC] [SEED]" >&2; exit 2 ;; esac
 source environment.sh $REQUIREMENTS
 
 OUT=runs/demo
 [ "$SEED" = 0 ] || OUT=runs/demo-seed$SEED
 DATA=$OUT/data
+NAME=$(basename "$MODEL" | tr -c 'A-Za-z0-9.\n' _)
+CORES=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+LANES=
+finish() {
+  for LANE in $LANES; do kill -- "-$LANE" 2>/dev/null || true; done
+  [ -n "$MODEL" ] || [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
+}
+
+# Small networks gain little from a second thread, so two lanes share the cores.
+two_lanes() {  # two_lanes FOLDER ONE OTHER: the functions ONE_lane and OTHER_lane
+  local LANE CODE
+  mkdir -p "$1"
+  echo "two lanes at once; what they print goes to $1/$2.log and $1/$3.log"
+  trap finish EXIT
+  trap 'exit 130' INT TERM
+  set -m
+  for LANE in $2 $3; do
+    (set -euo pipefail; OMP_NUM_THREADS=$(( (CORES + 1) / 2 )) ${LANE}_lane) 3>&1 >> "$1/$LANE.log" 2>&1 < /dev/null &
+    LANES="$LANES $!"
+  done
+  set +m
+  for LANE in $LANES; do
+    wait "$LANE" || { CODE=$?; tail -n 3 "$1/$2.log" "$1/$3.log" >&2; exit $CODE; }
+  done
+  LANES=
+}
+
+judge_model() {  # judge_model SPEC DATASET RESULTS OPTIONS...: the last of its shell
+  exec "$PYTHON" evaluate.py -d "$2" --data $DATA --resume "$1" --seed "$SEED" --suite reid-fast-v1 --results "$3" --reuse "${@:4}"
+}
+
+defend() {  # trains first, since what cannot be defended is refused there
+  local PLACE=$OUT-defended/$NAME FILE SPEC READ_AS=own
+  DATA=$PLACE/data  # drawn at the size of this model
+  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --data $DATA --resume "$MODEL" "${DEFENSE[@]}" --seed "$SEED" \
+    --precision fp32 --logs_dir $PLACE/defended --resume-from auto
+  for FILE in $PLACE/defended/model_best.{onnx,pth}; do [ ! -e $FILE ] || break; done
+  [ ! -e $FILE.json ] || READ_AS=$FILE.json  # as training has found out
+  SPEC=$FILE
+  case $MODEL in zoo:*) ;; *:*) [ -e "$MODEL" ] || SPEC=$(cut -d: -f1,2 <<< "$MODEL"):$FILE ;; esac
+  "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$MODEL"
+  before_lane() { judge_model "$MODEL" synth-b $PLACE/before --preprocessing $READ_AS; }
+  after_lane() { judge_model "$SPEC" synth-b $PLACE/after --preprocessing $READ_AS; }
+  two_lanes $PLACE before after
+  "$PYTHON" -m reid.report.card $PLACE/defended --before $PLACE/before --after $PLACE/after
+  "$PYTHON" -m reid.report $PLACE/before $PLACE/after -o $PLACE/report.html --title "$NAME, before and after its defence"
+  printf '%s\n' "the defended model: $FILE" "what was done and measured: $PLACE/defended/card.md" "both on one page: $PLACE/report.html"
+}
+
+if [ -n "$DEFEND" ]; then
+  defend
+  exit
+fi
 if [ -n "$MODEL" ]; then
-  RESULTS=$OUT-models/$(basename "$MODEL" | tr -c 'A-Za-z0-9.\n' _)
   "$PYTHON" -m reid.synthperson synth-a --root $DATA --seed "$SEED"
-  exec "$PYTHON" evaluate.py -d synth-a --data $DATA --resume "$MODEL" --seed "$SEED" --suite reid-fast-v1 --results "$RESULTS" --reuse
+  judge_model "$MODEL" synth-a "$OUT-models/$NAME"
 fi
 SIZE="--height 80 --width 40"
 BATCHES="--batch_size 32 --num-instances 4"
 COMMON="--data $DATA $SIZE --seed $SEED --precision fp32"
 TYPE0=$OUT/attack/0/best_perturbation3.pth
-mkdir -p $OUT
 # The time of a demo that was killed and went on is the sum of its parts; a finished one keeps its time.
 SECONDS=$(cat $OUT/seconds 2>/dev/null || echo 0)
-LANES=
-finish() {
-  for LANE in $LANES; do kill -- "-$LANE" 2>/dev/null || true; done
-  [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
 step() { printf '[%3d s] %s\n' "$SECONDS" "$1"; }
 
 draw() {  # draw DATASET
@@ -74,7 +135,6 @@ curve() {  # curve NAME=CHECKPOINT=RESULTS...
     --model "$@"
 }
 
-# Small networks gain little from a second thread, so two lanes share the cores.
 first_lane() {
   step "drawing people: synth-a, then synth-virtual (rendered)" >&3
   draw synth-a
@@ -112,19 +172,7 @@ second_lane() {
   curve undefended=$OUT/A/model_best.pth=$OUT/results/A
 }
 
-echo "two lanes at once; what they print goes to $OUT/first.log and $OUT/second.log"
-CORES=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
-set -m
-for LANE in first second; do
-  (set -euo pipefail; OMP_NUM_THREADS=$(( (CORES + 1) / 2 )) ${LANE}_lane) 3>&1 >> "$OUT/$LANE.log" 2>&1 < /dev/null &
-  LANES="$LANES $!"
-done
-set +m
-for LANE in $LANES; do
-  wait "$LANE" || { CODE=$?; tail -n 3 $OUT/first.log $OUT/second.log >&2; exit $CODE; }
-done
-LANES=
-
+two_lanes $OUT first second
 step "drawing the pictures, writing the summary and the page"
 curve undefended=$OUT/A/model_best.pth=$OUT/results/A defended=$OUT/D/model_best.pth=$OUT/results/D
 [ -e $OUT/summary.json ] || echo $SECONDS > $OUT/seconds

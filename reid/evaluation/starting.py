@@ -47,9 +47,10 @@ def open_sets(
     size: tuple[int, int],
     ids: int | None,
     labelled: bool,
+    seed: int,
 ) -> list[Dataset]:
-    """The datasets of these names; drawn ones that are not there are drawn, with images of `size`."""
-    distributed.from_main(lambda: draw_missing(names, roots, size, ids))
+    """The datasets of these names; drawn ones that are not there are drawn by `seed`, with images of `size`."""
+    distributed.from_main(lambda: draw_missing(names, roots, size, ids, seed))
     return [datasets.create(name, roots, split, labelled) for name in names]
 
 
@@ -173,12 +174,17 @@ class Start:
         """Write the card of the defended model, next to it."""
         source = self.source
         reading = [("reads images as", f"{self.victim.input.words} ({self.victim.reading})")] if self.victim else []
-        was = [("model", source.spec), ("SHA-256", source.sha256), ("kind", source.kind or "as its code makes it")]
+        was = [("model", source.spec), ("kind", source.kind or "as its code makes it")]
         tested = settings["source"] if self.data[0].query else "DATASET"
         read_as = f" --preprocessing {self.victim.reading}" if self.victim else ""
         specs = [source.spec + read_as, self.returned.spec(path)]
-        card = Card([*was, *reading], settings, {"before": before, "after": after}, tested, specs)
-        return distributed.from_main(lambda: card.write(path))
+
+        def write() -> Path:
+            hashes = source.sha256, self.returned.sha256(path)
+            scores = {"before": before, "after": after}
+            return Card([*was, *reading], settings, hashes, scores, tested, specs).write(path)
+
+        return distributed.from_main(write)
 
 
 def _norms(model: Adopted) -> str:

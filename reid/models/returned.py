@@ -19,10 +19,10 @@ from reid.models.families import FAMILIES
 from reid.models.formats import VARIANT
 from reid.models.graphs import InBatches
 from reid.models.graphs.onnx_file import DISTANCE, INPUT, WeightsOfOnnx, run_onnx
-from reid.models.sources import Source, kind_of, open_model
+from reid.models.sources import Source, open_model
 from reid.models.trial import SAME
 from reid.models.victim import Victim
-from reid.runtime.files import temporary_sibling, write_atomically
+from reid.runtime.files import sha256, temporary_sibling, write_atomically
 from reid.runtime.torchfiles import write_torch
 
 KINDS = ("checkpoint", "onnx", "timm", "function")  # that can be written back
@@ -45,6 +45,10 @@ class Returned:
         """What names the model in a file, for --resume."""
         return str(path)
 
+    def sha256(self, path: Path) -> str:
+        """Hash of the model in a file, as results have it."""
+        return sha256(path)
+
     def rehearse(self, model: Any) -> None:
         """Write a model somewhere and forget it: raises what `write` would raise after the training."""
 
@@ -57,7 +61,7 @@ class ReturnedOther(Returned):
     """
 
     def __init__(self, source: Source, victim: Victim) -> None:
-        self._kind, self._place = kind_of(source.spec)
+        self._kind, self._place = source.opened
         self._source, self._variant = source, source.parts(victim.reading)[2]
         if self._kind == "onnx":
             self.suffix, self._onnx = ".onnx", WeightsOfOnnx(self._place)
@@ -91,6 +95,10 @@ class ReturnedOther(Returned):
     def spec(self, path: Path) -> str:
         prefix = {"timm": f"timm:{self._place.partition(':')[0]}:", "function": _function(self._place)}
         return f"{prefix.get(self._kind, '')}{path}"
+
+    def sha256(self, path: Path) -> str:
+        with _quiet():
+            return open_model(self.spec(path)).sha256
 
     def rehearse(self, model: Adopted) -> None:
         with tempfile.TemporaryDirectory() as folder:

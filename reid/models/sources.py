@@ -41,7 +41,7 @@ class Source:
     `certain`: the file or its keys say how it reads images, so nothing needs to be tried. `met` are the hashes of
     perturbation files that it was trained on, as far as the file says. `kind` is what the model was told to be, and
     `loaded` what became of the weights in its file, both in words. `checkpoint` is the file of weights that it comes
-    from, if it is one."""
+    from, if it is one, `file` the one that zoo:NAME stands for."""
 
     spec: str
     sha256: str
@@ -57,6 +57,12 @@ class Source:
     checkpoint: Checkpoint | None = None
     kind: str = ""
     loaded: Callable[[str], str] = lambda variant: ""
+    file: str = ""
+
+    @property
+    def opened(self) -> tuple[str, str]:
+        """What was opened: its kind, of OPENERS, and the rest of what names it."""
+        return kind_of(self.file or self.spec)
 
     @property
     def any_size(self) -> bool:
@@ -158,7 +164,13 @@ def _of_zoo(entry: zoo.Entry, weights: str | Path) -> Source:
     found = getattr(source.build(source.variants[0]), "arch", entry.arch)
     if found != entry.arch:  # a file whose hash nobody knows may be any
         raise CheckpointError(f"{path} is a {found}, but {spec} is a {entry.arch}; it comes from {entry.origin}")
-    return replace(source, own=lambda _: entry.input, certain=True)
+    return replace(source, own=lambda _: entry.input, certain=True, file=path)
+
+
+def file_of(spec: str, weights: str | Path = WEIGHTS) -> str:
+    """A spec with the verified file, in the folder `weights`, in place of zoo:NAME."""
+    kind, name = kind_of(spec)
+    return str(zoo.find(name).verified(weights)) if kind == "zoo" else spec
 
 
 def kind_of(spec: str) -> tuple[str, str]:

@@ -52,5 +52,6 @@ class Run:
         other = [key for key, now in self.settings.items() if before.get(key) != now]
         if other:
             changes = ", ".join(f"{key}: {before.get(key)} there, {self.settings[key]} now" for key in other)
-            raise UsageError(f"{path} was made with other settings ({changes}); use the same, or another --logs_dir")
+            problem = f"{path} was made with other settings ({changes})"
+            raise UsageError(f"{problem}; use the same, remove it, or choose another --logs_dir")
         return state

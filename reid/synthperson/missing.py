@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def draw_missing(
-    names: Iterable[str], roots: Mapping[str, str | Path], size: tuple[int, int], ids: int | None = None
+    names: Iterable[str], roots: Mapping[str, str | Path], size: tuple[int, int], ids: int | None = None, seed: int = 0
 ) -> None:
     """Draw the sets among `names` that are drawn ones and not below their root, with images of `size` (height, width).
 
@@ -27,7 +27,7 @@ def draw_missing(
         if not home.exists():
             count = ids or DEFAULTS[name].ids
             logger.info("%s is not there yet: drawing it, %d training identities, %d x %d", home, count, *size)
-            generate(name, home / "raw", ids=ids, height=size[0], width=size[1])
+            generate(name, home / "raw", ids=ids, height=size[0], width=size[1], seed=seed)
         elif ids and (found := _ids(home)) != ids:
             problem = f"{home} is there with {found or 'an unknown number of'} training identities, not {ids}"
             raise DatasetError(f"{problem}; leave --ids out to take it, or give another --data")

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reid.runtime.files import sha256, write_atomically
+from reid.runtime.files import write_atomically
 from reid.runtime.markdown import markdown
 
 CARD_FILE = "card.md"
+KNOWN = "## What is known of it"
+HASH, CLEAN = "SHA-256, as results have it", "clean, validation identities"
 DONE = {  # settings of a run that a card shows, and in which words
     "defense": "defence",
     "attacker": "adversaries",
@@ -24,17 +26,19 @@ DONE = {  # settings of a run that a card shows, and in which words
     "seed": "seed",
     "command": "command",
 }
-UNKNOWN = "null: not measured. Training does not say what an attacker who knows the model can do; this does, of both:"
+UNKNOWN = "null: not measured. Training does not say what an attacker who knows the model can do. This measures it:"
 EVALUATE = "python evaluate.py --suite reid-fast-v1"
 
 
 @dataclass(frozen=True)
 class Card:
-    """`was` are rows of a name and what is to be said, `settings` those of the run. `scores` are the mAP on clean
-    images of validation identities, "before" and "after", or None where it could not be measured."""
+    """`was` are rows of a name and what is to be said, `settings` those of the run. `hashes` are those of the model
+    before and after, as results have them, `scores` the mAP on clean images of validation identities, "before" and
+    "after", or None where it could not be measured."""
 
     was: Sequence[tuple[str, str]]
     settings: Mapping[str, str]
+    hashes: tuple[str, str]
     scores: Mapping[str, float | None]
     judged_on: str  # a dataset with query and gallery
     specs: Sequence[str]  # for --resume, of the model before and after
@@ -46,16 +50,22 @@ class Card:
     def _text(self, model: Path) -> str:
         done = [(words, value) for key, words in DONE.items() if (value := self.settings.get(key, "None")) != "None"]
         scores = [[when, "null" if mAP is None else f"{100 * mAP:.1f}", "null"] for when, mAP in self.scores.items()]
+        judge = f"{EVALUATE} -d {self.judged_on} --resume"
+        commands = [f"{judge} {spec} --results {when}" for spec, when in zip(self.specs, self.scores, strict=True)]
+        commands.append(f"python -m reid.report.card {model.parent} --before before --after after")
         parts = [
             f"# {model.name}",
             "A person re-identification model that was trained to withstand adversarial perturbations.",
             "## What it was",
-            markdown([("", ""), *self.was]),
+            markdown([("", ""), *self.was, (HASH, self.hashes[0])]),
             "## What was done",
-            markdown([("", ""), *done, ("SHA-256 of the file", sha256(model))]),
-            "## What is known of it",
-            markdown([["mAP in %", "clean, validation identities", "worst case of each query"], *scores]),
-            UNKNOWN,
-            "\n".join(f"    {EVALUATE} -d {self.judged_on} --resume {spec}" for spec in self.specs),
+            markdown([("", ""), *done, (HASH, self.hashes[1])]),
+            known([["mAP in %", CLEAN, "worst case of each query"], *scores], UNKNOWN, commands),
         ]
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join(parts)
+
+
+def known(scores: Sequence[Sequence[str]], words: str, commands: Sequence[str]) -> str:
+    """The last part of a card: a table of scores, what it means, and the commands of both models."""
+    listed = "\n".join(f"    {command}" for command in commands)
+    return "\n\n".join([KNOWN, markdown(scores), words, listed]) + "\n"

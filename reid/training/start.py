@@ -1,6 +1,7 @@
 """What a defence starts from: a model, and the contents of files."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from reid import models
 from reid.datasets import Dataset
@@ -9,17 +10,21 @@ from reid.errors import UsageError
 from reid.models.checkpoint import START_OF_RES_META, Checkpoint, family_of
 from reid.models.network import ReidModel
 from reid.models.returned import KINDS, REMEDY
-from reid.models.sources import Source, kind_of, open_model
+from reid.models.sources import Source, file_of, kind_of, open_model
 from reid.runtime import distributed
+from reid.runtime.cli import WEIGHTS
 from reid.runtime.files import sha256
 
 
-def open_start(spec: str) -> Source:
-    """The model that a spec names. Raises UsageError for a kind of model that cannot be trained and written back."""
-    kind, _ = kind_of(spec)
+def open_start(spec: str, weights: str | Path = WEIGHTS) -> Source:
+    """The model that a spec names; the files of zoo:NAME are in the folder `weights`.
+
+    Raises UsageError for a kind of model that cannot be trained and written back.
+    """
+    kind, _ = kind_of(file_of(spec, weights))
     if kind not in KINDS:
         raise UsageError(f"{spec} ({kind}) cannot be defended, only {', '.join(KINDS)} models can; {REMEDY}")
-    return open_model(spec)
+    return open_model(spec, weights)
 
 
 def is_ours(source: Source) -> bool:

@@ -67,6 +67,7 @@ def test_a_file_gives_the_features_of_the_model_and_says_how_it_reads_images(spe
     with torch.no_grad():
         expected, before, actual = victim_of(model)(images), opened(spec)[0](images), again(images)
     assert again.input == models.InputSpec.read(f"{path}.json") == model.input
+    assert again.sha256 == returned.sha256(path)
     assert (actual - expected).abs().max() <= 1e-4 * expected.abs().max()
     assert (before - expected).abs().max() > 1e-3 * expected.abs().max()
     other = trained(spec)[0]

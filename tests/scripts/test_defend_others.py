@@ -1,5 +1,6 @@
 """metaDefense.py on models of others: end to end, killed and gone on with, without labels, and what it refuses."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -9,14 +10,19 @@ import pytest
 import torch
 from test_resume import Killed, kill_after
 
+import evaluate
 import metaDefense
 from reid import models
+from reid.evaluation.suites import SUITES, Each, Suite, Universal
 from reid.models import InputSpec
+from reid.models.zoo import entries
+from reid.report import card
 from reid.runtime.torchfiles import read_torch
 from reid.synthperson.generate import DEFAULTS, Sizes
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 import tiny_networks
+from zoo_entries import write_entry
 
 PLUGIN = str(Path(__file__).parents[1] / "plugins" / "label_free.py")
 SHORT = ["--device", "cpu", "--precision", "fp32", "--batch_size", "8", "--num-instances", "4", "--pgd-steps", "1"]
@@ -67,6 +73,41 @@ def test_an_onnx_file_comes_back_as_one_with_a_card(options, vendor, tmp_path, c
     assert json.loads(Path(f"{path}.json").read_text())["height"] == tiny_networks.SIZE[0]
 
 
+@pytest.fixture
+def zoo(vendor, tmp_path, monkeypatch):
+    """The options for zoo:vendor, a zoo of the ONNX file, whose entry says how it reads images."""
+    monkeypatch.setattr(entries, "FOLDER", tmp_path / "zoo")
+    path = Path(vendor[0])
+    file = {"name": path.name, "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    values = {"files": [file], "family": "graph", "arch": "onnx", "input": json.loads(tiny_networks.SPEC.to_json())}
+    write_entry(tmp_path / "zoo", "vendor", **values)
+    return ["--resume", "zoo:vendor", "--weights", str(path.parent)]
+
+
+def test_a_model_of_the_zoo_is_defended_and_its_card_takes_the_verdict_of_a_suite(zoo, data, tmp_path, monkeypatch):
+    each = Each("cosine:steps=1,restarts=1", "query"), Each("smooth-ap:steps=1,restarts=1", "query")
+    both = Universal("nearest", "query"), Universal("nearest", "query", alone="delta")
+    suite = Suite(both, each, effort={"restarts": 1, "adaptive_epochs": 1}, judges=True)
+    monkeypatch.setitem(SUITES._places, "reid-smoke-v1", suite)
+    people = ["-s", "synth-a", "-m", "synth-virtual", "--data", data]
+    run = tmp_path / "run"
+    metaDefense.main([*people, *zoo, "--defense", "mixed", *SHORT, "--logs_dir", str(run)])
+    assert "--resume zoo:vendor --preprocessing own --results before\n" in (run / "card.md").read_text()
+    judge = ["-d", "synth-b", "--data", data, "--suite", "reid-smoke-v1", "--batch_size", "8", "--num-instances", "4"]
+    names, found = {"before": zoo, "after": ["--resume", str(run / "model_best.onnx")]}, {}
+    for when, model in names.items():
+        evaluate.main([*judge, "--adaptive-iters", "1", *model, "--results", str(tmp_path / when)])
+        summary = json.loads((tmp_path / when / "reid-smoke-v1-summary.json").read_text())
+        worst = [summary["worst"][goal] for goal in ("universal", "universal_equal_total", "image", "image_gallery")]
+        found[when] = " | ".join(f"{100 * mAP:.1f}" for mAP in (summary["clean"], *worst))
+    folders = [option for when in names for option in (f"--{when}", str(tmp_path / when))]
+    card.main([str(run), *folders, "--suite", "reid-smoke-v1"])
+    lines = (run / "card.md").read_text().splitlines()
+    for when, numbers in found.items():
+        (line,) = (line for line in lines if line.startswith(f"| {when} | "))
+        assert line.endswith(f" | {numbers} |")
+
+
 def test_a_killed_run_goes_on_bit_for_bit(options, tmp_path, monkeypatch):
     metaDefense.main([*options, "--logs_dir", str(tmp_path / "whole")])
     with monkeypatch.context() as patched:
@@ -109,7 +150,7 @@ def test_drawn_sets_are_made_on_the_spot_at_the_size_of_the_model(options, tmp_p
     assert not (tmp_path / "data" / "synth-virtual").exists()
 
 
-def test_wrong_input_is_one_line(options, vendor, victim, data, tmp_path, capsys, monkeypatch):
+def test_wrong_input_is_one_line(options, vendor, victim, data, zoo, tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(tiny_networks.__file__).parent))
     logs = ["--logs_dir", str(tmp_path / "logs")]
 
@@ -120,6 +161,8 @@ def test_wrong_input_is_one_line(options, vendor, victim, data, tmp_path, capsys
 
     assert "torchscript:x.ts (torchscript) cannot be defended, only" in refused("--resume", "torchscript:x.ts")
     assert "gives scores only, so it cannot be defended" in refused("--resume", "tiny_networks:scores")
+    assert "no model of the zoo is called 'vender'; did you mean vendor?" in refused(*zoo, "--resume", "zoo:vender")
+    assert "vendor.onnx of zoo:vendor is not there; put" in refused(*zoo, "--weights", str(tmp_path))
     assert "--checkpointing is for this project's networks" in refused("--checkpointing")
     assert "reads images in one way; leave --preprocessing out" in refused("--resume", victim)
     assert "is a onnx, not a resnet18" in refused("-a", "resnet18")

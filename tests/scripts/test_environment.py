@@ -16,19 +16,32 @@ def run(script, *options, **environment):
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd="/")
 
 
-@pytest.mark.parametrize("seed", ["x", "-1", "1.5"])
-def test_a_wrong_seed(seed):
-    done = run("runDemo.sh", seed)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["x"], "the seed 'x' is not a whole number"),
+        (["-1"], "the seed '-1' is not a whole number"),
+        (["--model", "a.pth", "1.5"], "the seed '1.5' is not a whole number"),
+        (["--model"], "--model wants a model"),
+        (["--model", "--defend"], "--model wants a model"),
+        (["--defend"], "--defend wants a model"),
+        (["--defend", "3"], "--defend wants a model"),
+        (["--model", "a.pth", "--defended"], "no option is called --defended"),
+        (["1", "2"], "'2' is one argument too many"),
+        (["--model", "a.pth", "--defend", "1", "b.pth"], "'b.pth' is one argument too many"),
+    ],
+)
+def test_the_demo_refuses_what_it_does_not_know(options, words):
+    done = run("runDemo.sh", *options)
     assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr == f"error: the seed '{seed}' is not a whole number; run: bash runDemo.sh [--model SPEC] [SEED]\n"
-    )
+    assert done.stderr == f"error: {words}; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]\n"
 
 
-def test_a_model_that_is_not_named():
-    done = run("runDemo.sh", "--model")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: --model wants a model; run: bash runDemo.sh --model SPEC [SEED]\n"
+def test_the_demo_says_how_it_is_called():
+    done = run("runDemo.sh", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "bash runDemo.sh --model SPEC --defend " in done.stdout
+    assert not {"#", "set"} & {line.split()[0] for line in done.stdout.splitlines()}
 
 
 @pytest.mark.parametrize("script", ["runDemo.sh", "runTests.sh"])
@@ -167,16 +180,69 @@ def test_one_number_for_both_is_refused(script, stub):
     assert refused(script, EPOCHS="5") == f"error: EPOCHS is not read here; set {name} instead"
 
 
-def test_the_demo_judges_a_model_of_the_users_own(stub, tmp_path):
+@pytest.fixture
+def demo(tmp_path):
+    """`demo(*options)`: runDemo.sh of a checkout of its own, called in a folder that has a model."""
     (tmp_path / "my model.onnx").touch()
-    done = subprocess.run(
-        ["bash", str(ROOT / "runDemo.sh"), "--model", "my model.onnx", "3"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    (tmp_path / "checkout").mkdir()
+    for name in ("runDemo.sh", "environment.sh"):
+        shutil.copy(ROOT / name, tmp_path / "checkout")
+    command = ["bash", str(tmp_path / "checkout" / "runDemo.sh")]
+    return lambda *options: subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
+
+
+def test_the_demo_judges_a_model_of_the_users_own(demo, stub, tmp_path):
+    done = demo("--model", "my model.onnx", "3")
     assert (done.returncode, done.stderr) == (0, "")
     draw, judge = stub()
     assert draw == "-m reid.synthperson synth-a --root runs/demo-seed3/data --seed 3"
     assert f"--resume {tmp_path}/my model.onnx --seed 3 --suite reid-fast-v1" in judge
     assert "--results runs/demo-seed3-models/my_model.onnx --reuse" in judge
+
+
+@pytest.mark.parametrize("order", [["--defend", "3"], ["3", "--defend"]])
+def test_the_demo_defends_a_model_and_judges_it_before_and_after(order, demo, stub, tmp_path):
+    model, place = tmp_path / "my model.onnx", "runs/demo-seed3-defended/my_model.onnx"
+    file = f"{place}/defended/model_best.onnx"
+    (tmp_path / "checkout" / place / "defended").mkdir(parents=True)
+    for left in (file, f"{file}.json"):  # by metaDefense.py, which also says how the model reads images
+        (tmp_path / "checkout" / left).touch()
+    done = demo("--model", "my model.onnx", *order)
+    assert (done.returncode, done.stderr) == (0, "")
+    defend, draw, *both, card, page = stub()
+    before, after = sorted(both, key=lambda line: "/after" in line)
+    assert defend.startswith(f"metaDefense.py -s synth-a -m synth-virtual --data {place}/data --resume {model} --def")
+    assert defend.endswith(f" --seed 3 --precision fp32 --logs_dir {place}/defended --resume-from auto")
+    assert draw == f"-m reid.synthperson synth-b --root {place}/data --seed 3 --for {model}"
+    fast = "--seed 3 --suite reid-fast-v1"
+    judged = f"evaluate.py -d synth-b --data {place}/data --resume"
+    assert before == f"{judged} {model} {fast} --results {place}/before --reuse --preprocessing {file}.json"
+    assert after == f"{judged} {file} {fast} --results {place}/after --reuse --preprocessing {file}.json"
+    assert card == f"-m reid.report.card {place}/defended --before {place}/before --after {place}/after"
+    assert page.startswith(f"-m reid.report {place}/before {place}/after -o {place}/report.html --title my_model.onnx")
+    lanes, *said = [line.partition(": ")[2] or line for line in done.stdout.splitlines()]
+    assert f"{place}/before.log and {place}/after.log" in lanes
+    assert said == [f"{place}/{name}" for name in ("defended/model_best.onnx", "defended/card.md", "report.html")]
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"), [("timm:x:old.pth", "timm:x:"), ("vendor:net", "vendor:net:"), ("zoo:x", "")]
+)
+def test_the_demo_names_a_defended_model_as_what_it_is(spec, named, demo, stub):
+    assert demo("--model", spec, "--defend").returncode == 0
+    place = f"runs/demo-defended/{spec.replace(':', '_')}"
+    (after,) = (line for line in stub() if line.startswith("evaluate.py") and "/after" in line)
+    assert f" --resume {named}{place}/defended/model_best.pth --seed 0 " in after
+    assert after.endswith(" --preprocessing own")
+
+
+@pytest.mark.parametrize(("script", "most"), [("metaDefense.py", 1), ("evaluate.py", 4)])
+def test_the_demo_ends_where_a_step_of_a_defence_fails(script, most, demo, stub, tmp_path):
+    """What cannot be defended is not judged; what is not judged is not reported."""
+    python = tmp_path / "python"
+    python.write_text(f"{python.read_text()}case $1 in {script}) echo 'error: scores only' >&2; exit 2;; esac\n")
+    done = demo("--model", "my model.onnx", "--defend")
+    assert done.returncode == 2
+    assert "error: scores only\n" in done.stderr
+    assert most > 1 or done.stderr == "error: scores only\n"
+    assert len(stub()) <= most

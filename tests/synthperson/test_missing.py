@@ -27,7 +27,12 @@ def test_drawn_ones_are_made_once_and_others_are_left_to_their_loaders(tmp_path,
     assert (drawn["ids"], drawn["height"], drawn["width"], drawn["seed"]) == (2, 32, 16, 0)
     monkeypatch.setattr(missing, "generate", None)
     draw_missing(["synth-a"], {"": str(tmp_path)}, (64, 32), None)
-    draw_missing(["synth-a"], {"": str(tmp_path)}, (64, 32), 2)
+    draw_missing(["synth-a"], {"": str(tmp_path)}, (64, 32), 2, seed=1)
+
+
+def test_the_seed_draws_other_people(tmp_path):
+    draw_missing(["synth-a"], {"": str(tmp_path)}, (32, 16), seed=7)
+    assert settings(tmp_path, "synth-a")["seed"] == 7
 
 
 def test_one_with_other_identities_is_not_taken_for_it(tmp_path):

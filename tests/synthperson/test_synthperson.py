@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid import datasets, synthperson
+from reid import datasets, models, synthperson
 from reid.errors import DatasetError, UsageError
 from reid.runtime import cli
 from reid.synthperson.__main__ import main
@@ -202,6 +202,8 @@ def test_the_command_reports_errors_in_one_line(tmp_path, capsys):
     assert "--cams" in refusal(capsys, "--root", tmp_path, "--cams", "1")
     (tmp_path / "file").write_text("not a folder")
     assert str(tmp_path / "file") in refusal(capsys, "--root", tmp_path / "file")
+    assert "--for says the size" in refusal(capsys, "--root", tmp_path, "--for", "x.pth", "--width", "16")
+    assert "no such checkpoint file: x.pth" in refusal(capsys, "--root", tmp_path, "--for", "x.pth")
 
 
 def test_the_contact_sheet_shows_people_in_rows(tmp_path):
@@ -215,3 +217,11 @@ def test_the_command_draws_a_contact_sheet_of_the_asked_size(tmp_path):
     main(["synth-a", "--sheet", str(sheet), *sizes])
     assert Image.open(sheet).size == (3 * 20 - 4, 2 * 36 - 4)
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_the_command_draws_images_of_the_size_that_a_model_takes(tmp_path):
+    path = models.save_checkpoint(tmp_path / "x.pth", models.create("resnet10", 3, seed=0), height=48, width=24)
+    few = ["--ids", "2", "--cams", "2", "--per-cam", "2", "--test-ids", "1", "--workers", "1"]
+    main(["synth-a", "--root", str(tmp_path), "--for", str(path), *few])
+    shapes = {Image.open(image).size for image in (tmp_path / "synth-a").rglob("*.jpg")}
+    assert shapes == {(24, 48)}

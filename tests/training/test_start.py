@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from zoo_entries import write_entry
 
 from reid import CheckpointError, UsageError, models
+from reid.models.zoo import entries
 from reid.training.start import is_ours, open_start, starting_model
 
 
@@ -13,10 +15,14 @@ def test_models_that_could_not_be_written_back_are_refused(spec):
         open_start(spec)
 
 
-def test_openvino_is_refused(tmp_path):
-    (tmp_path / "x.xml").write_text('<?xml version="1.0"?><net name="x" version="11"><layers/></net>')
-    with pytest.raises(UsageError, match=r"x\.xml \(openvino\) cannot be defended"):
-        open_start(str(tmp_path / "x.xml"))
+def test_openvino_is_refused_whatever_it_is_called(tmp_path, monkeypatch):
+    content = '<?xml version="1.0"?><net name="x" version="11"><layers/></net>'
+    (tmp_path / "x.xml").write_text(content)
+    monkeypatch.setattr(entries, "FOLDER", tmp_path / "zoo")
+    write_entry(tmp_path / "zoo", "x", files=[{"name": "x.xml", "bytes": len(content), "sha256": None}])
+    for spec, name in ((str(tmp_path / "x.xml"), r"x\.xml"), ("zoo:x", "zoo:x")):
+        with pytest.raises(UsageError, match=rf"{name} \(openvino\) cannot be defended"):
+            open_start(spec, tmp_path)
 
 
 def test_a_checkpoint_of_another_family_is_not_ours(tmp_path):
