@@ -31,8 +31,8 @@ class Protocol:
     )
     identities: str = option(
         TEST,
-        "who is ranked. test: query and gallery; validation: the identities of the training set that --split holds out, "
-        "to choose between models without a look at the others; attacks then learn on the rest",
+        "who is ranked. test: query and gallery; validation: the training identities that --split holds out, to choose "
+        "between models without a look at the others; attacks then learn on the rest",
         choices=(TEST, VALIDATION),
     )
 
