@@ -1,174 +1,288 @@
-"""What defences buy: the results of a study over several seeds as one page in Markdown, disappointing numbers included.
+"""What defences buy, on equal terms: the records of the defence study as one page in Markdown.
 
-    python -m studies.defense STUDY > docs/defense-results.md
+    python -m studies.defense > docs/defense-results.md
 
-studies/defenseStudy.sh writes a STUDY; studies/defense_results.py says what is in one.
+studies/defenseStudy.sh writes the records; studies/defense_results.py says what is in them. With --best it prints the
+rows that are best on validation identities instead, one a line.
 """
 
 import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from itertools import product
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from reid.errors import UsageError
 from reid.runtime import cli
 from reid.runtime.markdown import markdown
-from studies.columns import CLEAN, PGD, RANDOM_BOTH, RELEARNT
 from studies.defense_results import (
-    CLEAN_CHANGE,
     COLUMNS,
-    FROZEN,
-    FROZEN_SHARE,
-    GAP_CLOSED,
-    TRANSFER,
-    Row,
+    GOALS,
+    OTHERS,
+    ROWS,
+    SEEDS,
+    STANDARD,
+    TEST,
+    UNDEFENDED,
+    VALIDATION,
+    Difference,
+    Record,
     Study,
     read_study,
 )
 
-REQUIRED = {FROZEN_SHARE: 0.9, GAP_CLOSED: 0.5, CLEAN_CHANGE: -0.05}  # at least
-PAIRS = (("meta", "mixed"), ("mixed", "adversarial"))
+FOLDER = Path("studies/defense-records")
+META, TWIN = "meta", "mixed"  # the second is the first without the look-ahead
+FEW = 3  # rows that more seeds are spent on
+WITH_ANCHOR = ("fare", "anchored")
+MISSING = "missing"
+
+INTRODUCTION = f"""# Defence results
+
+Made by `bash studies/defenseStudy.sh` from the records in `studies/defense-records`. mAP in % on drawn people. All rows
+are fine-tuned from the demo's A of the same seed (resnet10, 80 x 40 images), on the same two sets, for the same number
+of steps, against the same attackers in training ([how](#how-each-row-was-trained)). They are judged by
+[`reid-fast-v1`](suite.md) with 8/255 per component, where nothing else is said:
+
+- universal 8 + 8: one perturbation for all queries, colour and delta, learnt on the very model;
+- delta 16: the same by delta alone, at the total of both;
+- image: each query by itself, 8/255 in all, knowing the model and training images;
+- image, with gallery: the same, knowing the gallery too.
+
+Values are mean ± sample standard deviation over seeds. What is not there yet is {MISSING}. Attacks of before the suite
+found less: the results of then are in [defense-results-2026-11.md](defense-results-2026-11.md)."""
+
+PAIRED = """Differences in mAP of the worst case, on the same queries in the seeds that both rows have, with the interval
+over identities (95 %, all seeds together). In bold is what is more than chance: the interval has no 0, and the
+difference has the same sign in every seed. The interval is about people; how much a row varies with its training shows
+in the seeds alone."""
 
 
 def page(study: Study) -> str:
-    """The page: a table of all rows, what is required of the best one, paired comparisons, and every number."""
+    """The page, whatever is missing."""
+    ranked = study.ranked()
+    few = ranked[:FEW] if _is_decided(study) else []
+    sections = {
+        "All rows": _all_rows(study),
+        "Which rows were chosen": _chosen(study, ranked),
+        "The best three": _best(study, few),
+        "Row against row": _against(study, few),
+        "Where meta-learning stands": _meta(study, ranked),
+        "The standard suite": _standard(study, few[:2]),
+        "The trade-off": _trade_off(study),
+        "A model of others": _others(study, few[:2]),
+        "Flags": _flags(study),
+        "How each row was trained": _training(study),
+    }
+    return "\n\n".join([INTRODUCTION, *(f"## {title}\n\n{text}" for title, text in sections.items())])
+
+
+def _is_decided(study: Study) -> bool:
+    return all(study.score(row) is not None for row in ROWS if row != UNDEFENDED)
+
+
+def _all_rows(study: Study) -> str:
+    seeds = ", ".join(map(str, SEEDS))
     return "\n\n".join(
         [
-            "# Defence results",
-            _introduction(study),
-            _main_table(study),
-            "## Is it enough?",
-            *_verdict(study),
-            "## The same attacker, another defence",
-            *_comparisons(study),
-            "## Every seed",
-            _all_numbers(study),
+            f"Query and gallery, seeds {seeds}. The worst case of each query:",
+            _table(study, ROWS, TEST, SEEDS, Record.worst),
+            "The strongest single attack:",
+            _table(study, ROWS, TEST, SEEDS, Record.alone),
         ]
     )
 
 
-def _introduction(study: Study) -> str:
-    counts = sorted({len(attacks) for attacks in study.relearnt.values() if attacks})
-    restarts = " or ".join(map(str, counts))
-    relearnt = [result for attacks in study.relearnt.values() for result in attacks]
-    stopped = [r for r in relearnt if any(c["name"] == "converged" and not c["passed"] for c in r.checks)]
-    lines = {
-        FROZEN: "the universal perturbation (type 0) that was learnt on the undefended model of the same seed",
-        RELEARNT: f"type 0 learnt on the very model that it attacks, the worst of {restarts} restarts. Of "
-        f"{len(relearnt)} such attacks {len(stopped)} had not converged when they ended",
-        PGD: "another perturbation for each image, white-box",
-        TRANSFER: "type 0, learnt on another model",
-        RANDOM_BOTH: "the control, the same budget without learning",
-        GAP_CLOSED: "(re-learnt - undefended re-learnt) / (undefended clean - undefended re-learnt), per seed",
-    }
-    totals = {name: f"; total budget {study.budgets[name]}" for name in lines if name in study.budgets}
-    seeds = ", ".join(map(str, study.seeds))
-    head = f"mAP in % on people that no model saw in training, mean ± sample standard deviation over seeds ({seeds}).\n"
-    return "\n".join([head, *(f"- {name}: {words}{totals.get(name, '')}" for name, words in lines.items())])
-
-
-def _main_table(study: Study) -> str:
-    lines = [["model", *COLUMNS, GAP_CLOSED]]
-    for row in study.rows:
-        cells = [_percent(study.values(row, column), study) for column in COLUMNS]
-        lines.append([row.name, *cells, _fraction(study.values(row, GAP_CLOSED), study)])
+def _table(
+    study: Study, rows: Sequence[str], name: str, seeds: Sequence[int], value: Callable[[Record, str], float]
+) -> str:
+    lines = [["row", *COLUMNS.values(), "seeds"]]
+    for row in rows:
+        records = study.of(row, name, seeds)
+        cells = [_spread([100 * value(record, column) for record in records.values()]) for column in COLUMNS]
+        lines.append([row, *cells, str(len(records) or MISSING)])
     return markdown(lines)
 
 
-def _verdict(study: Study) -> list[str]:
-    """Which row is best under the re-learnt attack, and what it and the others meet."""
-    defended = [row for row in study.rows if row.is_defended]
-    complete = [row for row in defended if study.values(row, RELEARNT).keys() == set(study.seeds)]
-    if not complete:
-        return [f"No defended model has been measured under the {RELEARNT} attack in every seed yet."]
-    best, *others = sorted(complete, key=lambda row: -mean(study.values(row, RELEARNT).values()))
-    words = f"Best under the {RELEARNT} attack is **{best.name}**: {_percent(study.values(best, RELEARNT), study)}"
-    if others:
-        ahead = _percent(study.differences(best, others[0], RELEARNT), study)
-        words += f", ahead of the next, {others[0].name}, by {ahead} (differences within a seed)"
-    meeting = [row.name for row in defended if all(_holds(study, row, name) for name in REQUIRED)]
-    return [
-        f"{words}. What is required of it:",
-        "\n".join(_requirement(study, best, name, least) for name, least in REQUIRED.items()),
-        f"All three hold on average for: {', '.join(meeting) or 'no model'}.",
-    ]
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
-def _holds(study: Study, row: Row, name: str) -> bool | None:
-    """On average; None when it was not measured in every seed."""
-    values = study.values(row, name)
-    return mean(values.values()) >= REQUIRED[name] if values.keys() == set(study.seeds) else None
+def _chosen(study: Study, ranked: Sequence[str]) -> str:
+    words = (
+        "Rows are chosen on validation identities, the tenth of the training people that neither training nor attacks "
+        "learn from, and never on query and gallery. The score is the mean of the five columns over all of seeds "
+        f"{', '.join(map(str, SEEDS))}; the worst case of each query there:"
+    )
+    lines = [["row", "score", *COLUMNS.values()]]
+    for row in [*ranked, *(row for row in ROWS if row not in ranked)]:
+        score, records = study.score(row), study.of(row, VALIDATION).values()
+        cells = [_spread([100 * record.worst(column) for record in records]) for column in COLUMNS]
+        lines.append([row, MISSING if score is None else f"{100 * score:.1f}", *cells])
+    told = f"Chosen, the best first: {', '.join(ranked[:FEW])}." if _is_decided(study) else "Nothing is chosen yet."
+    return "\n\n".join([words, markdown(lines), told])
 
 
-def _requirement(study: Study, row: Row, name: str, least: float) -> str:
-    values = study.values(row, name)
-    answer = {None: "not known: not measured in every seed", True: "holds", False: "does not hold"}
-    met = sum(value >= least for value in values.values())
+def _best(study: Study, few: Sequence[str]) -> str:
+    if not few:
+        return "Nothing is chosen yet."
+    words = "The chosen rows on query and gallery, with more seeds; the worst case of each query:"
+    return f"{words}\n\n{_table(study, [UNDEFENDED, *few], TEST, study.seeds, Record.worst)}"
+
+
+def _against(study: Study, few: Sequence[str]) -> str:
+    if not few:
+        return "Nothing is chosen yet."
+    best = few[0]
+    lines = [["difference", *COLUMNS.values()]]
+    for row in (row for row in ROWS if row != best):
+        lines.append([f"{best} minus {row}", *(_difference(study.difference(best, row, key)) for key in COLUMNS)])
+    return f"{PAIRED}\n\n{markdown(lines)}"
+
+
+def _difference(found: Difference | None) -> str:
+    if found is None:
+        return MISSING
+    low, high = found.interval
+    text = f"{100 * found.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"**{text}**" if found.sign else text
+
+
+def _meta(study: Study, ranked: Sequence[str]) -> str:
+    differences = {key: study.difference(META, TWIN, key) for key in COLUMNS}
+    lines = [["difference", *COLUMNS.values()]]
+    lines.append([f"{META} minus {TWIN}", *map(_difference, differences.values())])
+    if META in ranked and _is_decided(study):
+        place = (
+            f"By the score on validation identities {META} is number {ranked.index(META) + 1} of {len(ranked)} rows."
+        )
+    else:
+        place = f"The score of {META} among all rows is not known yet."
+    found = {COLUMNS[key]: each.sign for key, each in differences.items() if each}
+    return "\n\n".join([place, markdown(lines), _twins(found)])
+
+
+def _twins(signs: Mapping[str, int]) -> str:
+    """In words, what the look-ahead changes, from the sign of the difference by column."""
+    if not signs:
+        return f"Whether it is worth its cost is not known yet: `{META}` or `{TWIN}` was not judged."
+    verdicts = {1: "better", -1: "worse", 0: "no different beyond chance"}
+    parts = {words: [name for name in signs if signs[name] == sign] for sign, words in verdicts.items()}
+    told = "; ".join(f"{words}: {', '.join(names)}" for words, names in parts.items() if names)
+    words = f"`{META}` differs from `{TWIN}` by the look-ahead alone. {META} against {TWIN} is {told}."
+    if 1 not in signs.values():
+        return f"{words} Nothing here justifies the cost of the look-ahead."
+    return words if -1 in signs.values() else f"{words} The look-ahead helps."
+
+
+def _standard(study: Study, rows: Sequence[str]) -> str:
+    if not rows:
+        return "Nothing is chosen yet."
+    lines = [["row", "judged by", *COLUMNS.values()]]
+    for row in rows:
+        for name in (TEST, STANDARD):
+            record = study.of(row, name, SEEDS[:1]).get(SEEDS[0])
+            suite = "`reid-standard-v1`" if name == STANDARD else "`reid-fast-v1`"
+            lines.append([row, suite, *_judged(record)])
+            lines.append([row, f"{suite}, strongest alone", *_alone(record)])
     return (
-        f"- {name}, at least {least:g}: {_fraction(values, study, digits=3)}; **{answer[_holds(study, row, name)]}** "
-        f"(in {met} of {len(study.seeds)} seeds)"
+        f"The best two rows, seed {SEEDS[0]}, query and gallery, with intervals over identities (95 %):\n\n"
+        + markdown(lines)
     )
 
 
-def _comparisons(study: Study) -> list[str]:
-    """Differences within a seed between rows that were trained against the same attacker."""
-    columns = (RELEARNT, FROZEN, CLEAN)
-    lines = [["difference", *columns]]
-    sentences = []
-    for defense, other in PAIRS:
-        verdicts = defaultdict(list)
-        for row, against in _pairs(study, defense, other):
-            cells = [_percent(study.differences(row, against, column), study, sign="+") for column in columns]
-            lines.append([f"{row.name} minus {against.name}", *cells])
-            verdicts[_compare(study.differences(row, against, RELEARNT).values())].append(row.name)
-        words = "; ".join(f"{verdict}: {', '.join(rows)}" for verdict, rows in verdicts.items())
-        sentences.append(f"{defense} against {other}, under the {RELEARNT} attack: {words or 'nothing to compare'}.")
-    sentences.append("Beyond the spread: the mean difference is larger than the standard deviation of the differences.")
-    return [*([markdown(lines)] if len(lines) > 1 else []), *sentences]
+def _judged(record: Record | None) -> list[str]:
+    """A cell for each column: the mAP of the worst case, with its interval."""
+    if record is None:
+        return [MISSING] * len(COLUMNS)
+    bounds = {key: [100 * each for each in record.interval(key)] for key in COLUMNS}
+    return [f"{100 * record.worst(key):.1f} [{low:.1f}, {high:.1f}]" for key, (low, high) in bounds.items()]
 
 
-def _pairs(study: Study, defense: str, other: str) -> list[tuple[Row, Row]]:
-    """Rows of one defence, each with those of the other that were trained against the same attackers."""
-    pairs = product(study.rows, repeat=2)
-    return [(a, b) for a, b in pairs if (a.defense, b.defense) == (defense, other) and a.attackers == b.attackers]
+def _alone(record: Record | None) -> list[str]:
+    return [f"{100 * record.alone(key):.1f}" if record else MISSING for key in COLUMNS]
 
 
-def _compare(differences: Collection[float]) -> str:
-    if len(differences) < 2:
-        return "too few seeds to tell"
-    if abs(mean(differences)) <= stdev(differences):
-        return "no difference beyond the spread"
-    return "better beyond the spread" if mean(differences) > 0 else "worse beyond the spread"
+def _trade_off(study: Study) -> str:
+    ranked = study.ranked(WITH_ANCHOR)
+    if len(ranked) < len(WITH_ANCHOR):
+        return "Nothing is chosen yet."
+    row = ranked[0]
+    lines = [["weight", *COLUMNS.values()]]
+    for weight in (0.25, 1.0, 4.0):
+        name = row if weight == 1 else f"{row}-anchor-{weight:g}"
+        lines.append([f"{weight:g}", *_judged(study.of(name, TEST, SEEDS[:1]).get(SEEDS[0]))])
+    words = (
+        f"Clean mAP against robustness, by the weight of the clean anchor (`--anchor`), of `{row}`: the better one by "
+        f"score of the two rows that have it. Seed {SEEDS[0]}, query and gallery, the worst case:"
+    )
+    return f"{words}\n\n{markdown(lines)}"
 
 
-def _all_numbers(study: Study) -> str:
-    lines = [["model", "seed", *COLUMNS, GAP_CLOSED]]
-    for row in study.rows:
-        for seed, scores in sorted(study.scores[row].items()):
-            cells = [f"{100 * scores[column]:.1f}" if column in scores else "–" for column in COLUMNS]
-            lines.append([row.name, str(seed), *cells, f"{scores[GAP_CLOSED]:.2f}" if GAP_CLOSED in scores else "–"])
-    return markdown(lines)
+def _others(study: Study, rows: Sequence[str]) -> str:
+    words = "OSNet x0.25, trained by others on real people (MSMT17), fine-tuned in the same way on drawn people at its own size"
+    lines = [["row", *COLUMNS.values()]]
+    for row in (UNDEFENDED, *rows):
+        lines.append([row, *_judged(study.records.get((OTHERS, row, TEST)))])
+    return f"{words}; query and gallery of synth-a, the worst case of each query:\n\n{markdown(lines)}"
 
 
-def _percent(values: Mapping[int, float], study: Study, sign: str = "") -> str:
-    return _fraction({seed: 100 * value for seed, value in values.items()}, study, digits=1, sign=sign)
+def _flags(study: Study) -> str:
+    raised = Counter((row, name, flag["name"]) for row, name, flag in _all_flags(study))
+    judged = Counter((row, name) for _, row, name in study.records)
+    if not judged:
+        return "Nothing was judged yet."
+    lines = [["flag", "row", "judged on", "raised in"]]
+    for (row, name, flag), count in sorted(raised.items(), key=lambda item: (item[0][2], item[0])):
+        lines.append([flag, row, name, f"{count} of {judged[row, name]}"])
+    words = "What the suites doubt ([flags](suite.md#flags)); a row that is not here raised none."
+    return f"{words}\n\n{markdown(lines)}" if raised else "No flag was raised in any judgement."
 
 
-def _fraction(values: Mapping[int, float], study: Study, digits: int = 2, sign: str = "") -> str:
-    """Mean ± sample standard deviation, with the number of seeds where some are missing."""
-    if not values:
-        return "–"
-    cell = f"{mean(values.values()):{sign}.{digits}f}"
-    if len(values) > 1:
-        cell += f" ± {stdev(values.values()):.{digits}f}"
-    return cell if 1 < len(values) == len(study.seeds) else f"{cell} (n={len(values)})"
+def _all_flags(study: Study) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    for (_, row, name), record in study.records.items():
+        yield from ((row, name, flag) for flag in record.content["flags"])
+
+
+def _training(study: Study) -> str:
+    if not study.records:
+        return "Nothing was trained yet."
+    options: dict[str, dict[str, None]] = {}
+    for (_, row, _), record in study.records.items():
+        options.setdefault(row, {})[record.content["trained"] or "not at all"] = None
+    lines = [["row", "`metaDefense.py -s synth-a -m synth-virtual --resume A`, and"]]
+    lines += [[row, "; ".join(f"`{each}`" for each in told)] for row, told in sorted(options.items())]
+    starts: dict[str, set[str]] = {}
+    for (subject, _, _), record in study.records.items():
+        starts.setdefault(subject, set()).add(record.content["start"])
+    mixed = [subject for subject, found in starts.items() if len(found) > 1]
+    hours = sum(record.content["seconds"] for record in study.records.values()) / 3600
+    told = f"All judgements together took {hours:.1f} hours."
+    if mixed:
+        told += f" Not all rows of {', '.join(mixed)} start from the same file: it was made again in between."
+    return f"{markdown(lines)}\n\n{told}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m studies.defense")
-    parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY", help="folders of a study")
-    print(page(read_study(parser.parse_args(argv).folders)))
+    add = parser.add_argument
+    add("records", nargs="?", type=Path, default=FOLDER, help="folder of the records")
+    add("--best", type=cli.positive_int, metavar="N", help="print the N rows of the best score instead of the page")
+    rows = [row for row in ROWS if row != UNDEFENDED]
+    add(
+        "--among",
+        nargs="+",
+        choices=rows,
+        metavar="ROW",
+        help="rows that --best is among (default: all that are trained)",
+    )
+    args = parser.parse_args(argv)
+    if args.among and not args.best:
+        raise UsageError("--among is for --best; leave it out")
+    study = read_study(args.records)
+    print("\n".join(study.best(args.best, args.among or rows)) if args.best else page(study))
 
 
 if __name__ == "__main__":
