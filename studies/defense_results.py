@@ -8,7 +8,8 @@ validation identities and on query and gallery, or standard, by reid-standard-v1
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from reid.evaluation.intervals import Interval
 
 UNDEFENDED, OTHERS = "undefended", "osnet"
-ROWS = (UNDEFENDED, *DEFENSES)
+TRAINED = tuple(DEFENSES)
+ROWS = (UNDEFENDED, *TRAINED)
 SEEDS = (0, 1, 2)  # of all rows
 VALIDATION, TEST, STANDARD = "validation", "test", "standard"
 CLEAN = "clean"
@@ -54,6 +56,11 @@ class Record:
         """That of `worst`, 95 % over identities."""
         low, high = self.content["intervals"][column]
         return float(low), float(high)
+
+    @property
+    def flags(self) -> set[str]:
+        """The names of those that were raised."""
+        return {flag["name"] for flag in self.content["flags"]}
 
     def precision(self, column: str) -> np.ndarray:
         """The average precision of each query (Q,), in the worst case."""
@@ -87,6 +94,14 @@ class Study:
         names = {subject for subject, _, name in self.records if name == TEST and subject != OTHERS}
         return sorted(int(subject.removeprefix("seed")) for subject in names)
 
+    @property
+    def restarted(self) -> list[str]:
+        """Subjects whose rows do not all start from the same file."""
+        starts: dict[str, set[str]] = defaultdict(set)
+        for (subject, _, _), record in self.records.items():
+            starts[subject].add(record.content["start"])
+        return [subject for subject, found in starts.items() if len(found) > 1]
+
     def of(self, row: str, name: str, seeds: Collection[int] = SEEDS) -> dict[int, Record]:
         """By seed; one without a record is left out."""
         found = {seed: self.records.get((f"seed{seed}", row, name)) for seed in seeds}
@@ -99,12 +114,16 @@ class Study:
             return None
         return mean(record.worst(column) for record in records.values() for column in COLUMNS)
 
-    def ranked(self, among: Collection[str] = tuple(DEFENSES)) -> list[str]:
+    def first(self, row: str, name: str) -> Record | None:
+        """That of the first seed."""
+        return self.of(row, name, SEEDS[:1]).get(SEEDS[0])
+
+    def ranked(self, among: Collection[str] = TRAINED) -> list[str]:
         """Rows with a score, the best first."""
         scores = {row: score for row in among if (score := self.score(row)) is not None}
         return sorted(scores, key=lambda row: -scores[row])
 
-    def best(self, count: int, among: Collection[str] = tuple(DEFENSES)) -> list[str]:
+    def best(self, count: int, among: Collection[str]) -> list[str]:
         """The best rows by score. Raises ReidError while one of the rows has none."""
         if missing := [row for row in among if self.score(row) is None]:
             seeds = " ".join(map(str, SEEDS))
@@ -123,9 +142,8 @@ class Study:
         values, people, by_seed = [], [], {}
         for seed in first.keys() & second.keys():
             if first[seed].content["contents"] != second[seed].content["contents"]:
-                raise ReidError(
-                    f"{row} and {other} of seed {seed} were judged on other images; remove one, run it again"
-                )
+                problem = f"{row} and {other} of seed {seed} were not judged on the same images"
+                raise ReidError(f"{problem}; remove the record of one, and run the study again")
             values.append(first[seed].precision(column) - second[seed].precision(column))
             people.append(np.array([f"{seed} {pid}" for pid in first[seed].content["pids"]]))
             by_seed[seed] = float(values[-1].mean())
@@ -150,7 +168,7 @@ def _read(path: Path) -> Record:
                 raise ValueError(f"{column} is not of all queries")
         for key in ("trained", "start", "contents", "seconds"):
             record.content[key]
-        [flag["name"] for flag in record.content["flags"]]
+        sorted(record.flags)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ReidError(f"{path} is no record of the study ({error!r}); remove it, and run the study again") from error
     return record

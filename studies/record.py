@@ -1,6 +1,6 @@
 """What a suite found on a row of the defence study, as a file of a few kB that outlives the machine.
 
-    python -m studies.record RESULTS --start A/model_best.pth --trained "--defense none" --out RECORDS/seed0/none/test.json
+    python -m studies.record RESULTS --start A/model_best.pth --trained "--defense none" --out seed0/none/test.json
 
 studies/defenseStudy.sh writes such records, studies/defense.py reads them.
 """
