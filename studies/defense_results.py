@@ -166,9 +166,9 @@ def _read(path: Path) -> Record:
             record.worst(column), record.alone(column), record.interval(column)
             if len(record.precision(column)) != len(record.content["pids"]):
                 raise ValueError(f"{column} is not of all queries")
-        for key in ("trained", "start", "contents", "seconds"):
-            record.content[key]
-        sorted(record.flags)
+        if not all(isinstance(record.content[key], str) for key in ("trained", "start", "contents")):
+            raise ValueError("trained, start and contents are words")
+        _ = record.flags, float(record.content["seconds"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ReidError(f"{path} is no record of the study ({error!r}); remove it, and run the study again") from error
     return record
