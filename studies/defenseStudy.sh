@@ -23,18 +23,14 @@ STEPS="--lr 1e-3 --epochs 12 --iters-per-epoch 25 --eval-every 12"
 demo() {  # demo SEED: the rows of now start from the A of this seed
   local folder=runs/demo
   [ "$1" = 0 ] || folder=runs/demo-seed$1
-  SUBJECT=seed$1 START=$folder/A/model_best.pth
+  SUBJECT=seed$1 START=$folder/A/model_best.pth REMEDY="run bash runDemo.sh $1 first"
   SHARED="--data $folder/data --height 80 --width 40 --seed $1 $COMMON"
 }
 
 osnet() {  # the rows of now start from the model of others, on people that are drawn at its size
   [ -n "${OSNET:-}" ] || fail "part osnet needs the model: OSNET=osnet_x0_25_msmt17.onnx bash studies/defenseStudy.sh osnet"
-  local name
-  SUBJECT=osnet START=$OSNET
+  SUBJECT=osnet START=$OSNET REMEDY="OSNET is to be the file of the model"
   SHARED="--data $STUDY/osnet-data --seed 0 $COMMON"
-  for name in synth-a synth-virtual; do
-    "$PYTHON" -m reid.synthperson $name --root $STUDY/osnet-data --height 256 --width 128 >&2
-  done
 }
 
 trained() {  # trained ROW: the options that a row is trained with
@@ -47,8 +43,11 @@ trained() {  # trained ROW: the options that a row is trained with
 }
 
 train() {  # train ROW: MODEL is the row's model, trained where it is not there yet
-  local folder=$STUDY/$SUBJECT/$1/model
-  [ -e "$START" ] || fail "no $START; run bash runDemo.sh ${SUBJECT#seed} first"
+  local folder=$STUDY/$SUBJECT/$1/model name
+  [ -e "$START" ] || fail "no $START; $REMEDY"
+  for name in synth-a synth-virtual; do
+    [ $SUBJECT != osnet ] || "$PYTHON" -m reid.synthperson $name --root $STUDY/osnet-data --height 256 --width 128 >&2
+  done
   MODEL=$START
   [ "$1" != undefended ] || return 0
   MODEL=$folder/model_best.${START##*.}
