@@ -27,6 +27,7 @@ UNDEFENDED, OTHERS = "undefended", "osnet"
 TRAINED = tuple(DEFENSES)
 ROWS = (UNDEFENDED, *TRAINED)
 SEEDS = (0, 1, 2)  # of all rows
+MORE_SEEDS = (*SEEDS, 3, 4)  # of those that are chosen
 VALIDATION, TEST, STANDARD = "validation", "test", "standard"
 CLEAN = "clean"
 GOALS = {
@@ -58,6 +59,11 @@ class Record:
         return float(low), float(high)
 
     @property
+    def how(self) -> list[Any]:
+        """What two records that are compared must share."""
+        return [self.content[key] for key in ("suite", "protocol", "eps", "contents")]
+
+    @property
     def flags(self) -> set[str]:
         """The names of those that were raised."""
         return {flag["name"] for flag in self.content["flags"]}
@@ -87,12 +93,6 @@ class Study:
     """All records, by subject, row and name."""
 
     records: Mapping[tuple[str, str, str], Record]
-
-    @property
-    def seeds(self) -> list[int]:
-        """All that were judged on query and gallery."""
-        names = {subject for subject, _, name in self.records if name == TEST and subject != OTHERS}
-        return sorted(int(subject.removeprefix("seed")) for subject in names)
 
     @property
     def restarted(self) -> list[str]:
@@ -134,15 +134,15 @@ class Study:
     def difference(self, row: str, other: str, column: str) -> Difference | None:
         """`row` minus `other` on query and gallery, in the seeds of both. None where there are none.
 
-        Raises ReidError where they were not judged on the same images.
+        Raises ReidError where they were not judged alike.
         """
         from reid.evaluation.intervals import interval
 
-        first, second = (self.of(each, TEST, self.seeds) for each in (row, other))
+        first, second = (self.of(each, TEST, MORE_SEEDS) for each in (row, other))
         values, people, by_seed = [], [], {}
-        for seed in first.keys() & second.keys():
-            if first[seed].content["contents"] != second[seed].content["contents"]:
-                problem = f"{row} and {other} of seed {seed} were not judged on the same images"
+        for seed in sorted(first.keys() & second.keys()):
+            if first[seed].how != second[seed].how:
+                problem = f"{row} and {other} of seed {seed} were not judged by the same suite on the same images"
                 raise ReidError(f"{problem}; remove the record of one, and run the study again")
             values.append(first[seed].precision(column) - second[seed].precision(column))
             people.append(np.array([f"{seed} {pid}" for pid in first[seed].content["pids"]]))
@@ -166,9 +166,9 @@ def _read(path: Path) -> Record:
             record.worst(column), record.alone(column), record.interval(column)
             if len(record.precision(column)) != len(record.content["pids"]):
                 raise ValueError(f"{column} is not of all queries")
-        if not all(isinstance(record.content[key], str) for key in ("trained", "start", "contents")):
-            raise ValueError("trained, start and contents are words")
-        _ = record.flags, float(record.content["seconds"])
+        if not all(isinstance(record.content[key], str) for key in ("trained", "start")):
+            raise ValueError("trained and start are words")
+        _ = record.how, record.flags, float(record.content["seconds"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ReidError(f"{path} is no record of the study ({error!r}); remove it, and run the study again") from error
     return record

@@ -16,7 +16,7 @@ import numpy as np
 from reid.errors import ReidError
 from reid.runtime import cli
 from reid.runtime.files import sha256, write_atomically
-from studies.defense_results import CLEAN, GOALS
+from studies.defense_results import CLEAN, COLUMNS, GOALS
 
 KEPT = ("suite", "dataset", "protocol", "seed", "eps", "clean", "chance", "worst", "intervals", "passes", "seconds")
 
@@ -31,12 +31,12 @@ def record(folder: Path, start: Path, trained: str) -> dict[str, Any]:
     from reid.report.evidence import subjects
 
     first, *others = subjects([folder])
-    missing = [goal for goal in GOALS if first.judgement.worst(goal) is None]
-    if others or missing or not first.suite:
-        raise ReidError(f"{folder} does not hold one finished suite with {', '.join(GOALS)}; run evaluate.py again")
     judgement, summary = first.judgement, first.summary
-    worst = {CLEAN: judgement.clean, **{goal: judgement.worst(goal) for goal in GOALS}}
     known = ~np.isnan(judgement.clean.precision)
+    worst = {CLEAN: judgement.clean, **{goal: found for goal in GOALS if (found := judgement.worst(goal))}}
+    precision = {name: np.round(each.precision[known], 4).tolist() for name, each in worst.items()}
+    if others or not first.suite or precision.keys() != COLUMNS.keys() or np.isnan([*precision.values()]).any():
+        raise ReidError(f"{folder} does not hold one finished suite with {', '.join(GOALS)}; run evaluate.py again")
     return {
         **{key: summary[key] for key in KEPT},
         "strongest": {goal: {key: summary["strongest"][goal][key] for key in ("attack", "mAP")} for goal in GOALS},
@@ -46,7 +46,7 @@ def record(folder: Path, start: Path, trained: str) -> dict[str, Any]:
         "trained": trained,
         "contents": first.clean.dataset["contents"],
         "pids": judgement.pids[known].tolist(),
-        "precision": {name: np.round(each.precision[known], 4).tolist() for name, each in worst.items() if each},
+        "precision": precision,
     }
 
 

@@ -209,9 +209,10 @@ def test_nothing_is_best_before_all_rows_are_judged(study, capsys):
     assert capsys.readouterr().err == f"{problem}; run bash studies/defenseStudy.sh 0 1 2\n"
 
 
-def test_images_that_differ_are_not_compared(study):
-    write_record(study, "seed1", "meta", "test", 0.5, contents="other images")
-    with pytest.raises(ReidError, match="of seed 1 were not judged on the same images; remove the record of one"):
+@pytest.mark.parametrize("change", [{"contents": "others"}, {"suite": "reid-smoke-v1"}, {"protocol": {"height": 128}}])
+def test_what_was_judged_otherwise_is_not_compared(change, study):
+    write_record(study, "seed1", "meta", "test", 0.5, **change)
+    with pytest.raises(ReidError, match="of seed 1 were not judged by the same suite on the same images; remove the"):
         page(study)
 
 
