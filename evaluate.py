@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     threats = threats_of([] if suite.judges else files, args.eps)
     knows_training(suite, threats, args.pgd_steps, args.seed)
     source = open_model(args.resume, args.weights)
-    dataset = datasets.create(args.dataset, args.data, split=args.split)
+    dataset = protocol.judged(datasets.create(args.dataset, args.data, split=args.split))
     if suite.judges and not dataset.query:
         raise UsageError(f"{dataset.name} has no query with a pid, so {args.suite} has nothing to judge by")
     distance = protocol.distance(source.distance)
@@ -95,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
     suite = possible(suite, victim)
     informed = knows_training(suite, threats, args.pgd_steps, args.seed)
-    training = training_source(args.learn_on or args.dataset, args.data, args.split) if informed else None
+    sets = args.data, args.split, protocol.learns_on_all
+    training = training_source(args.learn_on or args.dataset, *sets) if informed else None
     retrieval = Retrieval(
         victim,
         images.stores(listed_samples(dataset) if args.rank_list else test_samples(dataset)),
@@ -118,13 +119,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder=args.results,
         lists=lists,
     )
-    pids = ids_of(retrieval.query.samples)[0].numpy()
-    judgement = Judgement(pids, args.results, main_budget(threats), traits)
+    judgement = Judgement(ids_of(retrieval.query.samples)[0].numpy(), args.results, main_budget(threats), traits)
     plan = Plan(suite, threats, judgement, args.seed, args.side, args.pgd_steps)
     plan.counts = len(retrieval.query) + len(unknown), len(retrieval.gallery)
     plan.given = own_rows(args.attack, args.eps) if args.eps else files[:]  # to start from
     if suite.universal and training:
-        virtual = training_source(args.mte, args.data, args.split) if args.mte else None
+        virtual = training_source(args.mte, *sets) if args.mte else None
         effort = suite.with_effort(build(Effort, vars(args), batch_size=args.batch_size))
         folder = args.results / "attackers"
         plan.relearning = Relearning(victim, training, images, effort, compute, args.seed, folder, virtual)

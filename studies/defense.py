@@ -1,174 +1,164 @@
-"""What defences buy: the results of a study over several seeds as one page in Markdown, disappointing numbers included.
+"""What defences buy, on equal terms: the records of the defence study as one page in Markdown.
 
-    python -m studies.defense STUDY > docs/defense-results.md
+    python -m studies.defense > docs/defense-results.md
 
-studies/defenseStudy.sh writes a STUDY; studies/defense_results.py says what is in one.
+studies/defenseStudy.sh writes the records; studies/defense_results.py says what is in them. With --best it prints the
+rows that are best on validation identities instead, one a line.
 """
 
 import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 
+from reid.errors import UsageError
 from reid.runtime import cli
-from reid.runtime.markdown import markdown
-from studies.columns import CLEAN, PGD, RANDOM_BOTH, RELEARNT
+from studies import defense_tables as tables
 from studies.defense_results import (
-    CLEAN_CHANGE,
     COLUMNS,
-    FROZEN,
-    FROZEN_SHARE,
-    GAP_CLOSED,
-    TRANSFER,
-    Row,
+    MORE_SEEDS,
+    OTHERS,
+    ROWS,
+    SEEDS,
+    STANDARD,
+    TEST,
+    TRAINED,
+    UNDEFENDED,
+    Record,
     Study,
     read_study,
 )
 
-REQUIRED = {FROZEN_SHARE: 0.9, GAP_CLOSED: 0.5, CLEAN_CHANGE: -0.05}  # at least
-PAIRS = (("meta", "mixed"), ("mixed", "adversarial"))
+META, TWIN = "meta", "mixed"  # the second is the first without the look-ahead
+WITH_ANCHOR = ("fare", "anchored")
+WEIGHTS = (0.25, 1.0, 4.0)
+NOT_YET = "Nothing is chosen yet."
+
+INTRODUCTION = """# Defence results
+
+Made by `bash studies/defenseStudy.sh` from the records in `studies/defense-records`; mAP in % on drawn people. All rows
+are fine-tuned from the demo's A of the same seed (resnet10, 80 x 40 images), with the same sets, number of steps and,
+but for `none`, attackers in training ([how](#how-each-row-was-trained)). They are judged by [`reid-fast-v1`](suite.md),
+where nothing else is said, with 8/255 per component:
+
+- universal 8 + 8: one perturbation for all queries, colour and delta, learnt on the very model;
+- delta 16: the same by delta alone, at the total of both;
+- image: each query by itself, 8/255 in all, knowing the model and training images;
+- image, with gallery: the same, knowing the gallery too.
+
+Values are mean ± sample standard deviation over seeds. Attacks of before the suite found less: the results of then are
+in [defense-results-2026-11.md](defense-results-2026-11.md)."""
+
+CHOICE = f"""Rows are chosen on validation identities, the tenth of the training people that neither trainings nor
+attacks learn from, and never on query and gallery. The score is the mean of the five columns, the worst case of each
+query, over seeds {", ".join(map(str, SEEDS))}:"""
+
+PAIRED = """Differences in mAP of the worst case, on the same queries in the seeds that both rows have, with the
+interval over identities (95 %, all seeds together). In bold is what is more than chance: the interval has no 0, and the
+difference has the same sign in every seed. The interval is about people; what chance in training does shows in the
+seeds alone."""
+
+MODEL_OF_OTHERS = """OSNet x0.25, trained by others on real people (MSMT17), and the best two rows, fine-tuned from
+it in the same way on people that are drawn at its own size; query and gallery of synth-a:"""
 
 
 def page(study: Study) -> str:
-    """The page: a table of all rows, what is required of the best one, paired comparisons, and every number."""
-    return "\n\n".join(
-        [
-            "# Defence results",
-            _introduction(study),
-            _main_table(study),
-            "## Is it enough?",
-            *_verdict(study),
-            "## The same attacker, another defence",
-            *_comparisons(study),
-            "## Every seed",
-            _all_numbers(study),
-        ]
-    )
-
-
-def _introduction(study: Study) -> str:
-    counts = sorted({len(attacks) for attacks in study.relearnt.values() if attacks})
-    restarts = " or ".join(map(str, counts))
-    relearnt = [result for attacks in study.relearnt.values() for result in attacks]
-    stopped = [r for r in relearnt if any(c["name"] == "converged" and not c["passed"] for c in r.checks)]
-    lines = {
-        FROZEN: "the universal perturbation (type 0) that was learnt on the undefended model of the same seed",
-        RELEARNT: f"type 0 learnt on the very model that it attacks, the worst of {restarts} restarts. Of "
-        f"{len(relearnt)} such attacks {len(stopped)} had not converged when they ended",
-        PGD: "another perturbation for each image, white-box",
-        TRANSFER: "type 0, learnt on another model",
-        RANDOM_BOTH: "the control, the same budget without learning",
-        GAP_CLOSED: "(re-learnt - undefended re-learnt) / (undefended clean - undefended re-learnt), per seed",
+    """The page; what is missing is called so."""
+    ranked = study.ranked()
+    few = ranked[:3] if len(ranked) == len(TRAINED) else []
+    sections = {
+        "All rows": _all_rows(study),
+        "Which rows were chosen, and by what": _choice(study, ranked, few),
+        "The best three": tables.over_seeds(study, (UNDEFENDED, *few), TEST, MORE_SEEDS, Record.worst)
+        if few
+        else NOT_YET,
+        "The best row against all others": _against(study, few),
+        "Where meta-learning stands": _meta(study, few),
+        "The standard suite": _standard(study, few[:2]),
+        "Clean mAP against robustness": _trade_off(study),
+        "A model of others": _others(study, few[:2]),
+        "Flags": f"What the suites doubt ([flags](suite.md#flags)):\n\n{tables.flags(study)}",
+        "How each row was trained": _training(study),
     }
-    totals = {name: f"; total budget {study.budgets[name]}" for name in lines if name in study.budgets}
-    seeds = ", ".join(map(str, study.seeds))
-    head = f"mAP in % on people that no model saw in training, mean ± sample standard deviation over seeds ({seeds}).\n"
-    return "\n".join([head, *(f"- {name}: {words}{totals.get(name, '')}" for name, words in lines.items())])
+    return "\n\n".join([INTRODUCTION, *(f"## {title}\n\n{text}" for title, text in sections.items())])
 
 
-def _main_table(study: Study) -> str:
-    lines = [["model", *COLUMNS, GAP_CLOSED]]
-    for row in study.rows:
-        cells = [_percent(study.values(row, column), study) for column in COLUMNS]
-        lines.append([row.name, *cells, _fraction(study.values(row, GAP_CLOSED), study)])
-    return markdown(lines)
+def _all_rows(study: Study) -> str:
+    worst, alone = (tables.over_seeds(study, ROWS, TEST, SEEDS, value) for value in (Record.worst, Record.alone))
+    return f"The worst case of each query:\n\n{worst}\n\nThe strongest single attack:\n\n{alone}"
 
 
-def _verdict(study: Study) -> list[str]:
-    """Which row is best under the re-learnt attack, and what it and the others meet."""
-    defended = [row for row in study.rows if row.is_defended]
-    complete = [row for row in defended if study.values(row, RELEARNT).keys() == set(study.seeds)]
-    if not complete:
-        return [f"No defended model has been measured under the {RELEARNT} attack in every seed yet."]
-    best, *others = sorted(complete, key=lambda row: -mean(study.values(row, RELEARNT).values()))
-    words = f"Best under the {RELEARNT} attack is **{best.name}**: {_percent(study.values(best, RELEARNT), study)}"
-    if others:
-        ahead = _percent(study.differences(best, others[0], RELEARNT), study)
-        words += f", ahead of the next, {others[0].name}, by {ahead} (differences within a seed)"
-    meeting = [row.name for row in defended if all(_holds(study, row, name) for name in REQUIRED)]
-    return [
-        f"{words}. What is required of it:",
-        "\n".join(_requirement(study, best, name, least) for name, least in REQUIRED.items()),
-        f"All three hold on average for: {', '.join(meeting) or 'no model'}.",
-    ]
+def _choice(study: Study, ranked: Sequence[str], few: Sequence[str]) -> str:
+    rows = [*ranked, *(row for row in ROWS if row not in ranked)]
+    told = f"Chosen are, the best first, {', '.join(few)}." if few else NOT_YET
+    return f"{CHOICE}\n\n{tables.on_validation(study, rows)}\n\n{told}"
 
 
-def _holds(study: Study, row: Row, name: str) -> bool | None:
-    """On average; None when it was not measured in every seed."""
-    values = study.values(row, name)
-    return mean(values.values()) >= REQUIRED[name] if values.keys() == set(study.seeds) else None
+def _against(study: Study, few: Sequence[str]) -> str:
+    if not few:
+        return NOT_YET
+    return f"{PAIRED}\n\n{tables.differences(study, few[0], [row for row in ROWS if row != few[0]])}"
 
 
-def _requirement(study: Study, row: Row, name: str, least: float) -> str:
-    values = study.values(row, name)
-    answer = {None: "not known: not measured in every seed", True: "holds", False: "does not hold"}
-    met = sum(value >= least for value in values.values())
-    return (
-        f"- {name}, at least {least:g}: {_fraction(values, study, digits=3)}; **{answer[_holds(study, row, name)]}** "
-        f"(in {met} of {len(study.seeds)} seeds)"
-    )
+def _meta(study: Study, few: Sequence[str]) -> str:
+    """What the look-ahead changes, as numbers and in words."""
+    found = {words: study.difference(META, TWIN, key) for key, words in COLUMNS.items()}
+    signs = {words: each.sign for words, each in found.items() if each}
+    verdicts = {1: "better", -1: "worse", 0: "no different beyond chance"}
+    parts = {words: [name for name in signs if signs[name] == sign] for sign, words in verdicts.items()}
+    told = "; ".join(f"{words} in {', '.join(names)}" for words, names in parts.items() if names)
+    lines = [f"`{META}` differs from `{TWIN}` by the look-ahead alone, and is {told or 'not judged yet'}."]
+    if signs and 1 not in signs.values():
+        lines.append("Nothing here justifies the cost of the look-ahead.")
+    if few:
+        place = study.ranked().index(META) + 1
+        lines.append(f"By the score on validation identities `{META}` is number {place} of {len(TRAINED)} rows.")
+    return f"{' '.join(lines)}\n\n{tables.differences(study, META, [TWIN])}"
 
 
-def _comparisons(study: Study) -> list[str]:
-    """Differences within a seed between rows that were trained against the same attacker."""
-    columns = (RELEARNT, FROZEN, CLEAN)
-    lines = [["difference", *columns]]
-    sentences = []
-    for defense, other in PAIRS:
-        verdicts = defaultdict(list)
-        for row, against in _pairs(study, defense, other):
-            cells = [_percent(study.differences(row, against, column), study, sign="+") for column in columns]
-            lines.append([f"{row.name} minus {against.name}", *cells])
-            verdicts[_compare(study.differences(row, against, RELEARNT).values())].append(row.name)
-        words = "; ".join(f"{verdict}: {', '.join(rows)}" for verdict, rows in verdicts.items())
-        sentences.append(f"{defense} against {other}, under the {RELEARNT} attack: {words or 'nothing to compare'}.")
-    sentences.append("Beyond the spread: the mean difference is larger than the standard deviation of the differences.")
-    return [*([markdown(lines)] if len(lines) > 1 else []), *sentences]
+def _standard(study: Study, rows: Sequence[str]) -> str:
+    if not rows:
+        return NOT_YET
+    suites = {TEST: "`reid-fast-v1`", STANDARD: "`reid-standard-v1`"}
+    lines = {f"{row}, {suite}": study.first(row, name) for row in rows for name, suite in suites.items()}
+    return f"The best two rows, seed {SEEDS[0]}, with intervals over identities (95 %):\n\n{tables.judgements(lines)}"
 
 
-def _pairs(study: Study, defense: str, other: str) -> list[tuple[Row, Row]]:
-    """Rows of one defence, each with those of the other that were trained against the same attackers."""
-    pairs = product(study.rows, repeat=2)
-    return [(a, b) for a, b in pairs if (a.defense, b.defense) == (defense, other) and a.attackers == b.attackers]
+def _trade_off(study: Study) -> str:
+    if len(ranked := study.ranked(WITH_ANCHOR)) < len(WITH_ANCHOR):
+        return NOT_YET
+    row = ranked[0]
+    names = {f"`--anchor {weight:g}`": row if weight == 1 else f"{row}-anchor-{weight:g}" for weight in WEIGHTS}
+    words = f"`{row}`, the better by score of the two rows that have a clean anchor, by its weight; seed {SEEDS[0]}:"
+    return f"{words}\n\n{tables.judgements({weight: study.first(name, TEST) for weight, name in names.items()})}"
 
 
-def _compare(differences: Collection[float]) -> str:
-    if len(differences) < 2:
-        return "too few seeds to tell"
-    if abs(mean(differences)) <= stdev(differences):
-        return "no difference beyond the spread"
-    return "better beyond the spread" if mean(differences) > 0 else "worse beyond the spread"
+def _others(study: Study, rows: Sequence[str]) -> str:
+    lines = {row: study.records.get((OTHERS, row, TEST)) for row in (UNDEFENDED, *rows)}
+    return f"{MODEL_OF_OTHERS}\n\n{tables.judgements(lines)}"
 
 
-def _all_numbers(study: Study) -> str:
-    lines = [["model", "seed", *COLUMNS, GAP_CLOSED]]
-    for row in study.rows:
-        for seed, scores in sorted(study.scores[row].items()):
-            cells = [f"{100 * scores[column]:.1f}" if column in scores else "–" for column in COLUMNS]
-            lines.append([row.name, str(seed), *cells, f"{scores[GAP_CLOSED]:.2f}" if GAP_CLOSED in scores else "–"])
-    return markdown(lines)
-
-
-def _percent(values: Mapping[int, float], study: Study, sign: str = "") -> str:
-    return _fraction({seed: 100 * value for seed, value in values.items()}, study, digits=1, sign=sign)
-
-
-def _fraction(values: Mapping[int, float], study: Study, digits: int = 2, sign: str = "") -> str:
-    """Mean ± sample standard deviation, with the number of seeds where some are missing."""
-    if not values:
-        return "–"
-    cell = f"{mean(values.values()):{sign}.{digits}f}"
-    if len(values) > 1:
-        cell += f" ± {stdev(values.values()):.{digits}f}"
-    return cell if 1 < len(values) == len(study.seeds) else f"{cell} (n={len(values)})"
+def _training(study: Study) -> str:
+    hours = sum(record.content["seconds"] for record in study.records.values()) / 3600
+    lines = ["`metaDefense.py -s synth-a -m synth-virtual --resume A`, and:", tables.training(study)]
+    lines.append(f"The judgements took {hours:.1f} hours together.")
+    if mixed := study.restarted:
+        lines.append(f"Not all rows of {', '.join(mixed)} start from the same file: it was made again in between.")
+    return "\n\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m studies.defense")
-    parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY", help="folders of a study")
-    print(page(read_study(parser.parse_args(argv).folders)))
+    add = parser.add_argument
+    folder = Path("studies/defense-records")
+    add("records", nargs="?", type=Path, default=folder, help="folder of the records")
+    add("--best", type=cli.positive_int, metavar="N", help="print the N rows of the best score instead of the page")
+    among = "rows that --best is among (default: all that are trained)"
+    add("--among", nargs="+", choices=TRAINED, default=[], metavar="ROW", help=among)
+    args = parser.parse_args(argv)
+    if args.among and not args.best:
+        raise UsageError("--among says what --best is among; give --best N, or leave it out")
+    study = read_study(args.records)
+    print("\n".join(study.best(args.best, args.among or TRAINED)) if args.best else page(study))
 
 
 if __name__ == "__main__":

@@ -1,175 +1,174 @@
-"""The results of a defence study, by model and seed, with what is derived from them.
+"""The records of the defence study: RECORDS/SUBJECT/ROW/NAME.json, as studies/record.py writes them.
 
-STUDY/ANY/FOLDER/row.json says how a model was trained, such as
-
-    {"name": "mixed-all", "defense": "mixed", "attackers": ["frozen", "online", "pgd"]}
-
-and its results by evaluate.py --adaptive are in the folder `results` next to that file. One model of each seed has the
-defence "undefended": the others were trained from it.
+SUBJECT is seed0, seed1, ..., the demo whose model all rows start from, or osnet, a model of others; ROW is in ROWS, or
+one with another weight of the clean anchor, such as fare-anchor-4; NAME is validation or test, by reid-fast-v1 on
+validation identities and on query and gallery, or standard, by reid-standard-v1.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import mean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from reid.defenses import DEFENSES
 from reid.errors import ReidError
-from reid.runtime.budgets import format_budget
-from reid.training.adversaries import ADVERSARIES
-from studies.columns import CLEAN, PGD, RANDOM_BOTH, RELEARNT, column, is_learnt_on, lowest
 
 if TYPE_CHECKING:
-    from reid.evaluation.results import Result
+    from reid.evaluation.intervals import Interval
 
-UNDEFENDED = "undefended"
-FROZEN, TRANSFER = "frozen", "transfer"
-COLUMNS = (CLEAN, FROZEN, RELEARNT, PGD, TRANSFER, RANDOM_BOTH)
-GAP_CLOSED, FROZEN_SHARE, CLEAN_CHANGE = "gap closed", "frozen / undefended clean", "change of clean mAP"
+UNDEFENDED, OTHERS = "undefended", "osnet"
+TRAINED = tuple(DEFENSES)
+ROWS = (UNDEFENDED, *TRAINED)
+SEEDS = (0, 1, 2)  # of all rows
+MORE_SEEDS = (*SEEDS, 3, 4)  # of those that are chosen
+VALIDATION, TEST, STANDARD = "validation", "test", "standard"
+CLEAN = "clean"
+GOALS = {
+    "universal": "universal 8 + 8",
+    "universal_equal_total": "delta 16",
+    "image": "image",
+    "image_gallery": "image, with gallery",
+}
+COLUMNS = {CLEAN: CLEAN, **GOALS}
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the tables: a name for people, and how its models were trained."""
+class Record:
+    """What a suite found on a model; mAP are fractions."""
 
-    name: str
-    defense: str
-    attackers: tuple[str, ...]
+    content: Mapping[str, Any]
+
+    def worst(self, column: str) -> float:
+        """The mAP of the worst case of each query, or of clean images."""
+        return float(self.content[CLEAN] if column == CLEAN else self.content["worst"][column])
+
+    def alone(self, column: str) -> float:
+        """The mAP that the strongest attack leaves by itself, or of clean images."""
+        return float(self.content[CLEAN] if column == CLEAN else self.content["strongest"][column]["mAP"])
+
+    def interval(self, column: str) -> tuple[float, float]:
+        """That of `worst`, 95 % over identities."""
+        low, high = self.content["intervals"][column]
+        return float(low), float(high)
 
     @property
-    def is_defended(self) -> bool:
-        """Whether these models are measured against the undefended one."""
-        return self.defense != UNDEFENDED
+    def how(self) -> list[Any]:
+        """What two records that are compared must share."""
+        return [self.content[key] for key in ("suite", "protocol", "eps", "contents")]
 
     @property
-    def place(self) -> tuple[int, int, list[int], str]:
-        """Sorts rows by defence, by number and kind of attackers, by name."""
-        defenses, attackers = [UNDEFENDED, *DEFENSES, self.defense], [*ADVERSARIES, *self.attackers]
-        kinds = [attackers.index(each) for each in self.attackers]
-        return defenses.index(self.defense), len(kinds), kinds, self.name
+    def flags(self) -> set[str]:
+        """The names of those that were raised."""
+        return {flag["name"] for flag in self.content["flags"]}
+
+    def precision(self, column: str) -> np.ndarray:
+        """The average precision of each query (Q,), in the worst case."""
+        return np.array(self.content["precision"][column])
+
+
+class Difference(NamedTuple):
+    """Of two rows: by seed, the difference of their mAP; of all seeds together the mean over queries, and its interval
+    over identities."""
+
+    by_seed: dict[int, float]
+    mean: float
+    interval: Interval
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where it is more than chance: the interval has no 0, and it has this sign in every seed. Else 0."""
+        signs = {int(np.sign(value)) for value in (*self.interval, *self.by_seed.values())}
+        return signs.pop() if len(signs) == 1 else 0
 
 
 @dataclass(frozen=True)
 class Study:
-    """`scores[row][seed][column]` is a mAP, or what is derived from some; `relearnt` are all re-learnt attacks, by row
-    and seed; `budgets` are the total budgets of a column, in words."""
+    """All records, by subject, row and name."""
 
-    scores: dict[Row, dict[int, dict[str, float]]]
-    relearnt: dict[tuple[Row, int], list[Result]]
-    budgets: dict[str, str]
+    records: Mapping[tuple[str, str, str], Record]
 
     @property
-    def seeds(self) -> list[int]:
-        return sorted({seed for seeds in self.scores.values() for seed in seeds})
+    def restarted(self) -> list[str]:
+        """Subjects whose rows do not all start from the same file."""
+        starts: dict[str, set[str]] = defaultdict(set)
+        for (subject, _, _), record in self.records.items():
+            starts[subject].add(record.content["start"])
+        return [subject for subject, found in starts.items() if len(found) > 1]
 
-    @property
-    def rows(self) -> list[Row]:
-        """The undefended row, then by defence and attackers, then by name."""
-        return sorted(self.scores, key=lambda row: row.place)
+    def of(self, row: str, name: str, seeds: Collection[int] = SEEDS) -> dict[int, Record]:
+        """By seed; one without a record is left out."""
+        found = {seed: self.records.get((f"seed{seed}", row, name)) for seed in seeds}
+        return {seed: record for seed, record in found.items() if record}
 
-    def values(self, row: Row, column: str) -> dict[int, float]:
-        """By seed; a seed in which it was not measured is left out."""
-        return {seed: scores[column] for seed, scores in sorted(self.scores[row].items()) if column in scores}
+    def score(self, row: str) -> float | None:
+        """What rows are chosen by: on validation identities, the mean of all COLUMNS in all SEEDS. None: not known."""
+        records = self.of(row, VALIDATION)
+        if len(records) < len(SEEDS):
+            return None
+        return mean(record.worst(column) for record in records.values() for column in COLUMNS)
 
-    def differences(self, row: Row, other: Row, column: str) -> dict[int, float]:
-        """`row` minus `other` in the same seed."""
-        values, others = self.values(row, column), self.values(other, column)
-        return {seed: value - others[seed] for seed, value in values.items() if seed in others}
+    def first(self, row: str, name: str) -> Record | None:
+        """That of the first seed."""
+        return self.of(row, name, SEEDS[:1]).get(SEEDS[0])
 
+    def ranked(self, among: Collection[str] = TRAINED) -> list[str]:
+        """Rows with a score, the best first."""
+        scores = {row: score for row in among if (score := self.score(row)) is not None}
+        return sorted(scores, key=lambda row: -scores[row])
 
-BySeed = Mapping[int, Mapping[Row, Sequence["Result"]]]
+    def best(self, count: int, among: Collection[str]) -> list[str]:
+        """The best rows by score. Raises ReidError while one of the rows has none."""
+        if missing := [row for row in among if self.score(row) is None]:
+            seeds = " ".join(map(str, SEEDS))
+            problem = f"no validation records in all of the seeds {seeds} of {', '.join(missing)}"
+            raise ReidError(f"{problem}; run bash studies/defenseStudy.sh {seeds}")
+        return self.ranked(among)[:count]
 
+    def difference(self, row: str, other: str, column: str) -> Difference | None:
+        """`row` minus `other` on query and gallery, in the seeds of both. None where there are none.
 
-def read_study(folders: Sequence[Path]) -> Study:
-    """The study in folders as the module describes them; rows of several folders come together.
+        Raises ReidError where they were not judged alike.
+        """
+        from reid.evaluation.intervals import interval
 
-    Raises ReidError for results that must not be compared, and for a seed without its undefended model.
-    """
-    results = _read(folders)
-    _check_comparable(results)
-    scores: dict[Row, dict[int, dict[str, float]]] = defaultdict(dict)
-    relearnt: dict[tuple[Row, int], list[Result]] = {}
-    budgets: dict[str, set[float]] = defaultdict(set)
-    for seed, rows in results.items():
-        undefended = next((measured for row, measured in rows.items() if not row.is_defended), None)
-        if undefended is None:
-            raise ReidError(f"seed {seed} lacks results of an {UNDEFENDED} model; evaluate it with --adaptive first")
-        in_study = partial(_column, undefended=undefended[0].victim["sha256"])
-        before = lowest(undefended, in_study)
-        if not {CLEAN, RELEARNT} <= before.keys():
-            raise ReidError(f"seed {seed}: {UNDEFENDED} lacks clean or re-learnt results; evaluate it with --adaptive")
-        for row, measured in rows.items():
-            after = lowest(measured, in_study)
-            scores[row][seed] = after | (_derived(after, before) if row.is_defended else {})
-            relearnt[row, seed] = [result for result in measured if in_study(result) == RELEARNT]
-            for result in measured:
-                if (name := in_study(result)) and result.threat:
-                    budgets[name].add(min(1.0, result.threat["eps_color"] + result.threat["eps_delta"]))
-    words = {name: " or ".join(map(format_budget, sorted(values))) for name, values in budgets.items()}
-    return Study(dict(scores), relearnt, words)
-
-
-def _read(folders: Sequence[Path]) -> BySeed:
-    from reid.evaluation.results import read_results
-
-    results: dict[int, dict[Row, list[Result]]] = defaultdict(dict)
-    for path in (path for folder in folders for path in sorted(folder.glob("*/*/row.json"))):
-        row, folder = _row(path), path.with_name("results")
-        measured = read_results(folder) if folder.is_dir() else []
-        if len({(result.victim["sha256"], result.seed) for result in measured}) > 1:
-            raise ReidError(f"{folder} holds results of more than one model or seed; empty it and evaluate again")
-        for seed in {result.seed for result in measured}:
-            if row in results[seed] or (not row.is_defended and any(not other.is_defended for other in results[seed])):
-                raise ReidError(f"{path}: {row.name} of seed {seed} is in another folder too; keep one of them")
-            results[seed][row] = measured
-    if not results:
-        raise ReidError(f"no results next to {folders[0]}/*/*/row.json; run evaluate.py --adaptive to write some")
-    return results
+        first, second = (self.of(each, TEST, MORE_SEEDS) for each in (row, other))
+        values, people, by_seed = [], [], {}
+        for seed in sorted(first.keys() & second.keys()):
+            if first[seed].how != second[seed].how:
+                problem = f"{row} and {other} of seed {seed} were not judged by the same suite on the same images"
+                raise ReidError(f"{problem}; remove the record of one, and run the study again")
+            values.append(first[seed].precision(column) - second[seed].precision(column))
+            people.append(np.array([f"{seed} {pid}" for pid in first[seed].content["pids"]]))
+            by_seed[seed] = float(values[-1].mean())
+        if not values:
+            return None
+        every = np.concatenate(values)
+        return Difference(by_seed, float(every.mean()), interval(every, np.concatenate(people)))
 
 
-def _row(path: Path) -> Row:
+def read_study(folder: Path) -> Study:
+    """The records in a folder, which may be empty. Raises ReidError for a file that is no record."""
+    paths = sorted(folder.glob("*/*/*.json"))
+    return Study({(path.parts[-3], path.parts[-2], path.stem): _read(path) for path in paths})
+
+
+def _read(path: Path) -> Record:
     try:
-        content = json.loads(path.read_text())
-        return Row(str(content["name"]), str(content["defense"]), tuple(map(str, content["attackers"])))
+        record = Record(json.loads(path.read_text(encoding="utf-8")))
+        for column in COLUMNS:
+            record.worst(column), record.alone(column), record.interval(column)
+            if len(record.precision(column)) != len(record.content["pids"]):
+                raise ValueError(f"{column} is not of all queries")
+        if not all(isinstance(record.content[key], str) for key in ("trained", "start")):
+            raise ValueError("trained and start are words")
+        _ = record.how, record.flags, float(record.content["seconds"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ReidError(f"{path} does not say name, defense and attackers of a model ({error!r}); mend it") from error
-
-
-def _column(result: Result, undefended: str) -> str | None:
-    """The column of a result, given the hash of the undefended model of its seed."""
-    attack = result.attack
-    if attack["kind"] != "universal":
-        return column(result)
-    if attack["noise_type"] != 0 or attack.get("learnt_on") is None:
-        return None
-    if is_learnt_on(result, undefended):
-        return FROZEN
-    return None if is_learnt_on(result, result.victim["sha256"]) else TRANSFER
-
-
-def _check_comparable(results: BySeed) -> None:
-    for seed, rows in results.items():
-        datasets = [result.dataset for measured in rows.values() for result in measured]
-        if any(dataset != datasets[0] for dataset in datasets):
-            raise ReidError(f"the results of seed {seed} are of different datasets; evaluate all its rows on one")
-    hashes = {result.protocol_hash for rows in results.values() for measured in rows.values() for result in measured}
-    if len(hashes) > 1:
-        raise ReidError("the results are of different protocols; evaluate all rows with the same options")
-
-
-def _derived(scores: Mapping[str, float], undefended: Mapping[str, float]) -> dict[str, float]:
-    """What is required of a defended model, from its scores and those of the undefended one."""
-    derived = {}
-    gap = undefended[CLEAN] - undefended[RELEARNT]
-    if RELEARNT in scores and gap > 0:
-        derived[GAP_CLOSED] = (scores[RELEARNT] - undefended[RELEARNT]) / gap
-    if FROZEN in scores:
-        derived[FROZEN_SHARE] = scores[FROZEN] / undefended[CLEAN]
-    if CLEAN in scores:
-        derived[CLEAN_CHANGE] = scores[CLEAN] - undefended[CLEAN]
-    return derived
+        raise ReidError(f"{path} is no record of the study ({error!r}); remove it, and run the study again") from error
+    return record

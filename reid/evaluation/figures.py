@@ -33,4 +33,5 @@ def _is_about(figure: Figure, clean: Result) -> bool:
     """Whether a figure is of the dataset, of its very images where it says them, and of the protocol."""
     same_images = figure.contents in (None, clean.dataset.get("contents"))
     same_protocol = all(clean.protocol.get(key) == value for key, value in figure.protocol.items())
+    same_protocol &= clean.protocol.get("identities") == figure.protocol.get("identities")
     return figure.dataset == clean.dataset["name"] and same_images and same_protocol

@@ -9,9 +9,11 @@ from reid.runtime.cli import positive_int
 from reid.runtime.options import option
 
 if TYPE_CHECKING:
+    from reid.datasets import Dataset
     from reid.loading import Images
     from reid.runtime.device import Compute
 
+TEST, VALIDATION = "test", "validation"
 METRIC = "distance between features (default: that of the model's authors; euclidean for ours, and with --rerank)"
 
 
@@ -27,10 +29,27 @@ class Protocol:
         type=positive_int,
         metavar="N",
     )
+    identities: str = option(
+        TEST,
+        "who is ranked. test: query and gallery; validation: the training identities that --split holds out, to choose "
+        "between models without a look at the others; attacks then learn on the rest",
+        choices=(TEST, VALIDATION),
+    )
 
     def __post_init__(self) -> None:
         if self.rerank and self.dist_metric == "cosine":
             raise UsageError("--rerank works on Euclidean distances; leave --dist_metric out")
+
+    def judged(self, dataset: "Dataset") -> "Dataset":
+        """A dataset with those who are ranked as query and gallery. Raises DatasetError where it has no such people."""
+        from reid.evaluation.retrieval import of_validation
+
+        return dataset if self.identities == TEST else of_validation(dataset)
+
+    @property
+    def learns_on_all(self) -> bool:
+        """Whether attacks may know all training identities: nobody is judged by any of them."""
+        return self.identities == TEST
 
     def distance(self, usual: str) -> str:
         """The name of the distance, for a model whose authors use the `usual` one."""
@@ -57,4 +76,4 @@ class Protocol:
             "same_camera": "dropped",
             "junk": "pid -1 dropped, pid 0 kept",
             "cuhk03": f"{repeats} random galleries per query" if repeats else "left out",
-        }
+        } | ({} if self.identities == TEST else {"identities": self.identities})  # so that old hashes stay

@@ -51,21 +51,26 @@ class Source:
     samples: Sequence[Sample]
 
 
-def training_source(name: str, root: datasets.Root, split: int) -> Source:
-    """The training images of a dataset, of the identities that validate too: an attacker takes what there is.
+def training_source(name: str, root: datasets.Root, split: int, whole: bool = True) -> Source:
+    """The training images of a dataset, of the identities that validate too: an attacker takes what there is. Not
+    `whole`: without those, who are judged by.
 
     Where it has none, those of drawn people. Raises UsageError where nobody was drawn.
     """
-    dataset = datasets.create(name, root, split=split)
-    if dataset.trainval:
-        return Source(dataset.name, dataset.trainval)
+    if (found := _training(name, root, split, whole)).samples:
+        return found
     with contextlib.suppress(DatasetError):
-        if (drawn := datasets.create(DRAWN, root, split=split)).trainval:
-            logger.warning("%s has no training images: attacks learn on the drawn people of %s", dataset.name, DRAWN)
-            return Source(drawn.name, drawn.trainval)
-    problem = f"{dataset.name} has no training images to learn attacks on"
+        if (drawn := _training(DRAWN, root, split, whole)).samples:
+            logger.warning("%s has no training images: attacks learn on the drawn people of %s", found.name, DRAWN)
+            return drawn
+    problem = f"{found.name} has no training images to learn attacks on"
     remedy = f"draw people, python -m reid.synthperson {DRAWN}, which are then taken, or give another --learn-on"
     raise UsageError(f"{problem}; {remedy}")
+
+
+def _training(name: str, root: datasets.Root, split: int, whole: bool) -> Source:
+    dataset = datasets.create(name, root, split=split)
+    return Source(dataset.name, dataset.trainval if whole else dataset.train)
 
 
 @dataclass

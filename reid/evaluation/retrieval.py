@@ -237,7 +237,16 @@ def validation_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
         query.setdefault((sample.pid, sample.camid), sample)
     if len(query) == len({pid for pid, _ in query}):
         raise DatasetError(
-            f"{dataset.name}: no validation identity is seen by two cameras, so no epoch can be chosen by mAP; "
-            "use --combine-trainval, which trains on all identities and keeps the last epoch"
+            f"{dataset.name}: no validation identity is seen by two cameras, so nothing can be chosen by mAP; train "
+            "with --combine-trainval, on all identities up to the last epoch, and evaluate with --identities test"
         )
     return list(query.values()), dataset.val
+
+
+def of_validation(dataset: Dataset) -> Dataset:
+    """A dataset whose validation identities are query and gallery, with all others to train on. Raises DatasetError
+    like `validation_samples`."""
+    view = copy.copy(dataset)
+    view.query, view.gallery = validation_samples(dataset)
+    view.trainval, view.unknown = dataset.train, []
+    return view

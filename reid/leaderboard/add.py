@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     compute = device.set_up(device.resolve(args.device, args.precision))
     protocol = build(Protocol, vars(args))
     source = open_model(args.resume)
-    dataset = datasets.create(args.dataset, args.data, split=args.split)
+    dataset = protocol.judged(datasets.create(args.dataset, args.data, split=args.split))
     distance = protocol.distance(source.distance)
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
     victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)

@@ -73,6 +73,12 @@ def test_a_figure_of_something_else_says_nothing(change, known):
     assert lines(rerank=False) == []
 
 
+def test_the_validation_identities_are_not_those_of_a_figure(known):
+    known(published=[figure(FAR)])
+    assert len(lines()) == 1
+    assert lines(identities="validation") == []
+
+
 def test_a_figure_without_contents_is_of_the_dataset_by_name(known):
     known(measured=[measured(FAR)[0] | {"contents": None}])
     assert len(lines()) == 1

@@ -31,6 +31,7 @@ def test_options_are_its_fields():
     [
         (["--dist_metric", "manhattan"], "--dist_metric"),
         (["--cuhk03-repeats", "0"], "--cuhk03-repeats"),
+        (["--identities", "train"], "'test', 'validation'"),
         (["--rerank", "yes"], "unrecognized arguments: yes"),
     ],
 )
@@ -76,8 +77,10 @@ def test_each_choice_makes_scores_that_do_not_compare():
             (Protocol(rerank=True), "euclidean", IMAGES),
             (Protocol(cuhk03_repeats=10), "euclidean", IMAGES),
             (Protocol(), "euclidean", Images(64, 16)),
+            (Protocol(identities="validation"), "euclidean", IMAGES),
         )
     ]
-    assert len({str(each) for each in settings}) == 5
+    assert len({str(each) for each in settings}) == 6
+    assert settings[-1] == settings[0] | {"identities": "validation"}  # and those from before the option stay
     assert Protocol("euclidean").settings("euclidean", IMAGES, CPU) == settings[0]
     assert (settings[0]["height"], settings[0]["width"], settings[0]["precision"]) == (32, 16, "fp32")

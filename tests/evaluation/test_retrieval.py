@@ -19,7 +19,7 @@ from reid.datasets import Dataset, Release, Sample
 from reid.errors import DatasetError, ReidError, UsageError
 from reid.evaluation.features import extract, largest
 from reid.evaluation.rerank import k_reciprocal
-from reid.evaluation.retrieval import WORKSPACE, Retrieval, log_scores, validation, validation_samples
+from reid.evaluation.retrieval import WORKSPACE, Retrieval, log_scores, of_validation, validation, validation_samples
 from reid.evaluation.retrieval import test_samples as evaluation_samples
 from reid.loading import Images, ImageStore
 from reid.models import Victim
@@ -236,6 +236,16 @@ class TestValidation:
         one_camera = [Sample(s.path, s.pid, 0) for s in samples]
         with pytest.raises(DatasetError, match="no validation identity is seen by two cameras"):
             validation_samples(dataset(samples, trainval=one_camera))
+
+    def test_a_set_to_choose_by_has_them_as_query_and_gallery_and_nobody_else(self, samples):
+        other = [Sample("other", 77, 1)]
+        data = dataset(samples, trainval=samples, query=other, gallery=other, unknown=other)
+        view = of_validation(data)
+        assert evaluation_samples(view) == (view.query, view.gallery) == validation_samples(data)
+        assert {s.pid for s in view.trainval}.isdisjoint(s.pid for s in view.gallery)
+        assert {*view.trainval, *view.gallery} == {*samples}
+        assert view.unknown == []
+        assert (data.query, data.trainval) == (other, samples)
 
     def test_scores_the_model_as_it_is_clean_and_under_the_worst_attack(self, samples):
         data = dataset(samples, trainval=samples)

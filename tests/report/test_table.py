@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from reid.report.table import summary, table
-from tests.studies.test_defense_report import relearnt, result
+from tests.studies.invented import relearnt, result
 
 
 def shown(record, total, **metrics):

@@ -7,7 +7,8 @@ from test_wrong_input import failure
 from tiny_market import SIZE
 
 import evaluate
-from reid import datasets, models
+from reid import attacks, datasets, models
+from reid.datasets.contents import contents_sha256
 from reid.evaluation import experiment
 from reid.evaluation.results import read_results
 from reid.evaluation.suites import SUITES, Each, Suite, Universal
@@ -103,6 +104,17 @@ def test_the_verdict_is_printed_and_written(judge, tmp_path):
     assert str(tmp_path / "reid-smoke-v1-summary.json") in printed
     assert {"8 bits", "JPEG 75", "blur 3 x 3"} <= results.keys()
     assert sum(result.passes["forward"] for result in results.values()) == summary["passes"]["forward"]
+
+
+@pytest.mark.parametrize("learn_on", ["synth-a", "synth-b"])
+def test_who_is_chosen_by_is_never_learnt_from(judge, data, tmp_path, learn_on):
+    _, summary = judge(tmp_path, "--identities", "validation", "--learn-on", learn_on)
+    assert summary["protocol"]["identities"] == "validation"
+    results = read_results(tmp_path)
+    assert {each.dataset["num_gallery"] for each in results} == {len(datasets.create("synth-a", data).val)}
+    learnt = {attacks.load(path).provenance["learnt_from"] for path in tmp_path.glob("attackers/*.pth")}
+    learnt |= {each.attack["settings"]["training"] for each in results if "training" in each.attack["settings"]}
+    assert learnt == {contents_sha256(datasets.create(learn_on, data).train)}
 
 
 def test_several_budgets_are_a_curve(judge, tmp_path):

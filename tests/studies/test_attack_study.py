@@ -1,7 +1,7 @@
 """The page of the attack study: each number from the results of its file and model, and no others."""
 
 import pytest
-from test_defense_report import result
+from invented import result
 
 from reid.errors import ReidError
 from reid.evaluation.results import write_result

@@ -21,7 +21,7 @@ from reid.runtime import cli
 from reid.runtime.device import resolve
 from reid.runtime.files import sha256
 from studies import curve, curves
-from tests.studies.test_defense_report import relearnt
+from tests.studies.invented import relearnt
 
 HEIGHT, WIDTH = 32, 16
 TOY_FAMILY = Path(__file__).parents[1] / "plugins/toy_family.py"

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from test_defense_report import hashed, relearnt, result
+from invented import hashed, relearnt, result
 
 from reid.errors import ReidError
 from reid.evaluation.results import write_result

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-COMMANDS = ("studies.defense", "studies.demo", "studies.seeds", "reid.report", "reid.report.picture", "studies.curve")
-COMMANDS += ("reid.leaderboard", "reid.leaderboard.add")
+COMMANDS = ("studies.defense", "studies.record", "studies.demo", "studies.seeds", "studies.curve", "reid.report")
+COMMANDS += ("reid.report.picture", "reid.leaderboard", "reid.leaderboard.add")
 HELP = """
 import runpy, sys
 sys.argv = [{name!r}, "--help"]
