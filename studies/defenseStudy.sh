@@ -17,8 +17,8 @@ STUDY=runs/defense-study
 RECORDS=studies/defense-records
 ROWS="undefended none adversarial mixed meta fare anchored trades gallery"
 COMMON="--preprocessing own --batch_size 32 --num-instances 4 --precision fp32"
-ATTACKERS="--attacker online online-delta pgd --pgd-steps 3"
-STEPS="--lr 1e-3 --epochs 12 --iters-per-epoch 25 --eval-every 12"
+ATTACKERS="--attacker online-delta pgd pgd --pgd-steps 3 --least-share 1"
+STEPS="--lr 1e-3 --epochs 12 --iters-per-epoch 25 --eval-every 12 --ema 0.98"
 
 demo() {  # demo SEED: the rows of now start from the A of this seed
   local folder=runs/demo
