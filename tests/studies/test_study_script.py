@@ -100,7 +100,7 @@ def test_every_command_is_one_that_the_program_takes(folder):
         4.0,
     ]
     attackers = {tuple(args.attacker) for row, each in trained.items() for args in each if row != "none"}
-    assert attackers == {("online", "online-delta", "pgd")}
+    assert attackers == {("online-delta", "pgd", "pgd")}
 
 
 def test_what_is_chosen_is_judged_further(folder):
@@ -145,7 +145,7 @@ def test_a_record_is_made_of_the_results_that_were_written(folder):
             assert kept[kept.index("--start") + 1] == "runs/demo/A/model_best.pth"
     options = {words[words.index("--trained") + 1] for words in commands if "studies.record" in words}
     assert "" in options
-    assert any(words.startswith("--defense meta --attacker online online-delta pgd") for words in options)
+    assert any(words.startswith("--defense meta --attacker online-delta pgd pgd") for words in options)
 
 
 @pytest.mark.parametrize(
