@@ -33,9 +33,9 @@ def record(folder: Path, start: Path, trained: str) -> dict[str, Any]:
     first, *others = subjects([folder])
     judgement, summary = first.judgement, first.summary
     known = ~np.isnan(judgement.clean.precision)
-    found = {goal: worst.precision for goal in GOALS if (worst := judgement.worst(goal))}
-    all_queries = {CLEAN: judgement.clean.precision} | found
-    precision = {name: np.round(each[known], 4).tolist() for name, each in all_queries.items()}
+    worst = {goal: found.precision for goal in GOALS if (found := judgement.worst(goal))}
+    values = {CLEAN: judgement.clean.precision, **worst}
+    precision = {name: np.round(each[known], 4).tolist() for name, each in values.items()}
     if others or not first.suite or precision.keys() != COLUMNS.keys() or np.isnan([*precision.values()]).any():
         raise ReidError(f"{folder} does not hold one finished suite with {', '.join(GOALS)}; run evaluate.py again")
     return {
