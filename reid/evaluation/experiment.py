@@ -216,6 +216,7 @@ def _checks(row: Row, spent: dict[str, float], threat: dict[str, Any]) -> list[d
     checks = [{"name": "budget", "passed": not beyond(spent, allowed), "detail": detail}]
     if scores := row.provenance.get("held_out"):
         lowest = row.provenance.get("lowest_of_restarts", min(scores))
-        detail = f"mAP of identities held out {told(scores)}; best restart {100 * lowest:.1f}"
+        chosen_by = row.provenance.get("chosen_by", "mAP")
+        detail = f"{chosen_by} of identities held out {told(scores)}; best restart {100 * lowest:.1f}"
         checks.append({"name": "converged", "passed": has_converged(scores, lowest), "detail": detail})
     return checks

@@ -211,10 +211,11 @@ class Relearning:
             if best.is_final:
                 break
         noise.load_state_dict(best.state)
-        words = "re-learnt type %d, restart %d: mAP of identities held out %s"
-        logger.info(words, noise_type, restart + 1, told(best.scores))
+        words = "re-learnt type %d, restart %d: %s of identities held out %s"
+        logger.info(words, noise_type, restart + 1, learner.recipe.chosen_by, told(best.scores))
         passes = sum(distributed.every(self.victim.passes - before), Passes())
-        return noise, {"held_out": best.scores, "kept_epoch": best.epoch, "passes": asdict(passes)}
+        found = {"held_out": best.scores, "chosen_by": learner.recipe.chosen_by, "kept_epoch": best.epoch}
+        return noise, found | {"passes": asdict(passes)}
 
     def _score(self, noise: Perturbation, recipe: Recipe) -> float:
         """What iterates are chosen by: mAP, and where the recipe minds that, what share of their lists two queries have

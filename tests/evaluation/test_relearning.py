@@ -121,6 +121,15 @@ def test_a_recipe_may_pay_for_what_lists_share(base):
     assert sum(common)
 
 
+@pytest.mark.parametrize(("recipe", "words"), [("scattered", "mAP + 10 x shared"), ("none", "mAP")])
+def test_what_iterates_are_chosen_by_is_said(recipe, words, base, caplog):
+    caplog.set_level("INFO")
+    (row,) = learnt(base, recipe=recipe, effort={"restarts": 1, "adaptive_epochs": 1})
+    (_, check) = _checks(row, row.attack.measure(torch.rand(1, 3, 16, 8)), THREAT.to_dict())
+    assert f"restart 1: {words} of identities held out" in caplog.text
+    assert check["detail"].startswith(f"{words} of identities held out")
+
+
 def test_more_epochs_never_give_a_weaker_attack(base):
     scores = [learnt(base, effort={"restarts": 1, "adaptive_epochs": n})[0].provenance["held_out"] for n in (1, 3, 6)]
     assert scores[0] == scores[1][:2]

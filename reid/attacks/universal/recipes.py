@@ -49,6 +49,11 @@ class Recipe:
         """Whether there must be a virtual set to meta-test on."""
         return self.meta != "none"
 
+    @property
+    def chosen_by(self) -> str:
+        """What iterates are chosen by, in words."""
+        return f"mAP + {self.price_of_shared:g} x shared" if self.price_of_shared else "mAP"
+
     def objective_on(self, reference: Reference, side: str = "query") -> Objective:
         """The objective for batches of a set, given the clean features of all its images that are drawn, and the side
         of retrieval that is attacked."""
