@@ -4,6 +4,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reid.errors import UsageError
@@ -17,17 +18,19 @@ REMEDY = "give the checkpoint or the ONNX file that it was made from"
 class Adopted(Trainable):
     """`features, logits = model(images)` of the network of a victim, whose weights it trains.
 
-    The first layer is the victim's InputSpec, the feature the one that it takes. The network itself stays in eval mode:
-    in training mode those of others give other outputs. With `batch_norm` "live" its batch normalisations alone use,
-    and learn, the statistics of batches. The head is linear, and small; see `start_head`. Raises UsageError for a
-    victim without weights or gradients, and for live batch normalisation without weights or statistics of its own.
+    The first layer is the victim's InputSpec, the feature the one that it takes, of length one where features are
+    compared by their cosine, since losses and attacks in training go by Euclidean distances. The network itself stays
+    in eval mode: in training mode those of others give other outputs. With `batch_norm` "live" its batch normalisations
+    alone use, and learn, the statistics of batches. The head is linear, and small; see `start_head`. Raises UsageError
+    for a victim without weights or gradients, and for live batch normalisation without weights or statistics of its
+    own.
     """
 
     def __init__(self, victim: Victim, num_classes: int, batch_norm: str = "eval") -> None:
         super().__init__()
         self.arch, self.num_classes, self.batch_norm, self.input = victim.arch, num_classes, batch_norm, victim.input
         self.embedding_dim = self.feature_dim = victim.feature_dim
-        self.place = victim.place or ()
+        self.place, self.by_cosine = victim.place or (), victim.distance == "cosine"
         self.normalise = nn.Sequential(ImageCheck(), victim.layer)
         self.base = _body(victim)
         self.head = nn.Linear(self.feature_dim, num_classes)
@@ -50,11 +53,12 @@ class Adopted(Trainable):
         return features, self.head(self.embedding(features))
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (N, feature_dim) alone."""
+        """Features (N, feature_dim) alone, of length one for the cosine."""
         output = self.base(self.normalise(images))
         for key in self.place:
             output = output[key]
-        return output.flatten(1).float()
+        features = output.flatten(1).float()
+        return normalize(features) if self.by_cosine else features
 
     def embedding(self, features: Tensor) -> Tensor:
         """The features as they are."""

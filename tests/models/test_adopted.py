@@ -46,6 +46,16 @@ def test_features_are_those_of_the_victim_in_training_too(images, training):
     assert torch.allclose(victim_of(model)(images), features, atol=1e-6)
 
 
+def test_features_that_are_compared_by_their_cosine_have_length_one(images):
+    first = victim()
+    first.distance = "cosine"
+    raw = first(images)
+    model = Adopted(first, 4)
+    assert torch.allclose(model.features(images), raw / raw.norm(dim=1, keepdim=True), atol=1e-6)
+    assert torch.equal(model(images)[0], model.features(images))
+    assert torch.allclose(victim_of(model)(images), raw, atol=1e-6)  # what is returned gives features as it always did
+
+
 def test_all_weights_of_the_network_are_trained_and_none_of_its_input():
     model = adopted()
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"base", "head"}
