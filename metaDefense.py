@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = [] if args.evaluate else data[: 1 + (defense.needs_virtual or defense.takes_virtual)]
     sets = starting.training_sets(trained, images, args.combine_trainval, args.seed, **shape)
     identities = sets[0].num_classes if sets and labelled else None
-    model = start.model(identities, args.arch, args.seed, args.batch_norm, args.checkpointing)
+    model = start.model(identities, args.arch, args.seed, args.batch_norm, args.checkpointing, args.dist_metric)
     perturbations = chosen.perturbations(compute.device)
     adversary = chosen.adversary(model, perturbations, size, compute.device, args.seed)
     with progress.stage():

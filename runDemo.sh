@@ -10,8 +10,8 @@
 # Steps that are done are not done again; a killed demo goes on where it was. Networks run in fp32 on every machine.
 set -euo pipefail
 # How --defend trains. All of it is said by: python metaDefense.py --help
-DEFENSE=(--defense anchored --attacker online online-delta pgd --pgd-steps 3 --batch_size 16 --num-instances 4
-  --lr 1e-3 --epochs 5 --iters-per-epoch 50 --eval-every 5)
+DEFENSE=(--defense anchored --attacker online-delta pgd pgd --pgd-steps 3 --least-share 1 --ids 160
+  --batch_size 16 --num-instances 4 --lr 1e-3 --ema 0.98 --epochs 16 --iters-per-epoch 25 --eval-every 16)
 
 wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]" >&2; exit 2; }
 
@@ -32,7 +32,7 @@ SEED=${SEED:-0}
 case $SEED in *[!0-9]*) wrong "the seed '$SEED' is not a whole number" ;; esac
 [ -z "$DEFEND" ] || [ -n "$MODEL" ] || wrong "--defend wants a model"
 REQUIREMENTS=requirements.txt
-case $MODEL in *.onnx | *.xml | timm:*) REQUIREMENTS=requirements-extras.txt ;; esac
+case $MODEL in *.onnx | *.xml | timm:* | zoo:*) REQUIREMENTS=requirements-extras.txt ;; esac
 [ ! -e "$MODEL" ] || MODEL=$(realpath "$MODEL")
 cd "$(dirname "$0")"
 source environment.sh $REQUIREMENTS

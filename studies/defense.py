@@ -36,9 +36,10 @@ NOT_YET = "Nothing is chosen yet."
 INTRODUCTION = """# Defence results
 
 Made by `bash studies/defenseStudy.sh` from the records in `studies/defense-records`; mAP in % on drawn people. All rows
-are fine-tuned from the demo's A of the same seed (resnet10, 80 x 40 images), with the same sets, number of steps and,
-but for `none`, attackers in training ([how](#how-each-row-was-trained)). They are judged by [`reid-fast-v1`](suite.md),
-where nothing else is said, with 8/255 per component:
+but `undefended` are fine-tuned from the demo's A of the same seed (resnet10, 80 x 40 images), in the same number of
+steps, and but for `none` against the same attackers; `none` and `adversarial` see synth-a alone, all others the virtual
+set too ([how](#how-each-row-was-trained)). They are judged by [`reid-fast-v1`](suite.md), where nothing else is said,
+with 8/255 per component:
 
 - universal 8 + 8: one perturbation for all queries, colour and delta, learnt on the very model;
 - delta 16: the same by delta alone, at the total of both;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The study behind docs/defense-results.md: all defences on equal terms, judged by the suites.
-#     bash studies/defenseStudy.sh [PART ...] > docs/defense-results.md       default: all parts in turn
+#     bash studies/defenseStudy.sh [PART ...]       default: all parts in turn; ends with docs/defense-results.md
 # PART is 0, 1 or 2, all rows of that seed, which may run side by side; then, of the rows that these choose on validation
 # identities: more (seeds 3 and 4 of the best three), standard (reid-standard-v1 on the best two), curve (other weights of
 # the clean anchor), osnet (the best two on OSNET=osnet_x0_25_msmt17.onnx, a model that others trained on real people).
@@ -51,19 +51,20 @@ train() {  # train ROW: MODEL is the row's model, trained where it is not there 
   MODEL=$START
   [ "$1" != undefended ] || return 0
   MODEL=$folder/model_best.${START##*.}
-  [ -e "$folder/card.md" ] || "$PYTHON" metaDefense.py -s synth-a -m synth-virtual $SHARED \
+  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual $SHARED \
     --resume "$START" $(trained "$1") --logs_dir "$folder" --resume-from auto >&2
 }
 
 judge() {  # judge ROW NAME...: validation, test or standard
   local name record results suite identities
+  MODEL=
   for name in "${@:2}"; do
     record=$RECORDS/$SUBJECT/$1/$name.json results=$STUDY/$SUBJECT/$1/$name suite=reid-fast-v1 identities=test
     [ ! -e "$record" ] || continue
     [ $name != standard ] || suite=reid-standard-v1
     [ $name != validation ] || identities=validation
     printf '[%s] %s\n' "$(date +%H:%M)" "$SUBJECT $1 $name" >&2
-    train "$1"
+    [ -n "$MODEL" ] || train "$1"
     "$PYTHON" evaluate.py -d synth-a $SHARED --resume "$MODEL" --suite $suite --identities $identities \
       --results "$results" --reuse >&2
     "$PYTHON" -m studies.record "$results" --start "$START" --trained "$(trained "$1")" --out "$record" >&2
@@ -91,7 +92,7 @@ for PART in "$@"; do
     curve)
       CHOSEN=$(best 1 --among fare anchored)
       demo 0
-      for WEIGHT in 0.25 4; do judge "$CHOSEN-anchor-$WEIGHT" validation test; done ;;
+      for WEIGHT in 0.25 4; do judge "$CHOSEN-anchor-$WEIGHT" test; done ;;
     osnet)
       CHOSEN=$(best 2)
       osnet
@@ -99,4 +100,6 @@ for PART in "$@"; do
     *) fail "no part is called '$PART'; they are 0, 1, 2, more, standard, curve and osnet" ;;
   esac
 done
-"$PYTHON" -m studies.defense $RECORDS
+mkdir -p $STUDY
+"$PYTHON" -m studies.defense $RECORDS > $STUDY/page.$$
+mv $STUDY/page.$$ docs/defense-results.md

@@ -37,7 +37,8 @@ def record(folder: Path, start: Path, trained: str) -> dict[str, Any]:
     values = {CLEAN: judgement.clean.precision, **worst}
     precision = {name: np.round(each[known], 4).tolist() for name, each in values.items()}
     if others or not first.suite or precision.keys() != COLUMNS.keys() or np.isnan([*precision.values()]).any():
-        raise ReidError(f"{folder} does not hold one finished suite with {', '.join(GOALS)}; run evaluate.py again")
+        problem = f"{folder} does not hold one finished suite with {', '.join(GOALS)}"
+        raise ReidError(f"{problem}; remove it if it has another model too, and judge again")
     return {
         **{key: summary[key] for key in KEPT},
         "strongest": {goal: {key: summary["strongest"][goal][key] for key in ("attack", "mAP")} for goal in GOALS},

@@ -29,7 +29,7 @@ class Detector:
 
     `pids` are those of the queries (Q,), `clean` the positions of the first images for each (Q, FIRST), -1 where there
     are fewer. People are divided in two halves several times, by `seed`: one gives the threshold, sets of the other are
-    judged, and the other way round. With fewer people than LEAST it says nothing.
+    judged, and the other way round. It takes as many people as are `enough`.
     """
 
     pids: np.ndarray
@@ -38,11 +38,9 @@ class Detector:
 
     @cached_property
     def halves(self) -> list[Half]:
-        """Two for each division of the people; none where they are too few."""
+        """Two for each division of the people."""
         people, random = np.unique(self.pids), np.random.default_rng(self.seed)
-        if len(people) < LEAST:
-            return []
-        halves = []
+        halves: list[Half] = []
         for _ in range(HALVINGS):
             first = np.isin(self.pids, random.permutation(people)[: len(people) // 2])
             pair = [_drawn(self.pids, np.flatnonzero(half), random) for half in (first, ~first)]
@@ -56,14 +54,17 @@ class Detector:
 
     def judge(self, lists: np.ndarray) -> dict[str, Any]:
         """Of lists (Q, FIRST) under an attack: the share of sets that are `found`, and of clean ones, the
-        `false_alarms`; fractions. Empty where there are too few people."""
-        if not self.halves:
-            return {}
+        `false_alarms`; fractions."""
         shares = {"found": self._share(lists), "false_alarms": self._false_alarms}
         return shares | {"sets": len(self.halves) * SETS, "queries_per_set": QUERIES, "k": FIRST}
 
     def _share(self, lists: np.ndarray) -> float:
         return float(np.mean([shared(lists[half.sets]) > half.threshold for half in self.halves]))
+
+
+def enough(pids: np.ndarray) -> bool:
+    """Whether queries with these pids (Q,) are of so many people that sets of them differ."""
+    return len(np.unique(pids)) >= LEAST
 
 
 def shared(lists: np.ndarray) -> np.ndarray:

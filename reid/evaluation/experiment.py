@@ -17,7 +17,7 @@ from reid.datasets import Dataset
 from reid.datasets.contents import contents_sha256
 from reid.errors import ReidError
 from reid.evaluation import results
-from reid.evaluation.detector import FIRST, Detector
+from reid.evaluation.detector import FIRST, Detector, enough
 from reid.evaluation.exhibits import Exhibit, write_exhibit
 from reid.evaluation.features import ids_of
 from reid.evaluation.kinds import EXTERNAL
@@ -128,6 +128,8 @@ class Experiment:
         results.write_result(self.folder, result, ranking, pids)
 
     def _detected(self, score: Score) -> dict[str, Any]:
+        if not enough(ids_of(self.retrieval.query.samples)[0].numpy()):
+            return {}
         return self._detector.judge(self._first(score.features))
 
     @cached_property

@@ -1,6 +1,7 @@
 """What a defence starts from: the sets, drawn where they are missing, and the model, ours or one of others, adopted."""
 
 import logging
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,9 +143,18 @@ class Start:
         """Height and width of the images that the model wants, where that is known."""
         return self.victim.input.size if self.victim else self.source.trained
 
-    def model(self, identities: int | None, arch: str | None, seed: int, batch_norm: str, recompute: bool) -> Trainable:
-        """The model in training, for so many identities; None is for a defence that asks for none. Raises UsageError
-        where the activations of another model than ours are to be recomputed."""
+    def model(
+        self,
+        identities: int | None,
+        arch: str | None,
+        seed: int,
+        batch_norm: str,
+        recompute: bool,
+        distance: str,
+    ) -> Trainable:
+        """The model in training, for so many identities, whose features are compared by a `distance`; None is for a
+        defence that asks for none. Raises UsageError where the activations of another model than ours are to be
+        recomputed."""
         if self.victim is None:
             assert self.source.checkpoint is not None
             model: Trainable = starting_model(self.source.checkpoint, identities, arch, seed)
@@ -153,7 +163,7 @@ class Start:
         elif recompute:
             raise UsageError(f"--checkpointing is for this project's networks, not {self.source.spec}; leave it out")
         else:
-            model = Adopted(self.victim, identities or 1, "eval" if batch_norm == "auto" else batch_norm)
+            model = Adopted(self.victim, identities or 1, "eval" if batch_norm == "auto" else batch_norm, distance)
             logger.info("%s: batch normalisation %s", self.source.spec, _norms(model))
         return model.to(self.compute.device)
 
@@ -177,7 +187,7 @@ class Start:
         was = [("model", source.spec), ("kind", source.kind or "as its code makes it")]
         tested = settings["source"] if self.data[0].query else "DATASET"
         read_as = f" --preprocessing {self.victim.reading}" if self.victim else ""
-        specs = [source.spec + read_as, self.returned.spec(path)]
+        specs = [shlex.quote(source.spec) + read_as, shlex.quote(self.returned.spec(path))]
 
         def write() -> Path:
             hashes = source.sha256, self.returned.sha256(path)

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reid.errors import UsageError
 from reid.models.checks import ImageCheck
+from reid.models.drawn import drawn_images
 from reid.models.network import Trainable, switch_norms
 from reid.models.victim import Victim
 
@@ -18,19 +19,19 @@ REMEDY = "give the checkpoint or the ONNX file that it was made from"
 class Adopted(Trainable):
     """`features, logits = model(images)` of the network of a victim, whose weights it trains.
 
-    The first layer is the victim's InputSpec, the feature the one that it takes, of length one where features are
-    compared by their cosine, since losses and attacks in training go by Euclidean distances. The network itself stays
-    in eval mode: in training mode those of others give other outputs. With `batch_norm` "live" its batch normalisations
-    alone use, and learn, the statistics of batches. The head is linear, and small; see `start_head`. Raises UsageError
-    for a victim without weights or gradients, and for live batch normalisation without weights or statistics of its
-    own.
+    The first layer is the victim's InputSpec, the feature the one that it takes. Where the `distance` is the cosine,
+    all features have the length that those of the victim have on average, since losses and attacks in training go by
+    Euclidean distances. The network itself stays in eval mode: in training mode those of others give other outputs.
+    With `batch_norm` "live" its batch normalisations alone use, and learn, the statistics of batches. The head is
+    linear, and small; see `start_head`. Raises UsageError for a victim without weights or gradients, and for live batch
+    normalisation without weights or statistics of its own.
     """
 
-    def __init__(self, victim: Victim, num_classes: int, batch_norm: str = "eval") -> None:
+    def __init__(self, victim: Victim, num_classes: int, batch_norm: str = "eval", distance: str = "euclidean") -> None:
         super().__init__()
         self.arch, self.num_classes, self.batch_norm, self.input = victim.arch, num_classes, batch_norm, victim.input
         self.embedding_dim = self.feature_dim = victim.feature_dim
-        self.place, self.by_cosine = victim.place or (), victim.distance == "cosine"
+        self.place, self._length = victim.place or (), _length(victim) if distance == "cosine" else None
         self.normalise = nn.Sequential(ImageCheck(), victim.layer)
         self.base = _body(victim)
         self.head = nn.Linear(self.feature_dim, num_classes)
@@ -53,12 +54,14 @@ class Adopted(Trainable):
         return features, self.head(self.embedding(features))
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (N, feature_dim) alone, of length one for the cosine."""
+        """Features (N, feature_dim) alone."""
         output = self.base(self.normalise(images))
         for key in self.place:
             output = output[key]
-        features = output.flatten(1).float()
-        return normalize(features) if self.by_cosine else features
+        return self._compared(output.flatten(1).float())
+
+    def _compared(self, features: Tensor) -> Tensor:
+        return features if self._length is None else self._length * normalize(features)
 
     def embedding(self, features: Tensor) -> Tensor:
         """The features as they are."""
@@ -73,10 +76,12 @@ class Adopted(Trainable):
 
     @torch.no_grad()
     def start_head(self, features: Tensor, labels: Tensor) -> None:
-        """Start the head as the one that names the class of the nearest centroid of features (N, D) with labels (N,).
+        """Start the head as the one that names the class of the nearest centroid of features (N, D), as the network
+        gives them, with labels (N,).
 
         Logits are minus half the squared distance, in units of the mean one of a feature to its own centroid.
         """
+        features = self._compared(features)
         centroids = torch.stack([features[labels == label].mean(0) for label in range(self.num_classes)])
         unit = (features - centroids[labels]).square().sum(1).mean().clamp(min=1e-12)
         middle = centroids.mean(0)
@@ -92,6 +97,13 @@ def victim_of(model: nn.Module) -> Victim:
     victim = Victim(model.base, model.input)
     victim.place = model.place
     return victim
+
+
+@torch.no_grad()
+def _length(victim: Victim) -> float:
+    """The mean length of a victim's features, of drawn images."""
+    images = drawn_images(*victim.input.size).to(victim.layer.mean.device)
+    return float(victim(images).norm(dim=1).mean())
 
 
 def _body(victim: Victim) -> nn.Module:

@@ -101,7 +101,8 @@ def read_verdict(folder: Path, suite: str) -> Verdict:
         model, eps, clean = summary["model"], summary["eps"], read_result(folder / summary["results"][0])
         shared = {"suite": summary["suite"], "budget": format_budget(eps), "seed": summary["seed"]}
         shared |= {f"dataset {key}": value for key, value in clean.dataset.items()}
-        shared |= {f"input {key}": value for key, value in model["input"].items()} | summary["protocol"]
+        rules = {key: value for key, value in summary["protocol"].items() if key != "reading"}  # that is the input
+        shared |= {f"input {key}": value for key, value in model["input"].items()} | rules
         scores = [summary["clean"], *(summary["worst"][goal] for goal in GOALS)]
         flags = [flag["name"] for flag in summary["flags"]]
         return Verdict(model["path"], model["sha256"], scores, flags, summary["command"], shared)

@@ -24,7 +24,7 @@ def draw_missing(
         home = Path(roots.get(name, roots.get("", "data"))).expanduser() / name
         if name not in DEFAULTS or name in roots:
             continue
-        if not home.exists():
+        if not any(home.glob("[!.]*")):  # hidden files are left over from a drawing that was killed
             count = ids or DEFAULTS[name].ids
             logger.info("%s is not there yet: drawing it, %d training identities, %d x %d", home, count, *size)
             generate(name, home / "raw", ids=ids, height=size[0], width=size[1], seed=seed)

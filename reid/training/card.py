@@ -1,5 +1,6 @@
 """The card of a defended model: one page on what it was, what was done with it, and what is known of it since."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,9 @@ class Card:
         scores = [[when, "null" if mAP is None else f"{100 * mAP:.1f}", "null"] for when, mAP in self.scores.items()]
         judge = f"{EVALUATE} -d {self.judged_on} --resume"
         commands = [f"{judge} {spec} --results {when}" for spec, when in zip(self.specs, self.scores, strict=True)]
-        commands.append(f"python -m reid.report.card {model.parent} --before before --after after")
+        commands.append(
+            f"python -m reid.report.card {shlex.quote(model.parent.as_posix())} --before before --after after"
+        )
         parts = [
             f"# {model.name}",
             "A person re-identification model that was trained to withstand adversarial perturbations.",

@@ -8,6 +8,7 @@ from torch.func import functional_call
 from reid import UsageError, models
 from reid.models import Victim
 from reid.models.adopted import Adopted, victim_of
+from reid.models.drawn import drawn_images
 from reid.models.sources import open_model
 
 
@@ -46,12 +47,13 @@ def test_features_are_those_of_the_victim_in_training_too(images, training):
     assert torch.allclose(victim_of(model)(images), features, atol=1e-6)
 
 
-def test_features_that_are_compared_by_their_cosine_have_length_one(images):
+def test_features_that_are_compared_by_their_cosine_have_one_length(images):
+    """That of the victim's features on average, of drawn images."""
     first = victim()
-    first.distance = "cosine"
     raw = first(images)
-    model = Adopted(first, 4)
-    assert torch.allclose(model.features(images), raw / raw.norm(dim=1, keepdim=True), atol=1e-6)
+    model = Adopted(first, 4, distance="cosine")
+    length = first(drawn_images(*tiny_networks.SIZE)).norm(dim=1).mean()
+    assert torch.allclose(model.features(images), length * raw / raw.norm(dim=1, keepdim=True), atol=1e-6)
     assert torch.equal(model(images)[0], model.features(images))
     assert torch.allclose(victim_of(model)(images), raw, atol=1e-6)  # what is returned gives features as it always did
 
@@ -82,12 +84,19 @@ def test_ours_with_frozen_statistics_keeps_them():
     assert same(before, statistics(model))
 
 
-def test_the_head_names_the_nearest_centroid():
-    model = adopted()
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_the_head_names_the_nearest_centroid(distance):
+    """Of features as training compares them."""
+    first = victim()
+    with torch.no_grad():
+        first(torch.rand(2, 3, *tiny_networks.SIZE))
+    model = Adopted(first, 4, distance=distance)
     random = torch.Generator().manual_seed(0)
     labels = torch.arange(40) % 4
     features = 5 * torch.randn(4, 8, generator=random)[labels] + torch.randn(40, 8, generator=random)
     model.start_head(features, labels)
+    features = model._compared(features)
+    assert (features.norm(dim=1).std() < 1e-4) == (distance == "cosine")
     centroids = torch.stack([features[labels == label].mean(0) for label in range(4)])
     distances = torch.cdist(features, centroids).square()
     logits = model.head(features)

@@ -44,8 +44,8 @@ class Adversary:
         """Perturbed images from images (N, 3, H, W), both in [0, 1].
 
         `shares` (N, 1, 1, 1) is how much of the budget each image may use; without, `random` draws it, at least
-        `least_share`. `aim` is where
-        their features are to go; without, an adversary that learns climbs the training loss.
+        `least_share`. `aim` is where their features are to go; without, an adversary that learns climbs the training
+        loss.
         """
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class Adversary:
 
 
 def random_shares(images: Tensor, random: Generator, least: float = 0.0) -> Tensor:
-    """Shares of the budget (N, 1, 1, 1), one for each image, from `least` to below 1, of linear density from zero: the
+    """Shares of the budget (N, 1, 1, 1), one for each image, from `least` up to 1, of linear density from zero: the
     clean half of a batch has share zero already, so larger ones are drawn more often.
 
     They are drawn for the whole batch, so that a process of a torchrun gets what one alone would draw for its images.
