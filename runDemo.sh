@@ -51,14 +51,19 @@ finish() {
 
 # Small networks gain little from a second thread, so two lanes share the cores.
 two_lanes() {  # two_lanes FOLDER ONE OTHER: the functions ONE_lane and OTHER_lane
-  local LANE CODE
+  local LANE CODE FOLDER=$1
   mkdir -p "$1"
+  rm -f "$1/failed"
   echo "two lanes at once; what they print goes to $1/$2.log and $1/$3.log"
   trap finish EXIT
   trap 'exit 130' INT TERM
   set -m
   for LANE in $2 $3; do
-    (set -euo pipefail; OMP_NUM_THREADS=$(( (CORES + 1) / 2 )) ${LANE}_lane) 3>&1 >> "$1/$LANE.log" 2>&1 < /dev/null &
+    (
+      set -euo pipefail
+      trap '[ $? = 0 ] || touch "$FOLDER/failed"' EXIT
+      OMP_NUM_THREADS=$(( (CORES + 1) / 2 )) ${LANE}_lane
+    ) 3>&1 >> "$1/$LANE.log" 2>&1 < /dev/null &
     LANES="$LANES $!"
   done
   set +m
@@ -66,6 +71,13 @@ two_lanes() {  # two_lanes FOLDER ONE OTHER: the functions ONE_lane and OTHER_la
     wait "$LANE" || { CODE=$?; tail -n 3 "$1/$2.log" "$1/$3.log" >&2; exit $CODE; }
   done
   LANES=
+}
+
+await() {  # await FILE: which the other lane makes, unless it failed
+  until [ -e "$1" ]; do
+    [ ! -e $OUT/failed ] || exit 1
+    sleep 1
+  done
 }
 
 judge_model() {  # judge_model SPEC DATASET RESULTS OPTIONS...: the last of its shell
@@ -142,12 +154,12 @@ first_lane() {
   step "training victim A (resnet10 on synth-a)" >&3
   train A synth-a resnet10 7
   wait $! || { echo "error: drawing synth-virtual failed:"; tail -n 2 $OUT/draw.log; exit 1; }
-  step "learning the universal perturbation of type 0 against A, meta-tested on synth-virtual" >&3
-  attack 0
+  touch $OUT/A/trained
   step "training D: A, fine-tuned to withstand attacks: on both sets, against an online delta, and PGD on the ranking" >&3
   "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --resume $OUT/A/model_best.pth $COMMON $BATCHES \
     --defense gallery --attacker online-delta pgd pgd --pgd-steps 3 --least-share 1 --lr 1e-3 --ema 0.98 \
     --epochs 12 --iters-per-epoch 25 --eval-every 12 --logs_dir $OUT/D --resume-from auto
+  await $TYPE0
   step "judging D: attacks that know it" >&3
   OMP_NUM_THREADS=$CORES judge D  # the second lane is about to end
 }
@@ -157,9 +169,9 @@ second_lane() {
   draw synth-b
   step "training victim B (resnet18 on synth-b)" >&3
   train B synth-b resnet18 5
-  until [ -e $TYPE0 ]; do sleep 1; done
-  for TYPE in 1 2; do
-    step "learning the perturbation of type $TYPE" >&3
+  await $OUT/A/trained
+  for TYPE in 0 1 2; do
+    step "learning the universal perturbation of type $TYPE against A, meta-tested on synth-virtual" >&3
     attack $TYPE
   done
   step "evaluating A, and the transfer to B" >&3

@@ -188,7 +188,18 @@ def demo(tmp_path):
     for name in ("runDemo.sh", "environment.sh"):
         shutil.copy(ROOT / name, tmp_path / "checkout")
     command = ["bash", str(tmp_path / "checkout" / "runDemo.sh")]
-    return lambda *options: subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
+    settings = {"capture_output": True, "text": True, "cwd": tmp_path, "timeout": 120}
+    return lambda *options: subprocess.run([*command, *options], **settings)
+
+
+def test_a_lane_of_the_demo_does_not_wait_for_one_that_failed(demo, stub, tmp_path):
+    (tmp_path / "checkout" / "runs/demo/A").mkdir(parents=True)
+    python = tmp_path / "python"
+    python.write_text(f"{python.read_text()}case $1 in metaAttack.py) echo 'error: no batch' >&2; exit 2;; esac\n")
+    done = demo()
+    assert done.returncode != 0
+    assert "error: no batch\n" in done.stderr
+    assert not any("reid-smoke-v1" in line for line in stub())
 
 
 def test_the_demo_judges_a_model_of_the_users_own(demo, stub, tmp_path):
