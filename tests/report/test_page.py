@@ -115,7 +115,7 @@ def test_text_from_files_stays_text(tmp_path, hostile):
 def test_tells_what_rankings_betray_of_each_row(folder):
     for line, cell in (
         ("learnt", '<td class="number" data-value="0.5">50.0</td>'),
-        ("square", '<td class="number" data-value="0"></td>'),
+        ("square", '<td class="number" data-value="-1"></td>'),
     ):
         (row,) = re.findall(
             rf'<th scope="row" class="long">{line}</th>.*?</tr>', page(subjects([folder]), "t"), re.DOTALL
