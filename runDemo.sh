@@ -177,7 +177,7 @@ second_lane() {
   step "evaluating A, and the transfer to B" >&3
   evaluate A synth-a --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
   evaluate B synth-b --attack $OUT/attack/{0,1,2}/best_perturbation3.pth
-  evaluate B synth-b --attack $TYPE0 --suite reid-smoke-v1
+  evaluate B synth-b --suite reid-smoke-v1
   step "judging A: attacks that know it" >&3
   judge A
   "$PYTHON" -m reid.report.picture -d synth-a --resume $OUT/A/model_best.pth --attack $TYPE0 --data $DATA --out $OUT/attack.png
