@@ -123,19 +123,22 @@ class Experiment:
         return result
 
     def _write(self, result: Result, ranking: Ranking, pictures: bytes) -> None:
-        pids = ids_of(self.retrieval.query.samples)[0].numpy()
         write_exhibit(self.folder, result, pictures)
-        results.write_result(self.folder, result, ranking, pids)
+        results.write_result(self.folder, result, ranking, self._pids)
+
+    @cached_property
+    def _pids(self) -> np.ndarray:
+        """Those of the queries (Q,)."""
+        return ids_of(self.retrieval.query.samples)[0].numpy()
 
     def _detected(self, score: Score) -> dict[str, Any]:
-        if not enough(ids_of(self.retrieval.query.samples)[0].numpy()):
+        if not enough(self._pids):
             return {}
         return self._detector.judge(self._first(score.features))
 
     @cached_property
     def _detector(self) -> Detector:
-        pids = ids_of(self.retrieval.query.samples)[0].numpy()
-        return Detector(pids, self._first(self.retrieval.clean), self.seed)
+        return Detector(self._pids, self._first(self.retrieval.clean), self.seed)
 
     def _first(self, features: tuple[Tensor, Tensor]) -> np.ndarray:
         return self.retrieval.rank_list(self.retrieval.query, *features, FIRST).places

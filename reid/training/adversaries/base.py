@@ -56,9 +56,9 @@ class Adversary:
         """The attacks at full budget that a model of this training is selected by."""
         raise NotImplementedError
 
-    def shares(self, images: Tensor, random: Generator) -> Tensor:
-        """Shares of the budget (N, 1, 1, 1) for each of the images, as `random_shares` draws them."""
-        return random_shares(images, random, self.least_share)
+    def shares(self, images: Tensor, random: Generator, given: Tensor | None) -> Tensor:
+        """Shares of the budget (N, 1, 1, 1) for each of the images: those `given`, or as `random_shares` draws them."""
+        return random_shares(images, random, self.least_share) if given is None else given
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -88,7 +88,7 @@ class Mixture(Adversary):
     ) -> Tensor:
         order = torch.randperm(len(images) * distributed.size(), generator=random)  # of the whole batch
         member_of = distributed.share(order % len(self.members))
-        shares = self.shares(images, random) if shares is None else shares
+        shares = self.shares(images, random, shares)
         rows, parts = [(member_of == place).nonzero()[:, 0] for place in range(len(self.members))], []
         for member, own in zip(self.members, rows, strict=True):
             here = send(own, images.device)

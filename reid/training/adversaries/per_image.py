@@ -39,7 +39,7 @@ class PerImage(Adversary):
     def perturb(
         self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
     ) -> Tensor:
-        budgets = self.pgd.eps * (self.shares(images, random) if shares is None else shares)
+        budgets = self.pgd.eps * self.shares(images, random, shares)
         attack = self.pgd if aim is None else AimedPGD(self.pgd.eps, self.pgd.steps, aim=aim)
         with inference(self.model):
             with torch.no_grad():

@@ -29,7 +29,7 @@ class Pool(Adversary):
         self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
     ) -> Tensor:
         noise = self.perturbations[int(torch.randint(len(self.perturbations), (), generator=random))]
-        return _within_shares(images, noise, self.shares(images, random) if shares is None else shares)
+        return _within_shares(images, noise, self.shares(images, random, shares))
 
     def attacks(self) -> list[Attack]:
         return list(self.perturbations)
@@ -56,7 +56,7 @@ class Online(Adversary):
     def perturb(
         self, images: Tensor, random: Generator, shares: Tensor | None = None, aim: Aim | None = None
     ) -> Tensor:
-        shares = self.shares(images, random) if shares is None else shares
+        shares = self.shares(images, random, shares)
         if aim is None:
             return _within_shares(images, self.noise, shares)
         with inference(aim.model):
