@@ -16,6 +16,7 @@ from reid.models.architectures import BODIES, EMBEDDING, HEAD, RES_META, RES_MET
 from reid.models.checks import ImageCheck
 from reid.models.inputs import InputSpec
 from reid.models.readings import IMAGENET_MEAN, IMAGENET_STD
+from reid.models.stem import quicken
 from reid.runtime.registry import unknown
 from reid.runtime.seeds import for_torch
 
@@ -72,6 +73,7 @@ class ReidModel(Trainable):
         self.embedding_dim, self.input = EMBEDDING, INPUT
         self.normalise: nn.Module = nn.Sequential(ImageCheck(), INPUT.layer())
         self.base = _resnet("resnet50" if res_meta else arch)
+        quicken(self.base)
         self.feature_dim: int = self.base.fc.in_features
         if res_meta:
             del self.base.fc

@@ -19,6 +19,7 @@ from reid.models.drawn import drawn_images
 from reid.models.inputs import InputSpec
 from reid.models.network import ReidModel
 from reid.models.outputs import Place, describe, feature_place, features_of
+from reid.models.stem import quicken
 
 ANY_SIZE = InputSpec(256, 128, resize=None)
 
@@ -72,6 +73,7 @@ class Victim(nn.Module):
         self.reset_passes()
         registered = set(self.modules())  # the others, in plain lists and dicts, are to be frozen and moved too
         self.hidden = nn.ModuleList(module for module in _modules(self.model) if module not in registered)
+        quicken(self)
         for parameter in self.requires_grad_(False).eval().parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
