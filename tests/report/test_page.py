@@ -93,6 +93,8 @@ def test_is_the_same_each_time_and_everywhere(folder, tmp_path):
         "PYTHONHASHSEED": "7",
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
+        "NPY_DISABLE_CPU_FEATURES": " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])),
+        "OPENBLAS_CORETYPE": "Nehalem",  # with the line above, an old processor
     }
     command = [sys.executable, "-c", code, str(folder), "-o", str(other), "--title", "t"]
     subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
