@@ -118,6 +118,7 @@ FAST = Suite(
     ),
     each=(
         Each("cosine:steps=50,restarts=1", "query", longer=(2,)),
+        *(Each(name, "query", standing=True) for name in ("fna", "nearest:steps=50,restarts=1", "lta")),
         Each("smooth-ap:steps=30,restarts=1", "query", longer=(2,)),
         Each("fgsm", "query"),
         *(Each(f"{name}:steps=15,restarts=1", "gallery") for name in ("cosine", "margin")),
