@@ -1,4 +1,4 @@
-"""The verdict on a model: the strongest perturbation for all, and the worst case of each query over attacks one by one."""
+"""The verdict on a model: the worst case of each query, or the strongest of one perturbation for all."""
 
 import logging
 from collections.abc import Iterable, Sequence
