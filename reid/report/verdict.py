@@ -31,7 +31,7 @@ def words(summary: dict[str, Any]) -> Iterator[str]:
     """The verdict, line by line."""
     suite, dataset, eps = summary["suite"], summary["dataset"], format_budget(summary["eps"])
     yield f"\n{suite} on {dataset}: {eps} per component; mAP in %, 95 % over identities"
-    yield "one perturbation for all: the strongest; one by one: the worst case of each query, and the strongest"
+    yield "one perturbation for all: the strongest; one by one: the worst case of each query, then the strongest alone"
     yield _line("clean", summary["clean"], summary["intervals"]["clean"], "")
     for goal, text in GOALS.items():
         if (mAP := summary["worst"][goal]) is not None:

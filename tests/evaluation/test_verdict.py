@@ -114,6 +114,11 @@ def test_delta_alone_at_the_total_counts_at_the_budget_of_a_component():
     assert alone.total == both.total == 2 * EPS
 
 
+def test_one_perturbation_for_all_is_no_goal_of_attacks_on_each_image():
+    sides = {"universal", "universal_equal_total", "gallery_side_universal", "both_sides_universal"}
+    assert ONE_FOR_ALL == sides | {"search_universal", "frozen", "met"}
+
+
 class TestWorst:
     def test_is_the_least_of_each_query_and_never_above_clean(self):
         found = judgement(
