@@ -116,7 +116,7 @@ def test_delta_alone_at_the_total_counts_at_the_budget_of_a_component():
 
 def test_one_perturbation_for_all_is_no_goal_of_attacks_on_each_image():
     sides = {"universal", "universal_equal_total", "gallery_side_universal", "both_sides_universal"}
-    assert ONE_FOR_ALL == sides | {"search_universal", "frozen", "met"}
+    assert sides | {"search_universal", "frozen", "met"} == ONE_FOR_ALL
 
 
 class TestWorst:
