@@ -5,9 +5,9 @@
     python evaluate.py -d market1501 --resume defenseModel/market/model_best.pth --suite reid-fast-v1
 
 A suite adds attacks that know this very model: perturbations learnt on it, attacks on each image, search. Without one
-the robustness of a model is not known. Those named reid-... end with a verdict: the worst case of each query
-(docs/suite.md) and a page, report.html. Prints a table and writes one JSON file per line of it into --results
-(docs/results-format.md).
+the robustness of a model is not known. Those named reid-... end with a verdict, which is the strongest perturbation
+for all images, and the worst case of each query under attacks on each image (docs/suite.md), and a page, report.html.
+Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
 """
 
 import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line

@@ -49,11 +49,14 @@ with 8/255 per component:
 Values are mean ± sample standard deviation over seeds. Attacks of before the suite found less: the results of then are
 in [defense-results-2026-11.md](defense-results-2026-11.md)."""
 
-CHOICE = f"""Rows are chosen on validation identities, the tenth of the training people that neither trainings nor
-attacks learn from, and never on query and gallery. The score is the mean of the five columns, the worst case of each
-query, over seeds {", ".join(map(str, SEEDS))}:"""
+VERDICT = """The verdict: of one perturbation for all the strongest, of attacks on each image the worst case of each
+query:"""
 
-PAIRED = """Differences in mAP of the worst case, on the same queries in the seeds that both rows have, with the
+CHOICE = f"""Rows are chosen on validation identities, the tenth of the training people that neither trainings nor
+attacks learn from, and never on query and gallery. The score is the mean of the five columns of the verdict
+over seeds {", ".join(map(str, SEEDS))}:"""
+
+PAIRED = """Differences in mAP of the verdict, on the same queries in the seeds that both rows have, with the
 interval over identities (95 %, all seeds together). In bold is what is more than chance: the interval has no 0, and the
 difference has the same sign in every seed. The interval is about people; what chance in training does shows in the
 seeds alone."""
@@ -85,7 +88,7 @@ def page(study: Study) -> str:
 
 def _all_rows(study: Study) -> str:
     worst, alone = (tables.over_seeds(study, ROWS, TEST, SEEDS, value) for value in (Record.worst, Record.alone))
-    return f"The worst case of each query:\n\n{worst}\n\nThe strongest single attack:\n\n{alone}"
+    return f"{VERDICT}\n\n{worst}\n\nThe strongest single attack:\n\n{alone}"
 
 
 def _choice(study: Study, ranked: Sequence[str], few: Sequence[str]) -> str:

@@ -46,7 +46,7 @@ class Record:
     content: Mapping[str, Any]
 
     def worst(self, column: str) -> float:
-        """The mAP of the worst case of each query, or of clean images."""
+        """The mAP of the verdict, or of clean images."""
         return float(self.content[CLEAN] if column == CLEAN else self.content["worst"][column])
 
     def alone(self, column: str) -> float:
@@ -69,7 +69,7 @@ class Record:
         return {flag["name"] for flag in self.content["flags"]}
 
     def precision(self, column: str) -> np.ndarray:
-        """The average precision of each query (Q,), in the worst case."""
+        """The average precision of each query (Q,), as the verdict has it."""
         return np.array(self.content["precision"][column])
 
 

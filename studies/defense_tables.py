@@ -40,7 +40,7 @@ def differences(study: Study, row: str, others: Iterable[str]) -> str:
 
 
 def judgements(lines: Mapping[str, Record | None]) -> str:
-    """One judgement a line: the worst case with its interval, and what the strongest attack leaves alone."""
+    """One judgement a line: the verdict with its interval, and what the strongest attack leaves alone."""
     return _table({name: map(_judged(record), COLUMNS) for name, record in lines.items()})
 
 

@@ -115,9 +115,9 @@ def defence(defended: dict[str, Any]) -> str:
 
 
 def verdict(suites: dict[str, Any]) -> str:
-    """A small table: the worst case per query of both models, mAP in percent, for each kind of attacker."""
+    """A small table: what each kind of attacker leaves of both models, mAP in percent."""
     goals = [goal for goal, mAP in suites[DEFENDED]["worst"].items() if mAP is not None]
-    lines = [f"{'mAP in %, worst case of each query':<34}" + "".join(f"{goal:>15}" for goal in ["clean", *goals])]
+    lines = [f"{'mAP in %, verdict of the suite':<34}" + "".join(f"{goal:>15}" for goal in ["clean", *goals])]
     for label, name in (("undefended", UNDEFENDED), ("defended", DEFENDED)):
         scores = [suites[name]["clean"], *(suites[name]["worst"][goal] for goal in goals)]
         lines.append(f"{f'{label} ({name})':<34}" + "".join(f"{_percent(score):>15}" for score in scores))

@@ -23,7 +23,7 @@ KEPT = ("suite", "dataset", "protocol", "seed", "eps", "clean", "chance", "worst
 
 def record(folder: Path, start: Path, trained: str) -> dict[str, Any]:
     """The record of the results in a folder: parts of the summary (docs/suite.md), what was ranked, and of each query
-    the pid and the average precision, clean and in the worst case. `start` is the file of the model that training,
+    the pid and the average precision, clean and as the verdict has it. `start` is the file of the model that training,
     with the options `trained`, began with.
 
     Raises ReidError where the folder is not that of one suite on one model that judged all queries by all of GOALS.

@@ -28,6 +28,9 @@ GOALS = {
     "frozen": "perturbation files learnt on other models",
     "met": "perturbation files that the model was trained on",
 }
+# Goals of whoever has to choose one perturbation for all images: choosing another for each query would be an attack on
+# each image, so the verdict on these is what the strongest leaves by itself.
+ONE_FOR_ALL = frozenset(goal for goal in GOALS if "universal" in goal) | {"frozen", "met"}
 # Whoever may do the first may do these too: knowing more, or changing more images, with the same budget for each.
 ALSO: dict[str, tuple[str, ...]] = {"image": ("transfer",), "universal": ("search_universal",)}
 ALSO["image_gallery"] = ("image", *ALSO["image"], "transfer_gallery", "search")

@@ -1,4 +1,4 @@
-"""The verdict on a model: the worst case of each query over all attacks that serve a goal."""
+"""The verdict on a model: the worst case of each query, or the strongest of one perturbation for all."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from reid.attacks.files import RELEASED_BUDGET
 from reid.attacks.threat import Threat, format_budget
 from reid.evaluation.figures import away
-from reid.evaluation.goals import ALSO, GOALS, budget_of, goal_of_attack
+from reid.evaluation.goals import ALSO, GOALS, ONE_FOR_ALL, budget_of, goal_of_attack
 from reid.evaluation.intervals import interval
 from reid.evaluation.kinds import CLEAN, TRANSFER
 from reid.evaluation.results import Result, per_query
@@ -87,7 +87,7 @@ def traits_of(victim: Victim) -> Traits:
 
 
 class Worst(NamedTuple):
-    """Of some attacks, for each query (Q,): the least average precision and the last rank of a first match."""
+    """What attacks leave of each query (Q,): its average precision and the rank of its first match."""
 
     precision: np.ndarray
     first: np.ndarray
@@ -98,7 +98,8 @@ class Worst(NamedTuple):
 
 
 def worst(measured: Sequence[Measured]) -> Worst:
-    """Over attacks, of which there is one at least. A query that none was tried on has NaN."""
+    """The least precision and the last rank of each query, over attacks, of which there is one at least. A query that
+    none was tried on has NaN."""
     least = reduce(np.fmin, (each.precision for each in measured))
     return Worst(least, reduce(np.fmax, (each.first for each in measured)))
 
@@ -144,10 +145,13 @@ class Judgement:
         return [each for each in self.of(goal, eps) if each.goal == goal]
 
     def worst(self, goal: str, eps: float | None = None) -> Worst | None:
-        """Of a goal, on the queries that were attacked; the attacker may also leave a query alone. None where nothing
-        was tried."""
+        """Of a goal, on the queries that were attacked. Of attacks on each image the worst case of each query, which
+        the attacker may also leave alone; of one perturbation for all the strongest. None where nothing was tried."""
         if not self.only(goal, eps):
             return None
+        if goal in ONE_FOR_ALL:
+            strongest = self._strongest(goal, eps)
+            return Worst(strongest.precision, strongest.first)
         found, clean = worst(self.of(goal, eps)), self.clean
         return Worst(np.minimum(found.precision, clean.precision), np.maximum(found.first, clean.first))  # NaN stays
 
@@ -199,11 +203,15 @@ class Judgement:
         known = ~np.isnan(each.precision)
         return list(interval(each.precision[known], self.pids[known]))
 
-    def _strongest(self, goal: str) -> Measured:
-        """The attack of a goal that alone leaves the least, of those that were tried on most queries."""
-        attacks = self.only(goal)
+    def _rivals(self, goal: str, eps: float | None = None) -> list[Measured]:
+        """The attacks of a goal that may be its strongest: those that were tried on most queries."""
+        attacks = (self.of if goal in ONE_FOR_ALL else self.only)(goal, eps)
         most = max(map(_count, attacks))
-        return min((each for each in attacks if _count(each) == most), key=attrgetter("mAP"))
+        return [each for each in attacks if _count(each) == most]
+
+    def _strongest(self, goal: str, eps: float | None = None) -> Measured:
+        """The attack of a goal that alone leaves the least."""
+        return min(self._rivals(goal, eps), key=attrgetter("mAP"))
 
     def _detected(self) -> dict[str, dict[str, Any]]:
         """What the ranking betrays of the strongest attack of each goal, where that was measured."""
@@ -211,9 +219,8 @@ class Judgement:
         return {goal: each for goal, each in found.items() if each}
 
     def _spread(self, goal: str) -> list[float]:
-        """The least and most mAP that attacks of the goal leave by themselves, of those on as many queries."""
-        count = _count(self._strongest(goal))
-        left = [each.mAP for each in self.only(goal) if _count(each) == count]
+        """The least and most mAP that attacks of the goal leave by themselves."""
+        left = [each.mAP for each in self._rivals(goal)]
         return [min(left), max(left)]
 
     def _curve(self) -> dict[str, dict[str, float]]:

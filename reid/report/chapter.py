@@ -51,7 +51,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Found:
-    """The worst case of a goal: mAP as a fraction, its 95 % interval (None: not known), the attack that alone leaves
+    """The verdict on a goal: mAP as a fraction, its 95 % interval (None: not known), the attack that alone leaves
     least, with its budget, how many queries were attacked of how many, and the command that made it."""
 
     mAP: float
@@ -147,7 +147,7 @@ class Chapter:
 
     @cached_property
     def cmc(self) -> str:
-        """Clean, and the worst case of each goal."""
+        """Clean, and the verdict on each goal."""
         judgement = self.subject.judgement
         scores = {"clean": judgement.clean} | {SHORT[goal]: judgement.worst(goal) for goal in CURVES}
         ranks = np.arange(1, RANKS + 1)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 import reid
 from reid.attacks.threat import format_budget
 from reid.errors import ReidError
-from reid.evaluation.goals import GOALS
+from reid.evaluation.goals import GOALS, ONE_FOR_ALL
 from reid.report.album import Album
 from reid.report.chapter import Chapter
 from reid.report.evidence import Subject
@@ -30,6 +30,7 @@ def page(subjects: Sequence[Subject], title: str, note: str = "") -> str:
             "shown": shown,
             "goals": [goal for goal in GOALS if any(goal in each.found for each in shown)],
             "words": GOALS,
+            "one_for_all": ONE_FOR_ALL,
             "kinds": list(dict.fromkeys(row["kind"] for each in shown for row in each.rows)),
             "transfers": transfers(shown),
             "version": reid.__version__,

@@ -6,7 +6,7 @@ from typing import Any
 
 from reid.attacks.threat import format_budget
 from reid.evaluation.flags import raised
-from reid.evaluation.goals import GOALS
+from reid.evaluation.goals import GOALS, ONE_FOR_ALL
 from reid.evaluation.results import SUMMARY
 from reid.evaluation.suites import Suite
 from reid.evaluation.verdict import Judgement
@@ -30,14 +30,15 @@ def conclude(judgement: Judgement, name: str, suite: Suite) -> list[str]:
 def words(summary: dict[str, Any]) -> Iterator[str]:
     """The verdict, line by line."""
     suite, dataset, eps = summary["suite"], summary["dataset"], format_budget(summary["eps"])
-    yield f"\n{suite} on {dataset}: the worst case of each query, {eps} per component; mAP in %, 95 % over identities"
+    yield f"\n{suite} on {dataset}: {eps} per component; mAP in %, 95 % over identities"
+    yield "one perturbation for all: the strongest; one by one: the worst case of each query, then the strongest alone"
     yield _line("clean", summary["clean"], summary["intervals"]["clean"], "")
     for goal, text in GOALS.items():
         if (mAP := summary["worst"][goal]) is not None:
             strongest = summary["strongest"][goal]
             some = "" if strongest["queries"] == summary["queries"]["clean"] else f" on {strongest['queries']} queries"
-            best = f"alone {100 * strongest['mAP']:.1f}{some}: {strongest['attack']}"
-            yield _line(text, mAP, summary["intervals"][goal], best)
+            best = "strongest" if goal in ONE_FOR_ALL else f"alone {100 * strongest['mAP']:.1f}"
+            yield _line(text, mAP, summary["intervals"][goal], f"{best}{some}: {strongest['attack']}")
     yield _line("chance", summary["chance"], None, "")
     yield from flag_lines(summary["flags"])
     if not summary["flags"]:

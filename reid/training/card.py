@@ -63,7 +63,7 @@ class Card:
             markdown([("", ""), *self.was, (HASH, self.hashes[0])]),
             "## What was done",
             markdown([("", ""), *done, (HASH, self.hashes[1])]),
-            known([["mAP in %", CLEAN, "worst case of each query"], *scores], UNKNOWN, commands),
+            known([["mAP in %", CLEAN, "under the strongest attacks"], *scores], UNKNOWN, commands),
         ]
         return "\n\n".join(parts)
 

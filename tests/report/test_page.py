@@ -55,6 +55,8 @@ def test_has_the_verdict_of_each_model(folder):
         "models/A.pth",
         "models/D.pth",
         "10.0 is the worst: what is left of 90.0 on clean images",
+        "strongest: learnt (colour",
+        "alone 30.0: push (delta",
         "reid-toy-v1",
     ):
         assert part in words
