@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"{dataset.name} has no query with a pid, so {args.suite} has nothing to judge by")
     distance = protocol.distance(source.distance)
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
-    victim = choose_victim(source, args.preprocessing, dataset, compute, **reading).compared_by(distance)
+    victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)
     suite = possible(suite, victim)
     informed = knows_training(suite, threats, args.pgd_steps, args.seed)

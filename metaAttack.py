@@ -97,15 +97,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = open_model(args.resume, args.weights)
     source = datasets.create(args.source, args.data, split=args.split)
     reading = {"size": size, "arch": args.arch, "workers": args.workers}
-    victim = choose_victim(model, args.preprocessing, source, compute, **reading).compared_by(model.distance)
+    victim = choose_victim(model, args.preprocessing, source, compute, **reading)
     images = Images(*cli.image_size(*size, victim.input.size), args.workers, args.cache)
     reported = [(source, victim, model.distance)] if source.query else []
     if args.target:
         target = datasets.create(args.target, args.data, split=args.split)
         test_samples(target)
         other = open_model(args.resumeTgt, args.weights)
-        target_size = images.height, images.width
-        transfer = choose_victim(other, None, target, compute, size=target_size).compared_by(other.distance)
+        transfer = choose_victim(other, None, target, compute, size=(images.height, images.width))
         reported.append((target, transfer, other.distance))
     sets = [source, *([datasets.create(args.mte, args.data, split=args.split)] if args.mte else [])]
     parts = [(each.name, each.trainval if args.combine_trainval else each.train) for each in sets]

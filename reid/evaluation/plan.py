@@ -218,7 +218,6 @@ def surrogates_of(
         if victim.input.resize is None and victim.input.size != size and not isinstance(victim.model, ReidModel):
             height, width = victim.input.size
             raise UsageError(f"--transfer-from {spec} takes {height} x {width} images only; give --height and --width")
-        victim.compared_by(victim.distance)
         learner = relearning and replace(relearning, victim=victim, effort=replace(relearning.effort, warm_start=()))
         found.append(Surrogate("/".join(Path(spec).parts[-2:]), retrieval.by(victim), learner))
     return found

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = protocol.judged(datasets.create(args.dataset, args.data, split=args.split))
     distance = protocol.distance(source.distance)
     reading = {"size": (args.height, args.width), "arch": args.arch, "distance": distance}
-    victim = choose_victim(source, args.preprocessing, dataset, compute, **reading).compared_by(distance)
+    victim = choose_victim(source, args.preprocessing, dataset, compute, **reading)
     samples = test_samples(dataset)
     submission.check_target(victim, dataset, contents_sha256([*samples[0], *samples[1]], args.workers))
     images = Images(*cli.image_size(args.height, args.width, victim.input.size), args.workers, args.cache)

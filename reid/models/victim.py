@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -60,7 +59,6 @@ class Victim(nn.Module):
         super().__init__()
         self.name, self.sha256, self.feature, self.met = name, sha256, feature, ""
         self.reading, self.distance = "", "euclidean"  # how images are given to it, and features compared: see Source
-        self.unit = False  # see `compared_by`
         self.close: tuple[str, ...] = ()  # readings that are as good, as far as they were tried
         self.model = _copied(model) if isinstance(model, nn.Module) else model
         if isinstance(self.model, ReidModel):
@@ -90,12 +88,7 @@ class Victim(nn.Module):
 
         if images.requires_grad and features.requires_grad:
             features.register_hook(count_backward)
-        return normalize(features) if self.unit else features
-
-    def compared_by(self, distance: str) -> Self:
-        """Features have length 1 from here on where the distance is the cosine: attacks go by Euclidean distances."""
-        self.unit = distance == "cosine"
-        return self
+        return features
 
     @property
     def arch(self) -> str:
