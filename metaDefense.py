@@ -58,6 +58,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--lr", type=cli.positive_float, default=2e-4, help="learning rate of the backbone; 3 times that elsewhere")
     add("--start_save", type=cli.natural_int, default=0, help="first epoch that may be kept as the best")
     add("--dist_metric", choices=DISTANCES, help="distance between features (default: the model's own)")
+    jitter = (
+        "strength of the colour jitter of training images: 1: gamma, gains, contrast and saturation vary by factors of "
+    )
+    add("--jitter", type=cli.natural_float, default=0.0, metavar="STRENGTH", help=f"{jitter}1.3 to 1.6; 0: none")
     options.add_options(parser, training.Schedule)
     options.add_options(parser.add_argument_group("adversary"), AdversaryOptions)
     for name in DEFENSES:
@@ -104,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.height, args.width = size = cli.image_size(args.height, args.width, start.size)
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
-    shape = {"batch_size": args.batch_size, "num_instances": args.num_instances, "labelled": labelled}
+    shape = {"batch_size": args.batch_size, "num_instances": args.num_instances}
+    shape |= {"labelled": labelled, "jitter": args.jitter}
     trained = [] if args.evaluate else data[: 1 + (defense.needs_virtual or defense.takes_virtual)]
     sets = starting.training_sets(trained, images, args.combine_trainval, args.seed, **shape)
     identities = sets[0].num_classes if sets and labelled else None

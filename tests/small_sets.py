@@ -76,9 +76,9 @@ def people(tmp_path_factory):
 def training_set(people):
     """`training_set(name)`: batches of 4 identities x 2 images of one of the sets."""
 
-    def build(name, seed=0):
+    def build(name, seed=0, jitter=0.0):
         images = Images(HEIGHT, WIDTH, workers=1)
-        return TrainingSet(name, people[name], images, batch_size=8, num_instances=2, seed=seed)
+        return TrainingSet(name, people[name], images, batch_size=8, num_instances=2, seed=seed, jitter=jitter)
 
     return build
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fare(MaybeAhead):
-    """Perturbed features are pulled to the start model's features of the clean images, and so, which FARE leaves out,
-    are the clean ones, with the weight `anchor`."""
+    """Perturbed features are pulled to the start model's features of the clean images, as they were before colour
+    jitter, and so, which FARE leaves out, are the clean ones, with the weight `anchor`."""
 
     needs_labels = False
     needs_start = True
@@ -38,6 +38,8 @@ class Fare(MaybeAhead):
         """The drift of perturbed features from the start's clean ones, and `anchor` times that of clean features."""
         from reid.training.losses import drift
 
-        start = network.start_features(replace(outputs.batch, perturbed=None))
+        batch = outputs.batch
+        before = batch.clean if batch.before is None else batch.before
+        start = network.start_features(replace(batch, clean=before, perturbed=None))
         perturbed, clean = outputs.features[outputs.perturbed], outputs.features[outputs.clean]
         return drift(perturbed, start[::2], start) + self.anchor * drift(clean, start, start)

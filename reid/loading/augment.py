@@ -1,4 +1,5 @@
-"""The field's usual augmentation of training images: flip, padded random crop, random erasing, for whole batches.
+"""The field's usual augmentation of training images, for whole batches: flip, padded random crop, random erasing; and
+colour jitter.
 
 Numbers are drawn on the CPU, so that every device and division sees the same. Flip and crop move bytes, before images
 become floats and go to their device; erasing needs the exact mean.
@@ -16,6 +17,14 @@ from reid.runtime.device import send
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 PADDING = 10 / 256  # of the height
 ATTEMPTS = 10  # to find a rectangle that fits, as torchvision has it
+JITTER = (
+    0.4,
+    0.25,
+    0.25,
+    0.25,
+    0.3,
+    0.5,
+)  # how far logarithms go: gamma, gain of red, green, blue, contrast, saturation
 
 
 def draw(count: int, size: Sequence[int], random: Generator) -> Tensor:
@@ -35,6 +44,25 @@ def draw(count: int, size: Sequence[int], random: Generator) -> Tensor:
 def usual(pixels: Tensor, drawn: Tensor, device: torch.device) -> Tensor:
     """uint8 images (N, 3, H, W) with the N rows of `draw`, as float32 in [0, 1] on `device`."""
     return erase_(to_images(move(pixels, drawn[:, :3]), device), drawn[:, 3:])
+
+
+def draw_jitter(count: int, strength: float, random: Generator) -> Tensor:
+    """Factors (count, 6) for `jittered`, uniform in the logarithm, to `strength` times JITTER either way."""
+    spread = 2 * torch.rand(count, len(JITTER), generator=random) - 1
+    return torch.exp(strength * torch.tensor(JITTER) * spread)
+
+
+def jittered(images: Tensor, factors: Tensor) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] as another camera in another light would have them, with the N rows of
+    `draw_jitter`: to the power of gamma, times the gains, from their mean by the contrast, from grey by the saturation.
+    """
+    gamma, contrast, saturation = (send(factors[:, i, None, None, None], images.device) for i in (0, 4, 5))
+    gains = send(factors[:, 1:4, None, None], images.device)
+    images = images**gamma * gains
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = mean + contrast * (images - mean)
+    grey = images.mean(dim=1, keepdim=True)
+    return (grey + saturation * (images - grey)).clamp(0, 1)
 
 
 def move(pixels: Tensor, moves: Tensor) -> Tensor:

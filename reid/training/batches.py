@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,19 +16,28 @@ from reid.runtime.seeds import generator
 from reid.training.adversaries.aim import Aim
 from reid.training.adversaries.base import Adversary
 
-Drawn = tuple[Sequence[int], Tensor, Tensor]  # indices of the whole batch, own images in [0, 1], their labels
+
+class Drawn(NamedTuple):
+    """Indices of the whole batch; own images in [0, 1], their labels, and the images before colour jitter."""
+
+    indices: Sequence[int]
+    images: Tensor
+    labels: Tensor
+    before: Tensor
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
     """Clean images (N, 3, H, W), perturbed ones (M, 3, H, W) or None, in [0, 1], and labels (N + M,): those of the
-    clean images, then those of the perturbed. `virtual` says which head knows the labels. With several processes each
-    has its share of the clean images, and the perturbed ones made from them."""
+    clean images, then those of the perturbed. `virtual` says which head knows the labels; `before` are the clean images
+    before colour jitter, where there is some. With several processes each has its share of the clean images, and the
+    perturbed ones made from them."""
 
     clean: Tensor
     perturbed: Tensor | None
     labels: Tensor
     virtual: bool = False
+    before: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
@@ -43,25 +53,27 @@ def with_perturbed_half(
     random: torch.Generator,
     virtual: bool,
     aim: Aim | None = None,
+    before: Tensor | None = None,
 ) -> tuple[TrainingBatch, Tensor | None]:
     """The batch of clean images (N, 3, H, W) with labels (N,), every second image once more as `adversary` perturbs it.
 
-    Every second one of a P x K batch is half of each identity; `aim` is for that half. Returns the batch, in which the
-    perturbed images are a leaf of their own, and those images as the adversary gave them, with the graph that leads
-    back to it.
+    Every second one of a P x K batch is half of each identity; `aim` is for that half; `before` as in TrainingBatch.
+    Returns the batch, in which the perturbed images are a leaf of their own, and those images as the adversary gave
+    them, with the graph that leads back to it.
     """
     if adversary is None:
-        return TrainingBatch(clean, None, labels, virtual), None
+        return TrainingBatch(clean, None, labels, virtual, before), None
     perturbed = adversary.perturb(clean[::2], random, aim=aim)
     leaf = perturbed.detach().requires_grad_(perturbed.requires_grad)
-    return TrainingBatch(clean, leaf, torch.cat([labels, labels[::2]]), virtual), perturbed
+    return TrainingBatch(clean, leaf, torch.cat([labels, labels[::2]]), virtual, before), perturbed
 
 
 class TrainingSet:
     """One set as training sees it: P x K batches, augmented, with labels 0 .. num_classes - 1.
 
     With `labelled` False, identities play no part: batches are images drawn at random, and no labels are to be read.
-    The batches of an epoch depend on (seed, epoch) alone; with several processes each has its share of every batch.
+    `jitter` is the strength of colour jitter, 0 for none. The batches of an epoch depend on (seed, epoch) alone; with
+    several processes each has its share of every batch.
     Raises UsageError, naming the set, when it cannot fill one.
     """
 
@@ -75,8 +87,10 @@ class TrainingSet:
         num_instances: int,
         seed: int,
         labelled: bool = True,
+        jitter: float = 0.0,
     ) -> None:
         self.name, self.samples, self.images, self.batch_size, self.seed = name, samples, images, batch_size, seed
+        self.jitter = jitter
         pids = [sample.pid for sample in samples] if labelled else range(len(samples))
         self._sampler = PKSampler(pids, batch_size, num_instances if labelled else 1, seed, name)
         self.store = images.store(samples)
@@ -103,5 +117,8 @@ class TrainingSet:
         for iteration, (indices, pixels) in enumerate(own):
             random = generator(self.seed, epoch, iteration)
             drawn = augment.draw(len(plan[iteration]), pixels.shape[2:], random)
-            images = augment.usual(pixels, distributed.share(drawn), device)
-            yield plan[iteration], images, send(self.labels[torch.as_tensor(indices)], device)
+            before = images = augment.usual(pixels, distributed.share(drawn), device)
+            if self.jitter:
+                factors = augment.draw_jitter(len(plan[iteration]), self.jitter, random)
+                images = augment.jittered(before, distributed.share(factors))
+            yield Drawn(plan[iteration], images, send(self.labels[torch.as_tensor(indices)], device), before)

@@ -184,9 +184,9 @@ class Trainer:
 
     def _half(self, place: int, drawn: Drawn, epoch: int, iteration: int) -> tuple[TrainingBatch, Tensor | None]:
         """What `with_perturbed_half` makes of a batch of the set in this place."""
-        _, images, labels = drawn
         random, virtual = generator(self.seed, epoch, iteration, 1 + place), place == 1
-        return with_perturbed_half(images, labels, self.adversary, random, virtual, self._aim(virtual, drawn))
+        aim = self._aim(virtual, drawn)
+        return with_perturbed_half(drawn.images, drawn.labels, self.adversary, random, virtual, aim, drawn.before)
 
     @torch.no_grad()
     def _aim(self, virtual: bool, drawn: Drawn) -> Aim | None:
@@ -194,10 +194,9 @@ class Trainer:
         the clean images of the whole batch, as the model sees them in eval mode."""
         if self.adversary is None or self.recipe is None:
             return None
-        indices, images, _ = drawn
-        model, pids = self.network.model, self.sets[virtual].labels[torch.as_tensor(indices)]
+        model, pids = self.network.model, self.sets[virtual].labels[torch.as_tensor(drawn.indices)]
         with inference(model):
-            clean = model.features(images).float()
+            clean = model.features(drawn.images).float()
         gallery = self.known.of(virtual) if self.known else Reference(distributed.gather(clean), pids, pids)
         return Aim(model, self.recipe.objective_on(gallery), clean[::2], distributed.share(pids)[::2])
 
@@ -213,7 +212,7 @@ class Trainer:
         self, values: dict[str, float], epoch: int, iteration: int, drawn: Sequence[Drawn], run: Run
     ) -> str:
         wrong = ", ".join(f"{name} {value}" for name, value in values.items() if not math.isfinite(value))
-        paths = [each.samples[i].path for each, (indices, _, _) in zip(self.sets, drawn, strict=True) for i in indices]
+        paths = [each.samples[i].path for each, batch in zip(self.sets, drawn, strict=True) for i in batch.indices]
         state = run.logs_dir / STATE_FILE
         last = state if state.exists() else run.source
         good = f"the last good state is {last}" if last else "no epoch was finished before it"

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -89,6 +90,14 @@ class TestLosses:
         loss, precision = DEFENSES["fare"](anchor=anchor).loss(view, batch)
         assert loss.item() == pytest.approx(literal_pull(features, start, anchor), rel=1e-4)
         assert precision is None
+
+    def test_fare_pulls_to_the_features_before_colour_jitter(self, view, batch, known):
+        features, _, _ = known
+        before = batch.clean**1.5
+        with torch.no_grad():
+            start = view.start.features(before)
+        loss, _ = DEFENSES["fare"](anchor=1.0).loss(view, replace(batch, before=before))
+        assert loss.item() == pytest.approx(literal_pull(features, start, 1.0), rel=1e-4)
 
     @pytest.mark.parametrize("virtual", [False, True])
     def test_anchored(self, view, batch, known, virtual):

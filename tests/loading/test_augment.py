@@ -97,6 +97,31 @@ class TestWhatHappensToPixels:
         assert torch.equal(augment.usual(pixels[6:12], drawn[6:12], CPU), whole[6:12])
 
 
+class TestColourJitter:
+    def test_is_what_a_loop_over_images_does(self, pixels):
+        images = to_images(pixels, CPU)
+        factors = augment.draw_jitter(len(images), 1.0, generator(0))
+        for made, image, (gamma, red, green, blue, contrast, saturation) in zip(
+            augment.jittered(images, factors), images, factors.tolist(), strict=True
+        ):
+            lit = torch.stack([gain * image[c] ** gamma for c, gain in enumerate((red, green, blue))])
+            lit = lit.mean() + contrast * (lit - lit.mean())
+            grey = (lit[0] + lit[1] + lit[2]) / 3
+            torch.testing.assert_close(made, (grey + saturation * (lit - grey)).clamp(0, 1))
+
+    def test_factors_of_one_leave_an_image_as_it_is(self, pixels):
+        images = to_images(pixels, CPU)
+        factors = augment.draw_jitter(len(images), 0.0, generator(0))
+        torch.testing.assert_close(augment.jittered(images, factors), images)
+
+    @pytest.mark.parametrize("strength", [0.5, 2.0])
+    def test_factors_go_as_far_either_way_as_the_strength_says(self, strength):
+        logarithms = augment.draw_jitter(MANY, strength, generator(0)).log() / strength
+        assert logarithms.amax(0).tolist() == pytest.approx(augment.JITTER, rel=0.01)
+        assert logarithms.amin(0).tolist() == pytest.approx([-each for each in augment.JITTER], rel=0.01)
+        assert logarithms.mean(0).abs().max() < 0.02
+
+
 class TestDistribution:
     def test_the_same_generator_draws_the_same(self):
         first, again, other = (augment.draw(64, SIZE, generator(seed)) for seed in (0, 0, 1))

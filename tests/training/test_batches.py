@@ -123,7 +123,8 @@ class TestTrainingSet:
     def test_gives_p_x_k_images_in_the_range_of_images_with_labels_from_zero(self, training_set, people):
         data = training_set("real")
         assert data.num_classes == 5
-        for indices, images, labels in self.batches(data, 0):
+        for indices, images, labels, before in self.batches(data, 0):
+            assert before is images
             assert images.shape == (8, 3, HEIGHT, WIDTH)
             assert images.min() >= 0
             assert images.max() <= 1
@@ -140,6 +141,14 @@ class TestTrainingSet:
             assert torch.equal(one[1], two[1])
         assert not torch.equal(first[0][1], other[0][1])
         assert not torch.equal(first[0][1], self.batches(training_set("real", seed=1), 0)[0][1])
+
+    def test_colour_jitter_comes_last_and_depends_on_seed_and_epoch_too(self, training_set):
+        plain, first, again = (self.batches(training_set("real", jitter=jitter), 0) for jitter in (0.0, 1.0, 1.0))
+        for without, one, two in zip(plain, first, again, strict=True):
+            assert list(without.indices) == list(one.indices)
+            assert torch.equal(without.images, one.before)
+            assert not torch.equal(without.images, one.images)
+            assert torch.equal(one.images, two.images)
 
     def test_a_set_without_enough_identities_is_named_in_one_line(self, people):
         images = Images(HEIGHT, WIDTH, workers=1)
