@@ -179,9 +179,9 @@ def test_a_defence_killed_inside_an_epoch(online_options, defended, tmp_path, mo
         ["--defense", "adversarial", "--attacker", "frozen", "--noise_path1", "FILE"],
         ["--defense", "mixed", "--attacker", "pool", "--noise_path1", "FILE", "OTHER"],
         ["--defense", "meta", "--attacker", "pgd"],
-        ["--defense", "anchored", "--attacker", "online", "online-delta", "pgd", "--ema", "0.7", "--look-ahead", "--jitter", "1"],
+        ["--defense", "anchored", "--attacker", "online", "online-delta", "pgd", "--ema", "0.7", "--look-ahead"],
         ["--defense", "gallery", "--attacker", "online", "--move", "late"],
-        ["--defense", "fare", "--attacker", "online", "pgd", "--attack-objective", "cosine"],
+        ["--defense", "fare", "--attacker", "online", "pgd", "--attack-objective", "cosine", "--jitter", "1"],
     ],
     ids=["none", "adversarial-frozen", "mixed-pool", "meta-first-pgd", "anchored-averaged", "gallery-late", "fare"],
 )

@@ -149,7 +149,7 @@ DEFENCES = {
     "mixed": ["--defense", "mixed", "--attacker", "online", "pgd"],
     "first": ["--inner-order", "first", "--attacker", "frozen", "online", "pgd"],
     "second": ["--inner-order", "second", "--attacker", "frozen", "online", "pgd"],
-    "anchored": ["--defense", "anchored", "--attacker", "online", "online-delta", "pgd", "--ema", "0.5", "--jitter", "1"],
+    "anchored": ["--defense", "anchored", "--attacker", "online-delta", "pgd", "--ema", "0.5", "--jitter", "1"],
 }
 
 
