@@ -5,8 +5,8 @@
     python evaluate.py -d market1501 --resume defenseModel/market/model_best.pth --suite reid-fast-v1
 
 A suite adds attacks that know this very model: perturbations learnt on it, attacks on each image, search. Without one
-the robustness of a model is not known. Those named reid-... end with a verdict, which is the strongest perturbation
-for all images, and the worst case of each query under attacks on each image (docs/suite.md), and a page, report.html.
+the robustness of a model is not known. Those named reid-... end with a page, report.html, and a verdict: what the
+strongest perturbation for all images leaves, and the worst case of each query under attacks on each (docs/suite.md).
 Prints a table and writes one JSON file per line of it into --results (docs/results-format.md).
 """
 

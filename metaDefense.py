@@ -59,9 +59,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--start_save", type=cli.natural_int, default=0, help="first epoch that may be kept as the best")
     add("--dist_metric", choices=DISTANCES, help="distance between features (default: the model's own)")
     jitter = (
-        "strength of the colour jitter of training images: 1: gamma, gains, contrast and saturation vary by factors of "
+        "colour jitter of training images; at 1, gamma, gains, contrast and saturation change up to 1.3 to 1.65 times"
     )
-    add("--jitter", type=cli.natural_float, default=0.0, metavar="STRENGTH", help=f"{jitter}1.3 to 1.6; 0: none")
+    add("--jitter", type=cli.natural_float, default=0.0, metavar="STRENGTH", help=jitter)
     options.add_options(parser, training.Schedule)
     options.add_options(parser.add_argument_group("adversary"), AdversaryOptions)
     for name in DEFENSES:

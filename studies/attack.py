@@ -32,7 +32,7 @@ INTRODUCTION = """# What the attack gains from meta-learning, and from colour
 
 Made by `bash studies/attackStudy.sh`. All numbers are mAP in % under universal perturbations on queries; lower is
 stronger; mean ± sample standard deviation over {count} seeds of the attack. The models are those of `bash runDemo.sh`:
-A and B undefended, D defended; people that no model saw in training.
+A and B undefended, D defended; people that no model saw in training. OSNet, where it is there, is of others.
 
 ## The look-ahead
 

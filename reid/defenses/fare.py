@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fare(MaybeAhead):
-    """Perturbed features are pulled to the start model's features of the clean images, as they were before colour
-    jitter, and so, which FARE leaves out, are the clean ones, with the weight `anchor`."""
+    """Perturbed features are pulled to the start model's features of the clean images, and so, which FARE leaves out,
+    are the clean ones, with the weight `anchor`. The start sees images without colour jitter."""
 
     needs_labels = False
     needs_start = True
@@ -39,7 +39,7 @@ class Fare(MaybeAhead):
         from reid.training.losses import drift
 
         batch = outputs.batch
-        before = batch.clean if batch.before is None else batch.before
-        start = network.start_features(replace(batch, clean=before, perturbed=None))
+        unjittered = batch.clean if batch.before is None else batch.before
+        start = network.start_features(replace(batch, clean=unjittered, perturbed=None))
         perturbed, clean = outputs.features[outputs.perturbed], outputs.features[outputs.clean]
         return drift(perturbed, start[::2], start) + self.anchor * drift(clean, start, start)

@@ -160,7 +160,7 @@ SUITES: Registry[Suite] = Registry(
         "given": (f"{__name__}:GIVEN", "the files of --attack, and random controls at their budgets"),
         "adaptive": (f"{__name__}:ADAPTIVE", "given, and attacks that know the model: re-learnt perturbations and PGD"),
         "reid-smoke-v1": (f"{__name__}:SMOKE", "the strongest attack of each kind, briefly"),
-        "reid-fast-v1": (f"{__name__}:FAST", "each side and kind of attack, once"),
+        "reid-fast-v1": (f"{__name__}:FAST", "each side and kind of attack, in minutes"),
         "reid-universal-v1": (f"{__name__}:UNIVERSAL", "universal perturbations by all objectives, on each side"),
         "reid-standard-v1": (f"{__name__}:STANDARD", "the verdict: all attacks, long enough to converge"),
     },

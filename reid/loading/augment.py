@@ -2,7 +2,7 @@
 colour jitter.
 
 Numbers are drawn on the CPU, so that every device and division sees the same. Flip and crop move bytes, before images
-become floats and go to their device; erasing needs the exact mean.
+become floats and go to their device; erasing needs the exact mean. Jitter comes last, over the erased part too.
 """
 
 import math
@@ -17,14 +17,8 @@ from reid.runtime.device import send
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 PADDING = 10 / 256  # of the height
 ATTEMPTS = 10  # to find a rectangle that fits, as torchvision has it
-JITTER = (
-    0.4,
-    0.25,
-    0.25,
-    0.25,
-    0.3,
-    0.5,
-)  # how far logarithms go: gamma, gain of red, green, blue, contrast, saturation
+# How far logarithms go: gamma, gain of red, green and blue, contrast, saturation.
+JITTER = (0.4, 0.25, 0.25, 0.25, 0.3, 0.5)
 
 
 def draw(count: int, size: Sequence[int], random: Generator) -> Tensor:

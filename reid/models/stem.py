@@ -1,9 +1,8 @@
-"""A strided convolution of images whose gradient by them is faster on the CPU than torch's own: 2.5 times with AVX-512,
-1.5 times with AVX2.
+"""A strided convolution of images whose gradient by them is faster on the CPU than torch's own.
 
-Torch uses a kernel for many channels, of which images have three: with a small network at 80 x 40 pixels, the first
-convolution alone takes a quarter of the time of a gradient by images. Here that is a convolution of the output's
-gradient, without a stride, to all pixels of a stride x stride cell at once. Small kernels gain nothing by it.
+Torch uses a kernel for many channels, of which images have three, so that the first convolution takes up to a quarter
+of the time of a gradient by images. Here that is a convolution of the output's gradient, without a stride, to all
+pixels of a stride x stride cell at once. Small kernels gain nothing by it. benchmarks/image_gradient.py measures it.
 """
 
 from math import ceil
@@ -23,7 +22,8 @@ class Stem(nn.Conv2d):
     """A Conv2d of images: the same outputs, and the same gradients up to rounding. See `quicken`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.device.type != "cpu" or not (input.requires_grad and torch.is_grad_enabled()):
+        wanted = input.requires_grad and torch.is_grad_enabled()
+        if not wanted or input.device.type != "cpu" or input.ndim != 4 or input.dtype == torch.float64:
             return super().forward(input)
         images, weight, bias = input, self.weight, self.bias
         if torch.is_autocast_enabled("cpu"):
@@ -50,7 +50,7 @@ def _is_stem(layer: nn.Conv2d) -> bool:
 
 
 class _Convolution(torch.autograd.Function):
-    generate_vmap_rule = True
+    generate_vmap_rule = True  # torch.func asks for it
 
     @staticmethod
     def forward(images: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:

@@ -120,8 +120,8 @@ def told(verdicts: Mapping[str, Verdict], clean: Sequence[str]) -> tuple[list[li
     flags = "; ".join(f"{when}: {', '.join(verdict.flags) or 'none'}" for when, verdict in verdicts.items())
     words = (
         f"Validation identities: by training. All else: by {shared['suite']} on {shared['dataset name']}, "
-        f"{shared['budget']} per component, seed {shared['seed']}: clean, then what attackers leave: one perturbation "
-        f"for all, the strongest; image, the worst case of each query. Flags {flags}."
+        f"{shared['budget']} per component, seed {shared['seed']}: clean, universal and delta under the strongest "
+        f"perturbation, image in the worst case of each query. Flags {flags}."
     )
     return rows, words
 

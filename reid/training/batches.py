@@ -18,12 +18,12 @@ from reid.training.adversaries.base import Adversary
 
 
 class Drawn(NamedTuple):
-    """Indices of the whole batch; own images in [0, 1], their labels, and the images before colour jitter."""
+    """Indices of the whole batch; own images in [0, 1], their labels, and the images before colour jitter, if any."""
 
     indices: Sequence[int]
     images: Tensor
     labels: Tensor
-    before: Tensor
+    before: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class TrainingSet:
         for iteration, (indices, pixels) in enumerate(own):
             random = generator(self.seed, epoch, iteration)
             drawn = augment.draw(len(plan[iteration]), pixels.shape[2:], random)
-            before = images = augment.usual(pixels, distributed.share(drawn), device)
+            images, before = augment.usual(pixels, distributed.share(drawn), device), None
             if self.jitter:
                 factors = augment.draw_jitter(len(plan[iteration]), self.jitter, random)
-                images = augment.jittered(before, distributed.share(factors))
+                images, before = augment.jittered(images, distributed.share(factors)), images
             yield Drawn(plan[iteration], images, send(self.labels[torch.as_tensor(indices)], device), before)

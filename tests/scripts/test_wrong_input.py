@@ -375,6 +375,8 @@ def test_wrong_largest_budget(bad, words, defense):
         ("--epochs", "0"),
         ("--epochs", "1.5"),
         ("--iters-per-epoch", "0"),
+        ("--jitter", "-1"),
+        ("--jitter", "inf"),
         ("--lr", "0"),
         ("--lr", "nan"),
         ("--lr", "inf"),

@@ -124,7 +124,7 @@ class TestTrainingSet:
         data = training_set("real")
         assert data.num_classes == 5
         for indices, images, labels, before in self.batches(data, 0):
-            assert before is images
+            assert before is None
             assert images.shape == (8, 3, HEIGHT, WIDTH)
             assert images.min() >= 0
             assert images.max() <= 1
