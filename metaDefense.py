@@ -58,10 +58,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--lr", type=cli.positive_float, default=2e-4, help="learning rate of the backbone; 3 times that elsewhere")
     add("--start_save", type=cli.natural_int, default=0, help="first epoch that may be kept as the best")
     add("--dist_metric", choices=DISTANCES, help="distance between features (default: the model's own)")
-    jitter = (
-        "colour jitter of training images; at 1, gamma, gains, contrast and saturation change up to 1.3 to 1.65 times"
-    )
-    add("--jitter", type=cli.natural_float, default=0.0, metavar="STRENGTH", help=jitter)
     options.add_options(parser, training.Schedule)
     options.add_options(parser.add_argument_group("adversary"), AdversaryOptions)
     for name in DEFENSES:
@@ -108,10 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.height, args.width = size = cli.image_size(args.height, args.width, start.size)
     images = Images(*size, args.workers, args.cache)
     scoring = {"batch_size": args.batch_size, "distances": distances.BY_NAME[args.dist_metric]}
-    shape = {"batch_size": args.batch_size, "num_instances": args.num_instances}
-    shape |= {"labelled": labelled, "jitter": args.jitter}
+    shape = {"batch_size": args.batch_size, "num_instances": args.num_instances, "labelled": labelled}
     trained = [] if args.evaluate else data[: 1 + (defense.needs_virtual or defense.takes_virtual)]
-    sets = starting.training_sets(trained, images, args.combine_trainval, args.seed, **shape)
+    sets = starting.training_sets(trained, images, args.combine_trainval, args.seed, jitter=args.jitter, **shape)
     identities = sets[0].num_classes if sets and labelled else None
     model = start.model(identities, args.arch, args.seed, args.batch_norm, args.checkpointing, args.dist_metric)
     perturbations = chosen.perturbations(compute.device)

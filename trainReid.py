@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_size=args.batch_size,
         num_instances=args.num_instances,
         seed=args.seed,
+        jitter=args.jitter,
     )
     model = models.create(args.arch, source.num_classes, args.pretrained, seed=args.seed)
     model.recompute_activations = args.checkpointing

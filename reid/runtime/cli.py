@@ -260,6 +260,8 @@ def add_training_options(parser: argparse.ArgumentParser, *, epochs: int, num_in
     add = parser.add_argument
     add("--batch_size", type=positive_int, default=64, help="clean images per batch and set, P x K")
     add("--num-instances", type=positive_int, default=num_instances, help="K: images per identity in a batch")
+    jitter = "colour jitter; at 1, gamma, gains, contrast and saturation change by up to 1.3 to 1.65 times"
+    add("--jitter", type=natural_float, default=0.0, metavar="STRENGTH", help=jitter)
     add("--epochs", "--epoch", type=positive_int, default=epochs, help="epochs")
     add("--iters-per-epoch", type=positive_int, help="steps per epoch (default: images / batch size)")
     add("--weight-decay", type=natural_float, default=5e-4, help="weight decay")
