@@ -178,7 +178,7 @@ class TestTrainer:
 
     def test_aims_by_the_batch_as_the_model_sees_it(self, build, aims, training_set):
         trainer = build("gallery", self.frozen())
-        _, images, labels = next(trainer.sets[0].epoch(0, 1, CPU.device))
+        _, images, labels, _ = next(trainer.sets[0].epoch(0, 1, CPU.device))
         with torch.no_grad():
             features = copy.deepcopy(trainer.network.model).eval().features(images)
         self.epoch(trainer)

@@ -176,7 +176,7 @@ def training_batches(folder):
     """Indices, images and labels of an epoch."""
     data = TrainingSet("own", samples(folder), IMAGES, batch_size=16, num_instances=4, seed=3)
     found = {}
-    for i, (indices, images, labels) in enumerate(data.epoch(1, 3, CPU.device)):
+    for i, (indices, images, labels, _) in enumerate(data.epoch(1, 3, CPU.device)):
         found |= {f"indices {i}": torch.tensor(indices), f"labels {i}": distributed.gather(labels)}
         found[f"images {i}"] = distributed.gather(images)
     return found

@@ -142,7 +142,7 @@ class TestUndefended:
         new = [p for name, p in model.named_parameters() if not name.startswith("base.")]
         optimizer = torch.optim.Adam([{"params": body}, {"params": new}], lr=1e-3, weight_decay=5e-4)
         seed_everything(0, 0)
-        for step, (_, images, labels) in enumerate(training_set("real").epoch(0, 2, torch.device("cpu"))):
+        for step, (_, images, labels, _) in enumerate(training_set("real").epoch(0, 2, torch.device("cpu"))):
             for group, factor in zip(optimizer.param_groups, (1, 3), strict=True):
                 group["lr"] = factor * schedule.lr_at(step)
             optimizer.zero_grad()
