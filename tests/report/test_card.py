@@ -18,8 +18,8 @@ KNOWN = """\
 | before | 90.0 | 50.0 | 25.0 | null | 12.3 | 5.0 |
 | after | null | 75.0 | 40.0 | 30.0 | 12.3 | 5.0 |
 
-Validation identities: by training. All else: by reid-fast-v1 on toy, 8/255 per component, seed 0: clean, universal and \
-delta under the strongest perturbation, image in the worst case of each query. \
+Validation identities: by training. All else: by reid-fast-v1 on toy, 8/255 per component, seed 0: clean, universal \
+and delta under the strongest perturbation, image in the worst case of each query. \
 Flags before: not converged, no gradients; after: none.
 
     python evaluate.py --resume models/A
