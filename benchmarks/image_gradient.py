@@ -1,6 +1,8 @@
 """Gradients by images, as attacks take them: with the first convolution of torch, and with ours (reid/models/stem.py).
 
-python -m benchmarks.image_gradient --arch resnet10 --height 80 --width 40 --batch_size 200
+    python -m benchmarks.image_gradient --arch resnet10 --height 80 --width 40 --batch_size 200
+
+The plain kind differs in the first convolution alone.
 """
 
 import argparse

@@ -15,7 +15,6 @@ from torch.nn.grad import conv2d_weight
 
 FEW = 4  # channels of images: RGB, and one more
 LARGE = 7  # kernels that gain
-Pair = tuple[int, int]
 
 
 class Stem(nn.Conv2d):
@@ -74,7 +73,7 @@ class _Convolution(torch.autograd.Function):
         return by_images, by_weight, by_bias, None, None
 
 
-def _by_images(gradient: Tensor, weight: Tensor, stride: int, padding: int, size: Pair) -> Tensor:
+def _by_images(gradient: Tensor, weight: Tensor, stride: int, padding: int, size: tuple[int, int]) -> Tensor:
     """The gradient (N, C, *size) of conv2d(images, weight, stride, padding) by images, from that by its outputs.
 
     In one dimension, pixel stride * m + r of cell m met tap r + padding - stride * d of the weights in output m + d,

@@ -53,19 +53,18 @@ def with_perturbed_half(
     random: torch.Generator,
     virtual: bool,
     aim: Aim | None = None,
-    before: Tensor | None = None,
 ) -> tuple[TrainingBatch, Tensor | None]:
     """The batch of clean images (N, 3, H, W) with labels (N,), every second image once more as `adversary` perturbs it.
 
-    Every second one of a P x K batch is half of each identity; `aim` is for that half; `before` as in TrainingBatch.
-    Returns the batch, in which the perturbed images are a leaf of their own, and those images as the adversary gave
-    them, with the graph that leads back to it.
+    Every second one of a P x K batch is half of each identity; `aim` is for that half. Returns the batch, in which the
+    perturbed images are a leaf of their own, and those images as the adversary gave them, with the graph that leads
+    back to it.
     """
     if adversary is None:
-        return TrainingBatch(clean, None, labels, virtual, before), None
+        return TrainingBatch(clean, None, labels, virtual), None
     perturbed = adversary.perturb(clean[::2], random, aim=aim)
     leaf = perturbed.detach().requires_grad_(perturbed.requires_grad)
-    return TrainingBatch(clean, leaf, torch.cat([labels, labels[::2]]), virtual, before), perturbed
+    return TrainingBatch(clean, leaf, torch.cat([labels, labels[::2]]), virtual), perturbed
 
 
 class TrainingSet:
@@ -73,8 +72,7 @@ class TrainingSet:
 
     With `labelled` False, identities play no part: batches are images drawn at random, and no labels are to be read.
     `jitter` is the strength of colour jitter, 0 for none. The batches of an epoch depend on (seed, epoch) alone; with
-    several processes each has its share of every batch.
-    Raises UsageError, naming the set, when it cannot fill one.
+    several processes each has its share of every batch. Raises UsageError, naming the set, when it cannot fill one.
     """
 
     def __init__(

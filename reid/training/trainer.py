@@ -4,7 +4,7 @@ import copy
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,8 @@ class Trainer:
         """What `with_perturbed_half` makes of a batch of the set in this place."""
         random, virtual = generator(self.seed, epoch, iteration, 1 + place), place == 1
         aim = self._aim(virtual, drawn)
-        return with_perturbed_half(drawn.images, drawn.labels, self.adversary, random, virtual, aim, drawn.before)
+        batch, perturbed = with_perturbed_half(drawn.images, drawn.labels, self.adversary, random, virtual, aim)
+        return replace(batch, before=drawn.before), perturbed
 
     @torch.no_grad()
     def _aim(self, virtual: bool, drawn: Drawn) -> Aim | None:
