@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from PIL import Image
 
@@ -18,6 +18,10 @@ class Album:
     def add(self, content: bytes) -> str:
         """The class of a JPEG file."""
         return self._names.setdefault(content, f"p{len(self._names)}")
+
+    def size_with(self, others: Set[bytes]) -> int:
+        """Bytes of its pictures and of others that may come."""
+        return sum(map(len, self._names.keys() | others))
 
     def rules(self) -> Iterator[tuple[str, str, int, int]]:
         """Of each: its class, an address that holds it, width and height. Raises ReidError for what is no picture."""

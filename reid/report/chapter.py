@@ -65,18 +65,6 @@ class Found:
     result: str
 
 
-@dataclass
-class Gallery:
-    """What an attack did to a few images: its name and goal, what its exhibit says, the classes of its pictures by the
-    names of their files."""
-
-    name: str
-    goal: str
-    mAP: float
-    content: dict[str, Any]
-    classes: dict[str, str]
-
-
 @dataclass(frozen=True, eq=False)
 class Chapter:
     """One model as the page shows it. `place` is its number on the page."""
@@ -194,18 +182,6 @@ class Chapter:
                 group[0].append(passes / count)
                 group[1].append(each.mAP)
         return figures.costs(f"cost{self.place}", groups) if any(passes for passes, _ in groups.values()) else None
-
-    @cached_property
-    def galleries(self) -> list[Gallery]:
-        """The strongest attack of each goal that has pictures, each once."""
-        shown: dict[str, Gallery] = {}
-        by_file = {each.result.file_name: each for each in self.measured}
-        for goal, found in self.found.items():
-            each = by_file[found.result]
-            if found.result not in shown and (exhibit := self.subject.exhibit(each)):
-                classes = {name: self.album.add(image) for name, image in exhibit.files.items()}
-                shown[found.result] = Gallery(each.name, goal, each.mAP, exhibit.content, classes)
-        return list(shown.values())
 
     @cached_property
     def people(self) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from reid.evaluation.goals import GOALS, ONE_FOR_ALL
 from reid.report.album import Album
 from reid.report.chapter import Chapter
 from reid.report.evidence import Subject
+from reid.report.galleries import galleries
 from reid.runtime.files import write_atomically
 
 
@@ -34,8 +35,8 @@ def page(subjects: Sequence[Subject], title: str, note: str = "") -> str:
             "kinds": list(dict.fromkeys(row["kind"] for each in shown for row in each.rows)),
             "transfers": transfers(shown),
             "version": reid.__version__,
-            "galleries": [each.galleries for each in shown],
             "data": [each.data for each in shown],
+            "galleries": galleries(shown, album),  # after `data`: they take the room that its pictures leave
         }
         return str(_template().render(values, pictures=album.rules()))  # all pictures are known by now
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, TemplateError) as error:
