@@ -67,19 +67,16 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Chapter:
-    """One model as the page shows it. `place` is its number on the page."""
+    """One model as the page shows it, under that name. `place` is its number on the page."""
 
     subject: Subject
+    name: str
     place: int
     album: Album
 
     @property
     def summary(self) -> dict[str, Any]:
         return self.subject.summary
-
-    @property
-    def name(self) -> str:
-        return self.subject.path
 
     @property
     def victim(self) -> dict[str, Any]:

@@ -35,11 +35,6 @@ class Subject:
     def clean(self) -> Result:
         return self.judgement.clean.result
 
-    @property
-    def path(self) -> str:
-        """That of the model, without the folders that all models of a laboratory share."""
-        return "/".join(Path(self.clean.victim["path"]).parts[-2:])
-
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The verdict, computed here; no intervals where nobody knows which queries are of one person."""
@@ -60,6 +55,16 @@ def subjects(folders: Iterable[str | Path]) -> list[Subject]:
     if not found:
         raise ReidError(f"no results of clean images in {', '.join(map(str, folders))}; run evaluate.py --results DIR")
     return found
+
+
+def names(models: Sequence[Subject]) -> list[str]:
+    """Their paths, without the folders that all models of a laboratory share: the last two parts, or as many as tell
+    them apart."""
+    paths = [Path(each.clean.victim["path"]).parts for each in models]
+    count = 2
+    while len({path[-count:] for path in paths}) < len(set(paths)):
+        count += 1
+    return ["/".join(path[-count:]) for path in paths]
 
 
 def _with_results(top: Path) -> Iterator[Path]:

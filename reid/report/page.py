@@ -12,7 +12,7 @@ from reid.errors import ReidError
 from reid.evaluation.goals import GOALS, ONE_FOR_ALL
 from reid.report.album import Album
 from reid.report.chapter import Chapter
-from reid.report.evidence import Subject
+from reid.report.evidence import Subject, names
 from reid.report.galleries import galleries
 from reid.runtime.files import write_atomically
 
@@ -24,7 +24,9 @@ def page(subjects: Sequence[Subject], title: str, note: str = "") -> str:
     """
     try:
         album = Album()
-        shown = [Chapter(subject, place, album) for place, subject in enumerate(subjects)]
+        shown = [
+            Chapter(*named, place, album) for place, named in enumerate(zip(subjects, names(subjects), strict=True))
+        ]
         values = {
             "title": title,
             "note": note,

@@ -7,7 +7,7 @@ import pytest
 from made_up import QUERIES, judged, row, summary
 
 from reid.errors import ReidError
-from reid.report.evidence import subjects
+from reid.report.evidence import names, subjects
 
 
 def test_each_model_is_judged_by_its_own_results(tmp_path):
@@ -15,13 +15,32 @@ def test_each_model_is_judged_by_its_own_results(tmp_path):
     judged(tmp_path / "both", model="D.pth")
     row(tmp_path / "both", "clean", "clean", 0.8, model="B.pth")
     found = subjects([tmp_path])
-    assert [(each.path, len(each.judgement.measured)) for each in found] == [
+    assert [(name, len(each.judgement.measured)) for name, each in zip(names(found), found, strict=True)] == [
         ("models/A.pth", 9),
         ("models/B.pth", 1),
         ("models/D.pth", 9),
     ]
     assert found[2].summary["worst"]["image"] == pytest.approx(0.3, abs=1e-3)
     assert found[1].summary["worst"]["image"] is None
+
+
+@pytest.mark.parametrize(
+    ("paths", "shown"),
+    [
+        (["vendor.onnx"], ["vendor.onnx"]),
+        (["/home/x/models/D.pth"], ["models/D.pth"]),
+        (["/home/x/a/D/best.pth", "/home/x/b/D/best.pth"], ["a/D/best.pth", "b/D/best.pth"]),
+        (["/home/x/D.pth", "/home/x/D.pth"], ["x/D.pth", "x/D.pth"]),
+        (["a/D.pth", "D.pth"], ["a/D.pth", "D.pth"]),
+    ],
+)
+def test_names_are_as_long_as_it_takes_to_tell_models_apart(tmp_path, paths, shown):
+    for place, path in enumerate(paths):
+        row(tmp_path / str(place), "clean", "clean", 0.8, model=path)
+    found = subjects([tmp_path])
+    for subject, path in zip(found, paths, strict=True):
+        subject.clean.victim["path"] = path
+    assert names(found) == shown
 
 
 def test_a_folder_that_is_given_twice_counts_once(tmp_path):
@@ -43,7 +62,7 @@ def test_results_that_are_no_part_of_the_suite_do_not_change_its_verdict(tmp_pat
 def test_a_suite_that_judged_another_model_counts_nothing(tmp_path):
     summary(tmp_path, judged(tmp_path, model="A.pth"))
     judged(tmp_path, model="D.pth")
-    assert [(each.path, each.suite) for each in subjects([tmp_path])] == [
+    assert [(each.clean.victim["path"], each.suite) for each in subjects([tmp_path])] == [
         ("models/A.pth", "reid-toy-v1"),
         ("models/D.pth", ""),
     ]
