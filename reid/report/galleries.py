@@ -8,7 +8,7 @@ from reid.evaluation.exhibits import SHOWN, Shown
 from reid.report.album import Album
 from reid.report.chapter import Chapter
 
-MOST_BYTES = 4_000_000  # of all pictures of a page, a third less than what they take in it
+MOST_BYTES = 3_750_000  # of all pictures of a page, a third less than what they take in it
 
 
 @dataclass(frozen=True)
