@@ -28,6 +28,7 @@ DATASETS: Registry[type[Loader]] = Registry(
         "synth-a": ("reid.datasets.market_style:Synth", "people drawn by this project, in place of a real dataset"),
         "synth-b": ("reid.datasets.market_style:Synth", "the same in another place, with other cameras"),
         "synth-virtual": ("reid.datasets.market_style:Synth", "the same as a virtual dataset"),
+        "synth-wide": ("reid.datasets.market_style:Synth", "the same in many places at once, to train on"),
         "folder": ("reid.datasets.folder:OwnFolder", "your own images"),
     },
 )

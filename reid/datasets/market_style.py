@@ -93,8 +93,8 @@ class DukeMTMC(MarketStyle):
 class Synth(MarketStyle):
     """People drawn by `reid.synthperson`, so that demonstration and tests need no download.
 
-    synth-a and synth-b stand for real datasets with cameras of their own, synth-virtual for a virtual one. Sizes are
-    options of the generator, so no counts are expected.
+    synth-a and synth-b stand for real datasets with cameras of their own, synth-virtual for a virtual one, synth-wide
+    for many places at once. Sizes are options of the generator, so no counts are expected.
     """
 
     releases = (Release("synthperson", MARKET_FOLDERS),)

@@ -42,6 +42,7 @@ DEFAULTS = {
     "synth-a": Sizes(80, 50, 4, 3),
     "synth-b": Sizes(80, 50, 4, 3),
     "synth-virtual": Sizes(80, 4, 6, 2),
+    "synth-wide": Sizes(80, 4, 12, 2),
 }
 
 
@@ -71,7 +72,7 @@ def generate(
     test_ids: int | None = None,
     workers: int | None = None,
 ) -> bool:
-    """Draw the dataset `name` ("synth-a", "synth-b", "synth-virtual") into `raw_dir`/Market-1501-v15.09.15.
+    """Draw the dataset `name`, one of DEFAULTS, into `raw_dir`/Market-1501-v15.09.15.
 
     Sizes that are None are those of DEFAULTS. Training people are pids 1 to `ids`, test people follow; each test
     person asks once per camera. A few false boxes (pid 0) and bad boxes (pid -1) are among the test images, as in

@@ -1,4 +1,4 @@
-"""The three places and their cameras: view, light, and what lens, sensor and encoder do to a crop."""
+"""The four places and their cameras: view, light, and what lens, sensor and encoder do to a crop."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from reid.synthperson.canvas import Light
-from reid.synthperson.panorama import panorama
-from reid.synthperson.styles import GAME, SUMMER_CAMPUS, WINTER_CITY, Style
+from reid.synthperson.panorama import GROUNDS, WALLS, panorama
+from reid.synthperson.styles import ANYWHERE, GAME, SUMMER_CAMPUS, WINTER_CITY, Style
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,14 @@ SITES: dict[str, Site] = {
         brightness=(0.95, 1.1), saturation=(1.0, 1.0), sun=0.7, cast=0.03, warmth=0.0, haze=(0.0, 0.0),
         blur=(0.0, 0.1), noise=(0.0, 0.0), quality=(93, 96), resolution=(1.0, 1.0),
         occlusion=0.0, any_view=True, creases=0.0, clutter=False,
+    ),
+    "synth-wide": Site(
+        style=ANYWHERE,
+        grounds=tuple(GROUNDS),
+        walls=tuple(WALLS),
+        brightness=(0.65, 1.25), saturation=(0.40, 1.10), sun=0.5, cast=0.10, warmth=0.0, haze=(0.0, 0.15),
+        blur=(0.0, 1.0), noise=(0.0, 0.03), quality=(40, 96), resolution=(0.35, 1.0),
+        occlusion=0.2, any_view=True, creases=0.08, clutter=True,
     ),
 }  # fmt: skip
 

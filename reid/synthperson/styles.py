@@ -1,4 +1,4 @@
-"""What people wear where: colours, garments, and the clothing statistics of the three places."""
+"""What people wear where: colours, garments, and the clothing statistics of the four places."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -145,3 +145,13 @@ GAME = Style(
     patterned=0.40,
     scarves=0.03,
 )  # fmt: skip
+ANYWHERE = Style(
+    tops=dict.fromkeys(TOPS, 1.0),
+    bottoms=dict.fromkeys((*BOTTOMS, *SKIRTS), 1.0),
+    bags={"none": 2, "backpack": 1, "shoulder": 1, "hand": 1},
+    headwear={"none": 4, "cap": 1, "beanie": 1, "sun hat": 0.5, "hood": 1},
+    top_colours=dict.fromkeys(COLOURS, 1.0),
+    bottom_colours=dict.fromkeys(COLOURS, 1.0),
+    patterned=0.40,
+    scarves=0.15,
+)

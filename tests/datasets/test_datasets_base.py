@@ -108,7 +108,7 @@ def test_spellings_that_circulate(spelling, name):
 def test_names():
     assert datasets.names() == [
         "market1501", "dukemtmc", "msmt17", "personx", "unrealperson", "randperson",
-        "synth-a", "synth-b", "synth-virtual", "folder",
+        "synth-a", "synth-b", "synth-virtual", "synth-wide", "folder",
     ]  # fmt: skip
 
 
