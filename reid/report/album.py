@@ -29,6 +29,6 @@ class Album:
             try:
                 with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
                     width, height = image.size
-            except OSError as error:
+            except (OSError, Image.DecompressionBombError) as error:
                 raise ReidError(f"an exhibit holds a picture that is no JPEG file ({error}); evaluate again") from error
             yield name, f"data:image/jpeg;base64,{base64.b64encode(content).decode()}", width, height

@@ -57,14 +57,18 @@ def subjects(folders: Iterable[str | Path]) -> list[Subject]:
     return found
 
 
-def names(models: Sequence[Subject]) -> list[str]:
-    """Their paths, without the folders that all models of a laboratory share: the last two parts, or as many as tell
-    them apart."""
-    paths = [Path(each.clean.victim["path"]).parts for each in models]
+def model_names(models: Sequence[Subject]) -> list[str]:
+    """The last two parts of each path, or as many as tell different paths apart; of one model on several datasets, or
+    by several seeds, that too."""
+    clean = [each.clean for each in models]
+    paths = [Path(each.victim["path"]).parts for each in clean]
     count = 2
     while len({path[-count:] for path in paths}) < len(set(paths)):
         count += 1
-    return ["/".join(path[-count:]) for path in paths]
+    names = [Path(*path[-count:]).as_posix() for path in paths]
+    for more in ([f" on {each.dataset['name']}" for each in clean], [f", seed {each.seed}" for each in clean]):
+        names = [name + (end if names.count(name) > 1 else "") for name, end in zip(names, more, strict=True)]
+    return names
 
 
 def _with_results(top: Path) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from reid.errors import ReidError
 from reid.evaluation.goals import GOALS, ONE_FOR_ALL
 from reid.report.album import Album
 from reid.report.chapter import Chapter
-from reid.report.evidence import Subject, names
+from reid.report.evidence import Subject, model_names
 from reid.report.galleries import galleries
 from reid.runtime.files import write_atomically
 
@@ -24,9 +24,9 @@ def page(subjects: Sequence[Subject], title: str, note: str = "") -> str:
     """
     try:
         album = Album()
-        shown = [
-            Chapter(*named, place, album) for place, named in enumerate(zip(subjects, names(subjects), strict=True))
-        ]
+        named = zip(subjects, model_names(subjects), strict=True)
+        shown = [Chapter(subject, name, place, album) for place, (subject, name) in enumerate(named)]
+        data = [each.data for each in shown]  # whose pictures come first: galleries take the room that is left
         values = {
             "title": title,
             "note": note,
@@ -37,8 +37,8 @@ def page(subjects: Sequence[Subject], title: str, note: str = "") -> str:
             "kinds": list(dict.fromkeys(row["kind"] for each in shown for row in each.rows)),
             "transfers": transfers(shown),
             "version": reid.__version__,
-            "data": [each.data for each in shown],
-            "galleries": galleries(shown, album),  # after `data`: they take the room that its pictures leave
+            "data": data,
+            "galleries": galleries(shown, album),
         }
         return str(_template().render(values, pictures=album.rules()))  # all pictures are known by now
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, TemplateError) as error:

@@ -91,7 +91,7 @@ def row(folder, name, kind, mAP, *, model="D.pth", eps=8 / 255, asked=QUERIES, p
         passes={} if kind == "clean" else {"forward": 24 * asked, "backward": 10 * asked},
         protocol=PROTOCOL | {"side": "query"},
         checks=[],
-        seed=0,
+        seed=more.pop("seed", 0),
         versions={"python": "3.11"},
         command=f"evaluate.py --resume models/{model}",
         seconds=1.5,

@@ -7,7 +7,7 @@ import pytest
 from made_up import QUERIES, judged, row, summary
 
 from reid.errors import ReidError
-from reid.report.evidence import names, subjects
+from reid.report.evidence import model_names, subjects
 
 
 def test_each_model_is_judged_by_its_own_results(tmp_path):
@@ -15,7 +15,7 @@ def test_each_model_is_judged_by_its_own_results(tmp_path):
     judged(tmp_path / "both", model="D.pth")
     row(tmp_path / "both", "clean", "clean", 0.8, model="B.pth")
     found = subjects([tmp_path])
-    assert [(name, len(each.judgement.measured)) for name, each in zip(names(found), found, strict=True)] == [
+    assert [(name, len(each.judgement.measured)) for name, each in zip(model_names(found), found, strict=True)] == [
         ("models/A.pth", 9),
         ("models/B.pth", 1),
         ("models/D.pth", 9),
@@ -30,8 +30,9 @@ def test_each_model_is_judged_by_its_own_results(tmp_path):
         (["vendor.onnx"], ["vendor.onnx"]),
         (["/home/x/models/D.pth"], ["models/D.pth"]),
         (["/home/x/a/D/best.pth", "/home/x/b/D/best.pth"], ["a/D/best.pth", "b/D/best.pth"]),
-        (["/home/x/D.pth", "/home/x/D.pth"], ["x/D.pth", "x/D.pth"]),
+        (["/D.pth"], ["/D.pth"]),
         (["a/D.pth", "D.pth"], ["a/D.pth", "D.pth"]),
+        (["/D/best.pth", "/b/D/best.pth"], ["/D/best.pth", "b/D/best.pth"]),
     ],
 )
 def test_names_are_as_long_as_it_takes_to_tell_models_apart(tmp_path, paths, shown):
@@ -40,7 +41,17 @@ def test_names_are_as_long_as_it_takes_to_tell_models_apart(tmp_path, paths, sho
     found = subjects([tmp_path])
     for subject, path in zip(found, paths, strict=True):
         subject.clean.victim["path"] = path
-    assert names(found) == shown
+    assert model_names(found) == shown
+
+
+def test_one_model_has_a_name_for_each_dataset_and_seed(tmp_path):
+    for place, (dataset, seed) in enumerate([("toy", 0), ("toy", 1), ("other", 0)]):
+        row(tmp_path / str(place), "clean", "clean", 0.8, dataset=dataset, seed=seed)
+    assert model_names(subjects([tmp_path])) == [
+        "models/D.pth on toy, seed 0",
+        "models/D.pth on toy, seed 1",
+        "models/D.pth on other",
+    ]
 
 
 def test_a_folder_that_is_given_twice_counts_once(tmp_path):

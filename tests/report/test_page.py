@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -147,13 +148,32 @@ def test_a_model_that_nobody_attacked_is_not_called_robust(tmp_path):
         {"exhibit.json": b'{"magnified": 8, "pairs": [{"side": 1}], "queries": [], "perturbation": {}}'},
         {"exhibit.json": b"no JSON"},
         {"other": b""},
-        {"exhibit.json": b'{"people": []}', "a.jpg": b"<svg onload=alert(1)>"},
     ],
 )
 def test_a_damaged_exhibit_is_one_line(folder, files):
     for result in judged(folder):
         path_of(folder, result).write_bytes(zipped(files))
     with pytest.raises(ReidError, match=r"evaluate again"):
+        page(subjects([folder]), "t")
+
+
+def test_a_damaged_exhibit_is_named(folder):
+    result = judged(folder)[1]
+    path = path_of(folder, result)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    path.write_bytes(zipped({name: content for name, content in files.items() if name != "before.jpg"}))
+    with pytest.raises(ReidError, match=rf"{path.name} lacks before\.jpg; remove it, or evaluate again"):
+        page(subjects([folder]), "t")
+
+
+@pytest.mark.parametrize("picture", [b"<svg onload=alert(1)>", b"", jpeg(3)[:50], jpeg(3, (65500, 8192))])
+def test_a_picture_that_is_none_or_too_large_is_one_line(folder, picture):
+    path = path_of(folder, judged(folder)[1])
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    path.write_bytes(zipped(files | {"before.jpg": picture}))
+    with pytest.raises(ReidError, match="no JPEG file"):
         page(subjects([folder]), "t")
 
 
