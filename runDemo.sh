@@ -87,7 +87,7 @@ judge_model() {  # judge_model SPEC DATASET RESULTS OPTIONS...: the last of its 
 defend() {  # trains first, since what cannot be defended is refused there
   local PLACE=$OUT-defended/$NAME FILE SPEC READ_AS=own
   DATA=$PLACE/data  # drawn at the size of this model
-  "$PYTHON" metaDefense.py -s synth-a -m synth-virtual --data $DATA --resume "$MODEL" "${DEFENSE[@]}" --seed "$SEED" \
+  "$PYTHON" metaDefense.py -s synth-wide -m synth-virtual --data $DATA --resume "$MODEL" "${DEFENSE[@]}" --seed "$SEED" \
     --precision fp32 --logs_dir $PLACE/defended --resume-from auto
   for FILE in $PLACE/defended/model_best.{onnx,pth}; do [ ! -e $FILE ] || break; done
   [ ! -e $FILE.json ] || READ_AS=$FILE.json  # as training has found out
