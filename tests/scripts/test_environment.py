@@ -222,7 +222,9 @@ def test_the_demo_defends_a_model_and_judges_it_before_and_after(order, demo, st
     assert (done.returncode, done.stderr) == (0, "")
     defend, draw, *both, card, page = stub()
     before, after = sorted(both, key=lambda line: "/after" in line)
-    assert defend.startswith(f"metaDefense.py -s synth-wide -m synth-virtual --data {place}/data --resume {model} --def")
+    assert defend.startswith(
+        f"metaDefense.py -s synth-wide -m synth-virtual --data {place}/data --resume {model} --def"
+    )
     assert defend.endswith(f" --seed 3 --precision fp32 --logs_dir {place}/defended --resume-from auto")
     assert draw == f"-m reid.synthperson synth-b --root {place}/data --seed 3 --for {model}"
     fast = "--seed 3 --suite reid-fast-v1"
