@@ -157,12 +157,16 @@ def test_a_damaged_exhibit_is_one_line(folder, files):
         page(subjects([folder]), "t")
 
 
-def test_a_damaged_exhibit_is_named(folder):
-    result = judged(folder)[1]
-    path = path_of(folder, result)
+def unzipped(path):
     with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    path.write_bytes(zipped({name: content for name, content in files.items() if name != "before.jpg"}))
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_damaged_exhibit_is_named(folder):
+    path = path_of(folder, judged(folder)[1])
+    files = unzipped(path)
+    del files["before.jpg"]
+    path.write_bytes(zipped(files))
     with pytest.raises(ReidError, match=rf"{path.name} lacks before\.jpg; remove it, or evaluate again"):
         page(subjects([folder]), "t")
 
@@ -170,9 +174,7 @@ def test_a_damaged_exhibit_is_named(folder):
 @pytest.mark.parametrize("picture", [b"<svg onload=alert(1)>", b"", jpeg(3)[:50], jpeg(3, (65500, 8192))])
 def test_a_picture_that_is_none_or_too_large_is_one_line(folder, picture):
     path = path_of(folder, judged(folder)[1])
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    path.write_bytes(zipped(files | {"before.jpg": picture}))
+    path.write_bytes(zipped(unzipped(path) | {"before.jpg": picture}))
     with pytest.raises(ReidError, match="no JPEG file"):
         page(subjects([folder]), "t")
 
