@@ -7,10 +7,12 @@ from operator import attrgetter
 from typing import Any
 
 from reid.attacks.threat import format_budget
+from reid.evaluation.convergence import optimality
 from reid.evaluation.figures import away
 from reid.evaluation.goals import GOALS
 from reid.evaluation.kinds import CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER
-from reid.evaluation.verdict import Judgement, Measured, gap, optimality, same
+from reid.evaluation.measured import Measured, gap, same
+from reid.evaluation.verdict import Judgement
 
 MARGIN = 0.02  # mAP up to which two attacks count as equal
 APART = 0.05  # mAP by which several starts of one attack may differ

@@ -16,6 +16,7 @@ from reid.attacks.transfer import Transferred
 from reid.attacks.universal import RECIPES
 from reid.attacks.universal.perturbations import Perturbation
 from reid.errors import UsageError
+from reid.evaluation.convergence import EFFORTS
 from reid.evaluation.goals import goal_of
 from reid.evaluation.kinds import TRANSFER, UNIVERSAL
 from reid.evaluation.relearning import Relearning
@@ -23,7 +24,7 @@ from reid.evaluation.retrieval import Retrieval
 from reid.evaluation.rows import Row, image_row, image_rows
 from reid.evaluation.starts import WarmStart
 from reid.evaluation.suites import Each, Suite, Universal
-from reid.evaluation.verdict import EFFORTS, Judgement
+from reid.evaluation.verdict import Judgement
 from reid.models.load import load_victim
 from reid.models.network import ReidModel
 from reid.models.victim import Victim

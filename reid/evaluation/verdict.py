@@ -1,9 +1,8 @@
 """The verdict on a model: the worst case of each query, or the strongest of one perturbation for all."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import reduce
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +11,12 @@ import numpy as np
 
 from reid.attacks.files import RELEASED_BUDGET
 from reid.attacks.threat import Threat, format_budget
+from reid.evaluation.convergence import optimality
 from reid.evaluation.figures import away
-from reid.evaluation.goals import ALSO, GOALS, ONE_FOR_ALL, budget_of, goal_of_attack
+from reid.evaluation.goals import ALSO, GOALS, ONE_FOR_ALL
 from reid.evaluation.intervals import interval
 from reid.evaluation.kinds import CLEAN, TRANSFER
+from reid.evaluation.measured import Left, Measured, count, same, worst
 from reid.evaluation.results import Result, per_query
 from reid.models.trial import repeats
 from reid.models.victim import Victim
@@ -24,49 +25,6 @@ from reid.runtime import distributed
 logger = logging.getLogger(__name__)
 
 RANKS = (1, 5, 10)
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """A result, with the average precision of each query (Q,) and the rank of its first match: NaN where it was not
-    asked. `goal` is one of GOALS or None, `eps` the budget of a component in [0, 1]."""
-
-    result: Result
-    precision: np.ndarray
-    first: np.ndarray
-
-    @property
-    def kind(self) -> str:
-        return str(self.result.attack["kind"])
-
-    @property
-    def goal(self) -> str | None:
-        return goal_of_attack(self.result.attack, self.result.protocol["side"], self.result.victim["sha256"])
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self.result.attack["settings"]
-
-    @property
-    def threat(self) -> Threat:
-        return Threat.from_dict(self.result.threat) if self.result.threat else Threat(0.0, 0.0)
-
-    @property
-    def eps(self) -> float:
-        return budget_of(self.result.attack, self.threat)
-
-    @property
-    def total(self) -> float:
-        """What it may change in all."""
-        return self.threat.eps_total
-
-    @property
-    def name(self) -> str:
-        return str(self.result.attack["name"])
-
-    @property
-    def mAP(self) -> float:
-        return float(np.nanmean(self.precision))
 
 
 class Traits(NamedTuple):
@@ -84,24 +42,6 @@ HEALTHY = Traits()
 def traits_of(victim: Victim) -> Traits:
     """From what the model does with drawn images."""
     return Traits(victim.differentiable, repeats(victim), victim.close)
-
-
-class Worst(NamedTuple):
-    """What attacks leave of each query (Q,): its average precision and the rank of its first match."""
-
-    precision: np.ndarray
-    first: np.ndarray
-
-    @property
-    def mAP(self) -> float:
-        return float(np.nanmean(self.precision))
-
-
-def worst(measured: Sequence[Measured]) -> Worst:
-    """The least precision and the last rank of each query, over attacks, of which there is one at least. A query that
-    none was tried on has NaN."""
-    least = reduce(np.fmin, (each.precision for each in measured))
-    return Worst(least, reduce(np.fmax, (each.first for each in measured)))
 
 
 @dataclass
@@ -144,16 +84,16 @@ class Judgement:
         """Those that have this very goal."""
         return [each for each in self.of(goal, eps) if each.goal == goal]
 
-    def worst(self, goal: str, eps: float | None = None) -> Worst | None:
+    def worst(self, goal: str, eps: float | None = None) -> Left | None:
         """Of a goal, on the queries that were attacked. Of attacks on each image the worst case of each query, which
         the attacker may also leave alone; of one perturbation for all the strongest. None where nothing was tried."""
         if not self.only(goal, eps):
             return None
         if goal in ONE_FOR_ALL:
             strongest = self._strongest(goal, eps)
-            return Worst(strongest.precision, strongest.first)
+            return Left(strongest.precision, strongest.first)
         found, clean = worst(self.of(goal, eps)), self.clean
-        return Worst(np.minimum(found.precision, clean.precision), np.maximum(found.first, clean.first))  # NaN stays
+        return Left(np.minimum(found.precision, clean.precision), np.maximum(found.first, clean.first))  # NaN stays
 
     def standing(self, goal: str, eps: float) -> tuple[int, ...]:
         """The queries that attacks of the goal did not bring down to chance yet."""
@@ -185,7 +125,7 @@ class Judgement:
             "chance": self.chance,
             "worst": {goal: each and each.mAP for goal, each in found.items()},
             "intervals": {goal: self._interval(each) for goal, each in {"clean": self.clean, **found}.items() if each},
-            "queries": {goal: _count(each) for goal, each in {"clean": self.clean, **found}.items() if each},
+            "queries": {goal: count(each) for goal, each in {"clean": self.clean, **found}.items() if each},
             "strongest": {goal: _told(self._strongest(goal)) for goal, each in found.items() if each},
             "success": {goal: _success(self.clean, each) for goal, each in found.items() if each},
             "spread": {goal: self._spread(goal) for goal, each in found.items() if each},
@@ -199,15 +139,15 @@ class Judgement:
             "results": [each.result.file_name for each in self.measured],
         }
 
-    def _interval(self, each: Measured | Worst) -> list[float]:
+    def _interval(self, each: Measured | Left) -> list[float]:
         known = ~np.isnan(each.precision)
         return list(interval(each.precision[known], self.pids[known]))
 
     def _rivals(self, goal: str, eps: float | None = None) -> list[Measured]:
         """The attacks of a goal that may be its strongest: those that were tried on most queries."""
         attacks = (self.of if goal in ONE_FOR_ALL else self.only)(goal, eps)
-        most = max(map(_count, attacks))
-        return [each for each in attacks if _count(each) == most]
+        most = max(map(count, attacks))
+        return [each for each in attacks if count(each) == most]
 
     def _strongest(self, goal: str, eps: float | None = None) -> Measured:
         """The attack of a goal that alone leaves the least."""
@@ -228,7 +168,7 @@ class Judgement:
         curve = {}
         for eps in sorted({each.eps for each in self.measured if each.goal}):
             found = {goal: self.worst(goal, eps) for goal in GOALS}
-            whole = {goal: each for goal, each in found.items() if each and _count(each) == _count(self.clean)}
+            whole = {goal: each for goal, each in found.items() if each and count(each) == count(self.clean)}
             curve[format_budget(eps)] = {goal: each.mAP for goal, each in whole.items()}
         return {eps: row for eps, row in curve.items() if row}
 
@@ -241,57 +181,13 @@ class Judgement:
         return matrix
 
 
-def _count(each: Measured | Worst) -> int:
-    """How many queries were attacked."""
-    return int((~np.isnan(each.precision)).sum())
-
-
 def main_budget(threats: Iterable[tuple[int, Threat]]) -> float:
     """That of a component which a verdict is about: 8/255 where it is among those of the threats, else the largest."""
     budgets = [threat.eps_component for _, threat in threats]
     return next((eps for eps in budgets if same(eps, RELEASED_BUDGET)), max(budgets))
 
 
-def same(first: float, second: float) -> bool:
-    """Whether two budgets are equal, up to rounding."""
-    return abs(first - second) < 1e-9
-
-
-def gap(first: Sequence[Measured], second: Sequence[Measured]) -> float:
-    """By how much mAP the worst of the first attacks is above that of the second, on the queries of both; NaN where
-    there are none."""
-    if not first or not second:
-        return np.nan
-    difference = worst(first).precision - worst(second).precision
-    return float(np.nanmean(difference)) if not np.isnan(difference).all() else np.nan
-
-
-EFFORTS = ("steps", "calls")
-
-
-def optimality(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """What more steps gain: for each attack that was tried with more, the mAP of those queries by multiples."""
-    rows = []
-    for each in measured:
-        tried = {_factor(each, other): other for other in measured if _factor(each, other) > 1}
-        if tried and not any(_factor(other, each) > 1 for other in measured):
-            tried = dict(sorted(({1.0: each} | tried).items()))
-            asked = ~np.isnan(sum(other.precision for other in tried.values()))
-            mAP = {f"{factor:g}x": float(other.precision[asked].mean()) for factor, other in tried.items()}
-            rows.append({"attack": each.name, "queries": int(asked.sum()), "mAP": mAP})
-    return rows
-
-
-def _factor(one: Measured, other: Measured) -> float:
-    """How many times the steps another attack has that is the same otherwise, else 0."""
-    key = next((key for key in EFFORTS if key in one.settings), None)
-    if key is None or key not in other.settings or one.result.threat != other.result.threat:
-        return 0.0
-    rest = [{name: value for name, value in each.settings.items() if name != key} for each in (one, other)]
-    return other.settings[key] / one.settings[key] if one.kind == other.kind and rest[0] == rest[1] else 0.0
-
-
-def _success(clean: Measured, found: Worst) -> dict[str, float]:
+def _success(clean: Measured, found: Left) -> dict[str, float]:
     """Of the queries whose first match was among the first k: the share that the attacks drove out of it."""
     shares = {}
     for k in RANKS:
@@ -301,4 +197,4 @@ def _success(clean: Measured, found: Worst) -> dict[str, float]:
 
 
 def _told(each: Measured) -> dict[str, Any]:
-    return {"attack": each.name, "result": each.result.file_name, "mAP": each.mAP, "queries": _count(each)}
+    return {"attack": each.name, "result": each.result.file_name, "mAP": each.mAP, "queries": count(each)}

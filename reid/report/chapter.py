@@ -11,7 +11,7 @@ import numpy as np
 from reid.attacks.threat import parse_budget
 from reid.evaluation.goals import GOALS
 from reid.evaluation.kinds import CLEAN, CONTROL
-from reid.evaluation.verdict import Measured
+from reid.evaluation.measured import Measured
 from reid.report import figures
 from reid.report.album import Album
 from reid.report.evidence import Subject

@@ -14,8 +14,9 @@ from reid.attacks.threat import Threat
 from reid.errors import ReidError
 from reid.evaluation.exhibits import Shown, read_exhibit
 from reid.evaluation.kinds import CLEAN, EXTERNAL, IMAGE, RELEARNT, SEARCH, TRANSFER, UNIVERSAL
+from reid.evaluation.measured import Measured
 from reid.evaluation.results import SUMMARY, Result, per_query, read_results
-from reid.evaluation.verdict import HEALTHY, Judgement, Measured, Traits, main_budget
+from reid.evaluation.verdict import HEALTHY, Judgement, Traits, main_budget
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from reid.attacks import Threat
+from reid.evaluation.convergence import optimality
 from reid.evaluation.goals import ALSO, GOALS, ONE_FOR_ALL, goal_of
+from reid.evaluation.measured import Measured, gap
 from reid.evaluation.ranking import Ranking
 from reid.evaluation.results import Result, read_results, write_result
 from reid.evaluation.suites import Suite
-from reid.evaluation.verdict import Judgement, Measured, Traits, gap, main_budget, optimality
+from reid.evaluation.verdict import Judgement, Traits, main_budget
 from reid.report.verdict import conclude, words
 
 EPS = 8 / 255
