@@ -92,7 +92,8 @@ def test_a_model_of_the_zoo_is_defended_and_its_card_takes_the_verdict_of_a_suit
     people = ["-s", "synth-a", "-m", "synth-virtual", "--data", data]
     run = tmp_path / "run"
     metaDefense.main([*people, *zoo, "--defense", "mixed", *SHORT, "--logs_dir", str(run)])
-    assert "--resume zoo:vendor --preprocessing own --results before\n" in (run / "card.md").read_text()
+    asked = f"--resume zoo:vendor --weights {zoo[-1]} --preprocessing own --results before\n"
+    assert asked in (run / "card.md").read_text()
     judge = ["-d", "synth-b", "--data", data, "--suite", "reid-smoke-v1", "--batch_size", "8", "--num-instances", "4"]
     names, found = {"before": zoo, "after": ["--resume", str(run / "model_best.onnx")]}, {}
     for when, model in names.items():
