@@ -19,9 +19,16 @@ def summary(seed, clean):
     }
     undefended = {"clean": clean, "frozen": 0.3, "relearnt": 0.25, "pgd": 0.1, "controls": victim["controls"]}
     defended = undefended | {"clean": clean - 0.02, "frozen": 0.7, "relearnt": clean - 0.3, "pgd": 0.2}
+    judged = {
+        "clean": clean,
+        "chance": 0.02,
+        "worst": {"universal": 0.3, "image": 0.2, "image_gallery": 0.1, "search": 0.6},
+    }
+    withstands = judged | {"worst": judged["worst"] | {"image": clean - 0.2}}
     return {
         "victims": {"A": victim, "B": victim | {"clean": 0.5}},
         "defended": defended | {"undefended": undefended},
+        "suite": {"A": judged, "D": withstands},
         "seed": seed,
         "seconds": 100.0 + seed,
     }
@@ -69,16 +76,33 @@ def test_the_page_sets_the_defended_model_beside_the_undefended_one(tmp_path, ca
     assert "-2.0 on clean images" in words
 
 
+def test_the_page_has_the_verdict_of_both_models(tmp_path, capsys):
+    lines = printed(tmp_path, capsys)
+    lines = lines[lines.index("## The verdict of the smoke suite") :]
+    before, after = lines.index("A:"), lines.index("D:")
+    assert lines[before + 2 : before + 5] == [
+        "| seed | clean | universal | image | with the gallery | search | chance |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| 0 | 90.0 | 30.0 | 20.0 | 10.0 | 60.0 | 2.0 |",
+    ]
+    assert lines[after + 4 : after + 7] == [
+        "| 0 | 90.0 | 30.0 | 70.0 | 10.0 | 60.0 | 2.0 |",
+        "| 1 | 80.0 | 30.0 | 60.0 | 10.0 | 60.0 | 2.0 |",
+        "| mean | 85.0 | 30.0 | 65.0 | 10.0 | 60.0 | 2.0 |",
+    ]
+
+
 def test_two_runs_of_one_seed_both_count():
     text = seeds.page([summary(0, 0.9), summary(0, 0.8)])
     assert "| 0 | 90.0 | 30.0 | 25.0" in text
     assert "| 0 | 80.0 | 30.0 | 25.0" in text
 
 
-def test_a_summary_from_before_the_defence_is_refused(tmp_path):
+@pytest.mark.parametrize("part", ["defended", "suite"])
+def test_a_summary_from_before_a_part_is_refused(part, tmp_path):
     path = tmp_path / "summary.json"
-    path.write_text(json.dumps({key: value for key, value in summary(0, 0.9).items() if key != "defended"}))
-    with pytest.raises(ReidError, match=r"is not a summary of the demo .*'defended'"):
+    path.write_text(json.dumps({key: value for key, value in summary(0, 0.9).items() if key != part}))
+    with pytest.raises(ReidError, match=rf"is not a summary of the demo .*'{part}'"):
         seeds.main([str(path)])
 
 
