@@ -1,6 +1,9 @@
 """The page looks as a person approved, and can be read by all: axe-core finds nothing serious."""
 
+import hashlib
 import io
+import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,19 @@ def test_looks_as_approved(look, width, scheme, request, tmp_path):
     share = difference(Image.open(approved), small(now))
     assert share <= TOLERANCE, f"{share:.1%} is not as approved: compare {tmp_path / approved.name} with {approved}"
     assert approved.stat().st_size <= 200_000
+
+
+def test_is_the_very_file_that_another_machine_made(plain, request):
+    """Equal results make equal pages, byte for byte; only what draws the figures and the pictures may change that."""
+    approved = APPROVED / "page.json"
+    now = {name: version(name) for name in ("matplotlib", "numpy", "pillow")}
+    now["sha256"] = hashlib.sha256(plain.read_bytes()).hexdigest()
+    if request.config.getoption("--approve", default=False):
+        approved.write_text(json.dumps(now, indent=2) + "\n")
+    before = json.loads(approved.read_text())
+    if any(before[name] != now[name] for name in now if name != "sha256"):
+        pytest.skip(f"approved with other packages: {before}")
+    assert now == before
 
 
 CHANGES = {
