@@ -7,7 +7,7 @@ import numpy as np
 
 from reid.evaluation.measured import Measured
 
-EFFORTS = ("steps", "calls")
+LENGTHS = ("steps", "calls")  # settings that say how long an attack is
 
 
 def optimality(measured: Sequence[Measured]) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def optimality(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 def _factor(one: Measured, other: Measured) -> float:
     """How many times the steps another attack has that is the same otherwise, else 0."""
-    key = next((key for key in EFFORTS if key in one.settings), None)
+    key = next((key for key in LENGTHS if key in one.settings), None)
     if key is None or key not in other.settings or one.result.threat != other.result.threat:
         return 0.0
     rest = [{name: value for name, value in each.settings.items() if name != key} for each in (one, other)]

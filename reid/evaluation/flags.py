@@ -9,9 +9,9 @@ from typing import Any
 from reid.attacks.threat import format_budget
 from reid.evaluation.convergence import optimality
 from reid.evaluation.figures import away
-from reid.evaluation.goals import GOALS
+from reid.evaluation.goals import GOALS, same_budget
 from reid.evaluation.kinds import CONTROL, IMAGE, RELEARNT, SEARCH, TRANSFER
-from reid.evaluation.measured import Measured, gap, same
+from reid.evaluation.measured import Measured, gap
 from reid.evaluation.verdict import Judgement
 
 MARGIN = 0.02  # mAP up to which two attacks count as equal
@@ -55,7 +55,7 @@ def _noise(judgement: Judgement) -> list[Measured]:
         if each.kind == CONTROL
         and each.settings.get("control") in RANDOM
         and each.result.protocol["side"] == "query"
-        and same(each.eps, judgement.eps)
+        and same_budget(each.eps, judgement.eps)
     ]
 
 
@@ -74,8 +74,8 @@ def _search_stronger(judgement: Judgement) -> Iterator[str]:
 def _universal_stronger(judgement: Judgement) -> Iterator[str]:
     learnt = [each for each in judgement.measured if each.kind == RELEARNT and each.result.protocol["side"] == "query"]
     for total in sorted({each.total for each in learnt}):
-        universal = [each for each in learnt if same(each.total, total)]
-        image = [e for e in judgement.measured if e.goal in ("image", "image_gallery") and same(e.total, total)]
+        universal = [each for each in learnt if same_budget(each.total, total)]
+        image = [e for e in judgement.measured if e.goal in ("image", "image_gallery") and same_budget(e.total, total)]
         if (lead := gap(image, universal)) > MARGIN:
             yield f"at {format_budget(total)} in all by {100 * lead:.1f} points of mAP"
 

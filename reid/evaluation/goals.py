@@ -84,3 +84,8 @@ def _ours(attack: Mapping[str, Any], needs: Iterable[str]) -> str:
 
 def _has_equal_total(attack: Mapping[str, Any]) -> bool:
     return bool(attack.get("settings", {}).get("equal_total"))
+
+
+def same_budget(first: float, second: float) -> bool:
+    """Whether two budgets are equal, up to rounding."""
+    return abs(first - second) < 1e-9

@@ -1,4 +1,4 @@
-"""What one attack leaves of each query, and what several do together."""
+"""What one attack leaves of each query, and what several leave together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,11 +76,6 @@ def worst(measured: Sequence[Measured]) -> Left:
 def count(each: Measured | Left) -> int:
     """How many queries were attacked."""
     return int((~np.isnan(each.precision)).sum())
-
-
-def same(first: float, second: float) -> bool:
-    """Whether two budgets are equal, up to rounding."""
-    return abs(first - second) < 1e-9
 
 
 def gap(first: Sequence[Measured], second: Sequence[Measured]) -> float:

@@ -16,7 +16,7 @@ from reid.attacks.transfer import Transferred
 from reid.attacks.universal import RECIPES
 from reid.attacks.universal.perturbations import Perturbation
 from reid.errors import UsageError
-from reid.evaluation.convergence import EFFORTS
+from reid.evaluation.convergence import LENGTHS
 from reid.evaluation.goals import goal_of
 from reid.evaluation.kinds import TRANSFER, UNIVERSAL
 from reid.evaluation.relearning import Relearning
@@ -115,7 +115,7 @@ class Plan:
                 continue
             with stage(1 / _longer(entry)):
                 yield _among(row, side, queries)
-            key = next(key for key in EFFORTS if hasattr(attack, key))
+            key = next(key for key in LENGTHS if hasattr(attack, key))
             for factor in progress(entry.longer, len(entry.longer), "", sizes=entry.longer):
                 longer = image_row(name, replace(attack, **{key: factor * getattr(attack, key)}), self.seed)
                 yield _among(longer, side, self.judgement.some(TENTH, self.seed))

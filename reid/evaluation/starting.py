@@ -23,7 +23,6 @@ from reid.models.readings import OWN
 from reid.models.returned import Returned, ReturnedOther
 from reid.models.sources import Size, Source
 from reid.models.victim import Victim
-from reid.models.zoo.entries import PREFIX
 from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.synthperson.missing import draw_missing
@@ -188,7 +187,7 @@ class Start:
         was = [("model", source.spec), ("kind", source.kind or "as its code makes it")]
         tested = settings["source"] if self.data[0].query else "DATASET"
         read_as = f" --preprocessing {self.victim.reading}" if self.victim else ""
-        kept = f" --weights {shlex.quote(str(Path(source.file).parent))}" if source.spec.startswith(PREFIX) else ""
+        kept = f" --weights {shlex.quote(source.weights)}" if source.weights else ""
         specs = [shlex.quote(source.spec) + kept + read_as, shlex.quote(self.returned.spec(path))]
 
         def write() -> Path:

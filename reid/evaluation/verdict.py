@@ -13,10 +13,10 @@ from reid.attacks.files import RELEASED_BUDGET
 from reid.attacks.threat import Threat, format_budget
 from reid.evaluation.convergence import optimality
 from reid.evaluation.figures import away
-from reid.evaluation.goals import ALSO, GOALS, ONE_FOR_ALL
+from reid.evaluation.goals import ALSO, GOALS, ONE_FOR_ALL, same_budget
 from reid.evaluation.intervals import interval
 from reid.evaluation.kinds import CLEAN, TRANSFER
-from reid.evaluation.measured import Left, Measured, count, same, worst
+from reid.evaluation.measured import Left, Measured, count, worst
 from reid.evaluation.results import Result, per_query
 from reid.models.trial import repeats
 from reid.models.victim import Victim
@@ -77,7 +77,9 @@ class Judgement:
         """The attacks at a budget that serve a goal."""
         goals = (goal, *ALSO.get(goal, ()))
         return [
-            each for each in self.measured if each.goal in goals and same(each.eps, self.eps if eps is None else eps)
+            each
+            for each in self.measured
+            if each.goal in goals and same_budget(each.eps, self.eps if eps is None else eps)
         ]
 
     def only(self, goal: str, eps: float | None = None) -> list[Measured]:
@@ -104,8 +106,8 @@ class Judgement:
     def some(self, share: float, seed: int = 0) -> tuple[int, ...]:
         """A share of the queries that have a match, and twenty at least, drawn once for all attacks."""
         valid = np.flatnonzero(~np.isnan(self.clean.precision))
-        count = min(len(valid), max(20, round(share * len(valid))))
-        return tuple(sorted(np.random.default_rng(seed).permutation(valid)[:count].tolist()))
+        asked = min(len(valid), max(20, round(share * len(valid))))
+        return tuple(sorted(np.random.default_rng(seed).permutation(valid)[:asked].tolist()))
 
     def summary(self, suite: str) -> dict[str, Any]:
         """The verdict as plain values: see docs/suite.md."""
@@ -176,7 +178,7 @@ class Judgement:
         """mAP under attacks made on each other model, by its name and the attack's."""
         matrix: dict[str, dict[str, float]] = {}
         for each in self.measured:
-            if each.kind == TRANSFER and same(each.eps, self.eps):
+            if each.kind == TRANSFER and same_budget(each.eps, self.eps):
                 matrix.setdefault(each.settings["surrogate"], {})[each.settings["attack"]] = each.mAP
         return matrix
 
@@ -184,7 +186,7 @@ class Judgement:
 def main_budget(threats: Iterable[tuple[int, Threat]]) -> float:
     """That of a component which a verdict is about: 8/255 where it is among those of the threats, else the largest."""
     budgets = [threat.eps_component for _, threat in threats]
-    return next((eps for eps in budgets if same(eps, RELEASED_BUDGET)), max(budgets))
+    return next((eps for eps in budgets if same_budget(eps, RELEASED_BUDGET)), max(budgets))
 
 
 def _success(clean: Measured, found: Left) -> dict[str, float]:

@@ -41,7 +41,7 @@ class Source:
     `certain`: the file or its keys say how it reads images, so nothing needs to be tried. `met` are the hashes of
     perturbation files that it was trained on, as far as the file says. `kind` is what the model was told to be, and
     `loaded` what became of the weights in its file, both in words. `checkpoint` is the file of weights that it comes
-    from, if it is one, `file` the one that zoo:NAME stands for."""
+    from, if it is one, `file` the one that zoo:NAME stands for, in the folder `weights`."""
 
     spec: str
     sha256: str
@@ -58,6 +58,7 @@ class Source:
     kind: str = ""
     loaded: Callable[[str], str] = lambda variant: ""
     file: str = ""
+    weights: str = ""
 
     @property
     def opened(self) -> tuple[str, str]:
@@ -164,7 +165,7 @@ def _of_zoo(entry: zoo.Entry, weights: str | Path) -> Source:
     found = getattr(source.build(source.variants[0]), "arch", entry.arch)
     if found != entry.arch:  # a file whose hash nobody knows may be any
         raise CheckpointError(f"{path} is a {found}, but {spec} is a {entry.arch}; it comes from {entry.origin}")
-    return replace(source, own=lambda _: entry.input, certain=True, file=path)
+    return replace(source, own=lambda _: entry.input, certain=True, file=path, weights=str(weights))
 
 
 def file_of(spec: str, weights: str | Path = WEIGHTS) -> str:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from reid.attacks import Threat
-from reid.evaluation.convergence import optimality
 from reid.evaluation.goals import ALSO, GOALS, ONE_FOR_ALL, goal_of
-from reid.evaluation.measured import Measured, gap
+from reid.evaluation.measured import Measured
 from reid.evaluation.ranking import Ranking
 from reid.evaluation.results import Result, read_results, write_result
 from reid.evaluation.suites import Suite
@@ -231,45 +230,6 @@ class TestSome:
     def test_have_a_match(self):
         found = judgement(clean=[NAN, 0.5, NAN, 0.5])
         assert found.some(0.1) == (1, 3)
-
-
-def test_the_gap_is_on_the_queries_of_both():
-    first, second = measured([0.5, 0.9, NAN]), measured([0.3, NAN, 0.1])
-    assert gap([first], [second]) == pytest.approx(0.2)
-    assert np.isnan(gap([first], []))
-    assert np.isnan(gap([measured([0.5, NAN])], [measured([NAN, 0.5])]))
-
-
-class TestOptimality:
-    def test_compares_multiples_on_the_same_queries(self):
-        rows = optimality(
-            [
-                measured([0.5, 0.3, 0.1], "image", name="one", settings={"attack": "cosine", "steps": 10}),
-                measured([0.4, NAN, 0.1], "image", name="two", settings={"attack": "cosine", "steps": 20}),
-                measured([0.2, NAN, 0.1], "image", name="four", settings={"attack": "cosine", "steps": 40}),
-            ]
-        )
-        (row,) = rows
-        assert (row["attack"], row["queries"]) == ("one", 2)
-        assert row["mAP"] == pytest.approx({"1x": 0.3, "2x": 0.25, "4x": 0.15})
-
-    @pytest.mark.parametrize(
-        "other",
-        [
-            {"settings": {"attack": "margin", "steps": 20}},
-            {"settings": {"attack": "cosine", "steps": 20, "restarts": 2}},
-            {"settings": {"attack": "cosine", "steps": 20}, "eps": EPS / 2},
-            {"settings": {"attack": "cosine", "steps": 20}, "side": "both"},
-            {"settings": {"recipe": "none"}},
-        ],
-    )
-    def test_does_not_compare_other_attacks(self, other):
-        one = measured([0.5], "image", settings={"attack": "cosine", "steps": 10})
-        assert optimality([one, measured([0.1], "image", **other)]) == []
-
-    def test_compares_calls_too(self):
-        rows = optimality([measured([0.5], "search", settings={"calls": calls}) for calls in (100, 400)])
-        assert rows[0]["mAP"] == {"1x": 0.5, "4x": 0.5}
 
 
 def test_success_is_the_share_whose_first_match_left_the_first_k():

@@ -78,10 +78,11 @@ def zoo(vendor, tmp_path, monkeypatch):
     """The options for zoo:vendor, a zoo of the ONNX file, whose entry says how it reads images."""
     monkeypatch.setattr(entries, "FOLDER", tmp_path / "zoo")
     path = Path(vendor[0])
-    file = {"name": path.name, "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    name = f"{path.parent.name}/{path.name}"
+    file = {"name": name, "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     values = {"files": [file], "family": "graph", "arch": "onnx", "input": json.loads(tiny_networks.SPEC.to_json())}
     write_entry(tmp_path / "zoo", "vendor", **values)
-    return ["--resume", "zoo:vendor", "--weights", str(path.parent)]
+    return ["--resume", "zoo:vendor", "--weights", str(path.parent.parent)]
 
 
 def test_a_model_of_the_zoo_is_defended_and_its_card_takes_the_verdict_of_a_suite(zoo, data, tmp_path, monkeypatch):
