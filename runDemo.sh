@@ -11,7 +11,7 @@
 set -euo pipefail
 # How --defend trains. All of it is said by: python metaDefense.py --help
 DEFENSE=(--defense anchored --anchor 0.5 --attacker online-delta pgd pgd --pgd-steps 3 --least-share 1 --jitter 1 --ids 160
-  --batch_size 16 --num-instances 4 --lr 1e-3 --ema 0.98 --epochs 20 --iters-per-epoch 25 --eval-every 20)
+  --batch_size 16 --num-instances 4 --lr 1e-3 --ema 0.98 --epochs 26 --iters-per-epoch 25 --eval-every 26)
 
 wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]" >&2; exit 2; }
 
@@ -84,10 +84,26 @@ judge_model() {  # judge_model SPEC DATASET RESULTS OPTIONS...: the last of its 
   exec "$PYTHON" evaluate.py -d "$2" --data $DATA --resume "$1" --seed "$SEED" --suite reid-fast-v1 --results "$3" --reuse "${@:4}"
 }
 
+# Without a GPU two processes share each step of a training: that is faster than two threads, with the same result.
+in_two() (  # in_two COMMAND...
+  if [ "$CORES" -gt 1 ] && ! "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
+    export WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 OMP_NUM_THREADS=$(( (CORES + 1) / 2 ))
+    MASTER_PORT=$("$PYTHON" -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])")
+    export MASTER_PORT
+    set -m
+    RANK=1 LOCAL_RANK=1 "$@" &
+    set +m
+    trap 'sleep 1; kill -- -$! 2>/dev/null || true' EXIT  # it may have a last line to say
+    export RANK=0 LOCAL_RANK=0
+  fi
+  "$@"
+  [ -z "${RANK:-}" ] || wait $!
+)
+
 defend() {  # trains first, since what cannot be defended is refused there
   local PLACE=$OUT-defended/$NAME FILE SPEC READ_AS=own
   DATA=$PLACE/data  # drawn at the size of this model
-  "$PYTHON" metaDefense.py -s synth-wide -m synth-virtual --data $DATA --resume "$MODEL" "${DEFENSE[@]}" --seed "$SEED" \
+  in_two "$PYTHON" metaDefense.py -s synth-wide -m synth-virtual --data $DATA --resume "$MODEL" "${DEFENSE[@]}" --seed "$SEED" \
     --precision fp32 --logs_dir $PLACE/defended --resume-from auto
   for FILE in $PLACE/defended/model_best.{onnx,pth}; do [ ! -e $FILE ] || break; done
   [ ! -e $FILE.json ] || READ_AS=$FILE.json  # as training has found out

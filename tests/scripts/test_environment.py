@@ -66,7 +66,7 @@ def test_a_python_that_meets_them_is_used_as_it_is():
 def stub(tmp_path, monkeypatch):
     """Files that the scripts need, and a Python that records what it is called with: `stub()` lists that."""
     record, python = tmp_path / "calls", tmp_path / "python"
-    python.write_text(f'#!/bin/sh\n[ "$1" = - ] || echo "$@" >> {record}\n')
+    python.write_text(f'#!/bin/sh\ncase $1 in - | -c) ;; *) echo "$@" >> {record} ;; esac\n')
     python.chmod(0o755)
     (tmp_path / "data").mkdir()
     (tmp_path / "model.pth").touch()
@@ -247,6 +247,37 @@ def test_the_demo_names_a_defended_model_as_what_it_is(spec, named, demo, stub):
     (after,) = (line for line in stub() if line.startswith("evaluate.py") and "/after" in line)
     assert f" --resume {named}{place}/defended/model_best.pth --seed 0 " in after
     assert after.endswith(" --preprocessing own")
+
+
+@pytest.fixture
+def two_cores(bin, tmp_path, monkeypatch):
+    """Two cores and no GPU; lines of `metaDefense.py` begin with its place among the processes that work together."""
+    (bin / "nproc").write_text("#!/bin/sh\necho 2\n")
+    (bin / "nproc").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")
+    python = tmp_path / "python"
+    record = 'echo "rank $RANK $LOCAL_RANK of $WORLD_SIZE at $MASTER_ADDR $MASTER_PORT, $OMP_NUM_THREADS thread:'
+    together = python.read_text().replace('echo "', record + " ")
+    python.write_text(f"{together}case $1$2 in -c*socket*) echo 1234 ;; -c*) exit 1 ;; esac\n")
+
+
+def test_two_processes_defend_where_there_is_no_gpu(demo, stub, two_cores):
+    assert demo("--model", "my model.onnx", "--defend").returncode == 0
+    trained = sorted(line for line in stub() if "metaDefense.py" in line)
+    alone = [line for line in stub() if "metaDefense.py" not in line]
+    for number, line in enumerate(trained):
+        assert line.startswith(f"rank {number} {number} of 2 at 127.0.0.1 1234, 1 thread: metaDefense.py -s ")
+    assert len(trained) == 2
+    assert all(line.startswith("rank   of  at  , ") for line in alone)
+
+
+def test_a_defence_that_one_of_two_processes_refuses_ends_with_its_line(demo, stub, two_cores, tmp_path):
+    python = tmp_path / "python"
+    refuse = "case $1$RANK in metaDefense.py1) exec sleep 60 ;; metaDefense.py0) echo 'error: no' >&2; exit 2 ;; esac"
+    python.write_text(f"{python.read_text()}{refuse}\n")
+    done = demo("--model", "my model.onnx", "--defend")
+    assert (done.returncode, done.stderr) == (2, "error: no\n")
+    assert not any("evaluate.py" in line for line in stub())
 
 
 @pytest.mark.parametrize(("script", "most"), [("metaDefense.py", 1), ("evaluate.py", 4)])
