@@ -5,7 +5,7 @@
 # bash runTests.sh --modes [pytest options] runs the tests of the commands as other machines would: in both precisions
 # (bfloat16 is emulated where the processor lacks it), on one and two threads, with AVX2 and with the best instructions.
 # bash runTests.sh --browser [pytest options] opens pages in headless Chromium, which it installs (as root, on Debian) when
-# there is none; with --approve it takes their screenshots as the approved ones.
+# there is none; with --approve it takes their looks and hashes as the approved ones.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -4,7 +4,6 @@ python -m studies.seeds runs/demo/summary.json runs/demo-seed*/summary.json > do
 """
 
 import reid  # isort: skip  # noqa: F401  # first: from here on Ctrl-C is one line
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,7 +50,7 @@ def _introduction(summaries: Sequence[dict[str, Any]]) -> str:
         "victim A alone; random both, LUT and sign spend the budgets of types 0, 1 and 2 without learning. The seed\n"
         "draws everything: people, cameras, training, attack, defence. Networks run in fp32; rounding still differs\n"
         "between processors, which changes the course of a training.\n\n"
-        f"Wall time: {seconds}."
+        f"Wall time, without the page: {seconds}."
     )
 
 
@@ -85,14 +84,17 @@ def _defence(summaries: Sequence[dict[str, Any]]) -> str:
 
 
 def _verdict(summaries: Sequence[dict[str, Any]]) -> str:
-    tables = [_table([(s["seed"], s["suite"][name]) for s in summaries], VERDICT)[0] for name in (UNDEFENDED, DEFENDED)]
+    parts = []
+    for name in (UNDEFENDED, DEFENDED):
+        judged = [(summary["seed"], summary["suite"][name]) for summary in summaries]
+        raised = [f"seed {seed}, {flag['name']}: {flag['detail']}" for seed, each in judged for flag in each["flags"]]
+        parts += [f"{name}:", _table(judged, VERDICT)[0], "\n".join(f"- Flag of {line}" for line in raised)]
     return (
         "## The verdict of the smoke suite\n\n"
         "What is left by the strongest perturbation for all, learnt on the very model (16/255 in total); for each\n"
         "query by the worst of the attacks of one who knows the model, and the gallery too (8/255); and by a short\n"
         "search that sees scores alone, on a tenth of the queries.\n\n"
-        f"{UNDEFENDED}:\n\n{tables[0]}\n\n{DEFENDED}:\n\n{tables[1]}"
-    )
+    ) + "\n\n".join(filter(None, parts))
 
 
 def _table(
@@ -127,8 +129,9 @@ def _read(path: Path) -> dict[str, Any]:
         for column in WITHSTOOD.values():
             _value(summary["defended"], column)
             _value(summary["defended"]["undefended"], column)
-        for name, column in itertools.product((UNDEFENDED, DEFENDED), VERDICT.values()):
-            _value(summary["suite"][name], column)
+        for name in (UNDEFENDED, DEFENDED):
+            for column in VERDICT.values():
+                _value(summary["suite"][name], column)
     except OSError as error:
         raise ReidError(f"cannot read {path}: {error.strerror}; give a summary.json of bash runDemo.sh") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

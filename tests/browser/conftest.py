@@ -26,7 +26,11 @@ FONTS = """<fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir>
 
 
 def pytest_addoption(parser):
-    parser.addoption("--approve", action="store_true", help="take the screenshots of this run as the approved ones")
+    parser.addoption(
+        "--approve",
+        action="store_true",
+        help="take the screenshots and the hash of the page of this run as the approved ones",
+    )
 
 
 @dataclass

@@ -19,9 +19,11 @@ def summary(seed, clean):
     }
     undefended = {"clean": clean, "frozen": 0.3, "relearnt": 0.25, "pgd": 0.1, "controls": victim["controls"]}
     defended = undefended | {"clean": clean - 0.02, "frozen": 0.7, "relearnt": clean - 0.3, "pgd": 0.2}
+    flags = [{"name": "not converged", "detail": "it still fell"}] if seed else []
     judged = {
         "clean": clean,
         "chance": 0.02,
+        "flags": flags,
         "worst": {"universal": 0.3, "image": 0.2, "image_gallery": 0.1, "search": 0.6},
     }
     withstands = judged | {"worst": judged["worst"] | {"image": clean - 0.2}}
@@ -90,6 +92,8 @@ def test_the_page_has_the_verdict_of_both_models(tmp_path, capsys):
         "| 1 | 80.0 | 30.0 | 60.0 | 10.0 | 60.0 | 2.0 |",
         "| mean | 85.0 | 30.0 | 65.0 | 10.0 | 60.0 | 2.0 |",
     ]
+    assert lines.count("- Flag of seed 1, not converged: it still fell") == 2
+    assert not any("seed 0, not" in line for line in lines)
 
 
 def test_two_runs_of_one_seed_both_count():
