@@ -87,14 +87,18 @@ def _verdict(summaries: Sequence[dict[str, Any]]) -> str:
     parts = []
     for name in (UNDEFENDED, DEFENDED):
         judged = [(summary["seed"], summary["suite"][name]) for summary in summaries]
-        raised = [f"seed {seed}, {flag['name']}: {flag['detail']}" for seed, each in judged for flag in each["flags"]]
-        parts += [f"{name}:", _table(judged, VERDICT)[0], "\n".join(f"- Flag of {line}" for line in raised)]
+        flags = [f"- Flag of seed {seed}, {line}" for seed, each in judged for line in _raised(each)]
+        parts += [f"{name}:", _table(judged, VERDICT)[0], "\n".join(flags)]
     return (
         "## The verdict of the smoke suite\n\n"
         "What is left by the strongest perturbation for all, learnt on the very model (16/255 in total); for each\n"
         "query by the worst of the attacks of one who knows the model, and the gallery too (8/255); and by a short\n"
         "search that sees scores alone, on a tenth of the queries.\n\n"
     ) + "\n\n".join(filter(None, parts))
+
+
+def _raised(judged: dict[str, Any]) -> list[str]:
+    return [f"{flag['name']}: {flag['detail']}" for flag in judged["flags"]]
 
 
 def _table(
@@ -130,6 +134,7 @@ def _read(path: Path) -> dict[str, Any]:
             _value(summary["defended"], column)
             _value(summary["defended"]["undefended"], column)
         for name in (UNDEFENDED, DEFENDED):
+            _raised(summary["suite"][name])
             for column in VERDICT.values():
                 _value(summary["suite"][name], column)
     except OSError as error:

@@ -102,6 +102,14 @@ def test_two_runs_of_one_seed_both_count():
     assert "| 0 | 80.0 | 30.0 | 25.0" in text
 
 
+def test_a_verdict_without_flags_is_refused(tmp_path):
+    path, broken = tmp_path / "summary.json", summary(0, 0.9)
+    del broken["suite"]["A"]["flags"]
+    path.write_text(json.dumps(broken))
+    with pytest.raises(ReidError, match=r"is not a summary of the demo .*'flags'"):
+        seeds.main([str(path)])
+
+
 @pytest.mark.parametrize("part", ["defended", "suite"])
 def test_a_summary_from_before_a_part_is_refused(part, tmp_path):
     path = tmp_path / "summary.json"
