@@ -197,10 +197,12 @@ class Trainer:
             return None
         model, pids = self.network.model, self.sets[virtual].labels[torch.as_tensor(drawn.indices)]
         with inference(model):
-            clean = model.features(drawn.images[::2] if self.known else drawn.images).float()
-        gallery = self.known.of(virtual) if self.known else Reference(distributed.gather(clean), pids, pids)
-        own = clean if self.known else clean[::2]
-        return Aim(model, self.recipe.objective_on(gallery), own, distributed.share(pids)[::2])
+            if self.known:
+                clean, gallery = model.features(drawn.images[::2]).float(), self.known.of(virtual)
+            else:
+                batch = model.features(drawn.images).float()
+                clean, gallery = batch[::2], Reference(distributed.gather(batch), pids, pids)
+        return Aim(model, self.recipe.objective_on(gallery), clean, distributed.share(pids)[::2])
 
     def _inner(self, weights: Weights, lr: float) -> Inner | None:
         """The step before the virtual loss of a defence that looks ahead, where the outer rate is `lr`."""
