@@ -198,7 +198,9 @@ class Trainer:
         model, pids = self.network.model, self.sets[virtual].labels[torch.as_tensor(drawn.indices)]
         with inference(model):
             if self.known:
-                clean, gallery = model.features(drawn.images[::2]).float(), self.known.of(virtual)
+                gallery, own = self.known.of(virtual), drawn.labels[::2]
+                ranks = isinstance(self.recipe, RankingRecipe)  # which asks for identities, not for clean features
+                clean = gallery.features[own] if ranks else model.features(drawn.images[::2]).float()
             else:
                 batch = model.features(drawn.images).float()
                 clean, gallery = batch[::2], Reference(distributed.gather(batch), pids, pids)
