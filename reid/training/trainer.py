@@ -199,7 +199,8 @@ class Trainer:
         with inference(model):
             if self.known:
                 gallery, own = self.known.of(virtual), drawn.labels[::2]
-                ranks = isinstance(self.recipe, RankingRecipe)  # which asks for identities, not for clean features
+                # rankings do not read the clean features: own centroids stand in for them, and spare a forward pass
+                ranks = isinstance(self.recipe, RankingRecipe)
                 clean = gallery.features[own] if ranks else model.features(drawn.images[::2]).float()
             else:
                 batch = model.features(drawn.images).float()

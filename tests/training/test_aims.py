@@ -200,6 +200,17 @@ class TestTrainer:
                 aim.objective(random, random, aim.pids), objective(random, random, aim.pids), rtol=1e-5, atol=1e-5
             )
 
+    def test_asks_the_model_for_clean_features_only_where_the_objective_reads_them(self, build, aims):
+        cosine = build("anchored", self.frozen(), "cosine")
+        _, images, _, _ = next(cosine.sets[0].epoch(0, 1, CPU.device))
+        with torch.no_grad():
+            features = copy.deepcopy(cosine.network.model).eval().features(images[::2])
+        self.epoch(cosine)
+        torch.testing.assert_close(aims[0].clean, features)
+        nearest = build("anchored", self.frozen())
+        self.epoch(nearest)
+        torch.testing.assert_close(aims[4].clean, nearest.known.of(False).features[aims[4].pids])
+
     @pytest.mark.parametrize("objective", ["nearest", "smooth_ap"])
     def test_refuses_an_aim_at_identities_that_the_defence_does_not_know(self, build, objective):
         with pytest.raises(UsageError, match=f"Fare knows no identities, and {objective} needs them"):

@@ -1,4 +1,4 @@
-"""Toward the nearest other identity: the strongest objective on models that were trained to withstand attacks."""
+"""Toward the nearest other identity: with the cosine the strongest objective on models that withstand others."""
 
 from dataclasses import dataclass
 
