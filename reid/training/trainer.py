@@ -198,10 +198,11 @@ class Trainer:
         model, pids = self.network.model, self.sets[virtual].labels[torch.as_tensor(drawn.indices)]
         with inference(model):
             if self.known:
-                gallery, own = self.known.of(virtual), drawn.labels[::2]
-                # rankings do not read the clean features: own centroids stand in for them, and spare a forward pass
-                ranks = isinstance(self.recipe, RankingRecipe)
-                clean = gallery.features[own] if ranks else model.features(drawn.images[::2]).float()
+                gallery = self.known.of(virtual)
+                if isinstance(self.recipe, RankingRecipe):  # reads no clean features: the own centroids stand in
+                    clean = gallery.features[drawn.labels[::2]]
+                else:
+                    clean = model.features(drawn.images[::2]).float()
             else:
                 batch = model.features(drawn.images).float()
                 clean, gallery = batch[::2], Reference(distributed.gather(batch), pids, pids)

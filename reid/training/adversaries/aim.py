@@ -17,7 +17,8 @@ from reid.runtime.device import send
 @dataclass(frozen=True)
 class Aim:
     """An objective, which is minimised, for images with the clean features (N, D) and the identities (N,), on the CPU,
-    that they have here. `model` is the one in training."""
+    that they have here. Where the objective reads no clean features, others may stand in for them. `model` is the one
+    in training."""
 
     model: Trainable
     objective: Objective
