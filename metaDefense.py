@@ -130,10 +130,10 @@ def train(args: argparse.Namespace, defense: Defense, sets: Any, adversary: Any,
     from reid.training.start import contents
 
     settings = cli.settings(vars(args) | {"max_eps": format_budget(args.max_eps)}, ignore=NOT_SETTINGS)
-    settings |= {"precision": start.compute.precision}
-    settings |= contents(start.data, start.source.sha256, args.noise_path1)
+    settings |= {"precision": start.compute.precision} | contents(start.data, start.source.sha256, args.noise_path1)
     steps = args.iters_per_epoch or sets[0].batches_per_epoch
-    schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay, "late", 3, args.ema, args.move)
+    fixed = {"epochs": args.epochs, "iters_per_epoch": steps, "lr": args.lr, "weight_decay": args.weight_decay}
+    schedule = options.build(training.Schedule, vars(args), **fixed, shape="late", new_layers=3)
     loss = training.ReidLoss(args.loss, args.margin)
     trainer = training.Trainer(scores.model, defense, sets, schedule, loss, start.compute, args.seed, adversary)
     selection = training.Selection(scores.validate, args.eval_every, args.start_save)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Fare(MaybeAhead):
     """Perturbed features are pulled to the start model's features of the clean images, and so, which FARE leaves out,
-    are the clean ones, with the weight `anchor`. The start sees images without colour jitter."""
+    are the clean ones, with the weight `anchor`, for which perturbed ones stand in where none is clean. The start sees
+    images without colour jitter."""
 
     needs_labels = False
     needs_start = True
@@ -41,5 +42,6 @@ class Fare(MaybeAhead):
         batch = outputs.batch
         unjittered = batch.clean if batch.before is None else batch.before
         start = network.start_features(replace(batch, clean=unjittered, perturbed=None))
-        perturbed, clean = outputs.features[outputs.perturbed], outputs.features[outputs.clean]
-        return drift(perturbed, start[::2], start) + self.anchor * drift(clean, start, start)
+        perturbed = outputs.features[outputs.perturbed]
+        clean = outputs.features[outputs.clean] if len(batch.clean) else perturbed
+        return drift(perturbed, start[:: batch.every], start) + self.anchor * drift(clean, start, start)

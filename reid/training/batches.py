@@ -29,15 +29,20 @@ class Drawn(NamedTuple):
 @dataclass(frozen=True)
 class TrainingBatch:
     """Clean images (N, 3, H, W), perturbed ones (M, 3, H, W) or None, in [0, 1], and labels (N + M,): those of the
-    clean images, then those of the perturbed. `virtual` says which head knows the labels; `before` are the clean images
-    before colour jitter, where there is some. With several processes each has its share of the clean images, and the
-    perturbed ones made from them."""
+    clean images, then those of the perturbed. `virtual` says which head knows the labels; `before` are the images that
+    it was made from, before colour jitter, where they are not the clean ones. With several processes each has its share
+    of the clean images, and the perturbed ones made from them. Where all images are perturbed, none is clean."""
 
     clean: Tensor
     perturbed: Tensor | None
     labels: Tensor
     virtual: bool = False
     before: Tensor | None = None
+
+    @property
+    def every(self) -> int:
+        """One image in how many is perturbed."""
+        return 2 if len(self.clean) else 1
 
     @property
     def images(self) -> Tensor:
@@ -53,17 +58,20 @@ def with_perturbed_half(
     random: torch.Generator,
     virtual: bool,
     aim: Aim | None = None,
+    every: int = 2,
 ) -> tuple[TrainingBatch, Tensor | None]:
     """The batch of clean images (N, 3, H, W) with labels (N,), every second image once more as `adversary` perturbs it.
 
-    Every second one of a P x K batch is half of each identity; `aim` is for that half. Returns the batch, in which the
-    perturbed images are a leaf of their own, and those images as the adversary gave them, with the graph that leads
-    back to it.
+    Every second one of a P x K batch is half of each identity; `aim` is for that half. With `every` 1 all are
+    perturbed, `aim` is for all, and none is left clean. Returns the batch, in which the perturbed images are a leaf of
+    their own, and those images as the adversary gave them, with the graph that leads back to it.
     """
     if adversary is None:
         return TrainingBatch(clean, None, labels, virtual), None
-    perturbed = adversary.perturb(clean[::2], random, aim=aim)
+    perturbed = adversary.perturb(clean[::every], random, aim=aim)
     leaf = perturbed.detach().requires_grad_(perturbed.requires_grad)
+    if every == 1:
+        return TrainingBatch(clean[:0], leaf, labels, virtual, before=clean), perturbed
     return TrainingBatch(clean, leaf, torch.cat([labels, labels[::2]]), virtual), perturbed
 
 

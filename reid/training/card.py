@@ -20,7 +20,7 @@ DONE = {  # settings of a run that a card shows, and in which words
     "mte": "virtual set",
     "virtual_sha256": "its images, SHA-256",
     "steps": "steps",
-    "batch_size": "clean images per step and set",
+    "batch_size": "images per step and set",
     "lr": "learning rate",
     "batch_norm": "batch normalisation",
     "precision": "precision",

@@ -78,7 +78,7 @@ class Trainer:
         self.sets = sets[: 1 + (defense.needs_virtual or defense.takes_virtual)]
         self.adversary = adversary if defense.needs_adversary else None
         self.recipe = _recipe(defense, self.adversary)
-        _check_needs(defense, self.sets, adversary, share)
+        _check_needs(defense, self.sets, adversary, schedule, share)
         self.defense, self.schedule, self.loss, self.compute, self.seed = defense, schedule, loss, compute, seed
         self.start: Trainable | None = None
         self.known: Centroids | None = None
@@ -185,13 +185,15 @@ class Trainer:
     def _half(self, place: int, drawn: Drawn, epoch: int, iteration: int) -> tuple[TrainingBatch, Tensor | None]:
         """What `with_perturbed_half` makes of a batch of the set in this place."""
         random, virtual = generator(self.seed, epoch, iteration, 1 + place), place == 1
-        aim = self._aim(virtual, drawn)
-        batch, perturbed = with_perturbed_half(drawn.images, drawn.labels, self.adversary, random, virtual, aim)
-        return replace(batch, before=drawn.before), perturbed
+        every = 1 if epoch >= self.schedule.epochs - self.schedule.only_perturbed else 2
+        aim = self._aim(virtual, drawn, every)
+        images, labels = drawn.images, drawn.labels
+        batch, perturbed = with_perturbed_half(images, labels, self.adversary, random, virtual, aim, every)
+        return (batch if drawn.before is None else replace(batch, before=drawn.before)), perturbed
 
     @torch.no_grad()
-    def _aim(self, virtual: bool, drawn: Drawn) -> Aim | None:
-        """Where every second image of a batch is to be driven: among the centroids that the defence goes by, or among
+    def _aim(self, virtual: bool, drawn: Drawn, every: int) -> Aim | None:
+        """Where one image in `every` of a batch is to be driven: among the centroids that the defence goes by, or among
         the clean images of the whole batch, as the model sees them in eval mode."""
         if self.adversary is None or self.recipe is None:
             return None
@@ -200,13 +202,13 @@ class Trainer:
             if self.known:
                 gallery = self.known.of(virtual)
                 if isinstance(self.recipe, RankingRecipe):  # reads no clean features: the own centroids stand in
-                    clean = gallery.features[drawn.labels[::2]]
+                    clean = gallery.features[drawn.labels[::every]]
                 else:
-                    clean = model.features(drawn.images[::2]).float()
+                    clean = model.features(drawn.images[::every]).float()
             else:
                 batch = model.features(drawn.images).float()
-                clean, gallery = batch[::2], Reference(distributed.gather(batch), pids, pids)
-        return Aim(model, self.recipe.objective_on(gallery), clean, distributed.share(pids)[::2])
+                clean, gallery = batch[::every], Reference(distributed.gather(batch), pids, pids)
+        return Aim(model, self.recipe.objective_on(gallery), clean, distributed.share(pids)[::every])
 
     def _inner(self, weights: Weights, lr: float) -> Inner | None:
         """The step before the virtual loss of a defence that looks ahead, where the outer rate is `lr`."""
@@ -242,7 +244,9 @@ def _recipe(defense: Defense, adversary: Adversary | None) -> Recipe | None:
     return recipe
 
 
-def _check_needs(defense: Defense, sets: Sequence[TrainingSet], adversary: Adversary | None, share: int) -> None:
+def _check_needs(
+    defense: Defense, sets: Sequence[TrainingSet], adversary: Adversary | None, schedule: Schedule, share: int
+) -> None:
     """Raises UsageError where a defence lacks what it needs, or no half of a process's `share` can be perturbed."""
     name = type(defense).__name__
     if defense.needs_virtual and len(sets) < 2:
@@ -251,6 +255,9 @@ def _check_needs(defense: Defense, sets: Sequence[TrainingSet], adversary: Adver
         raise UsageError(f"{name} looks ahead from the source to a virtual set; give one, or no look-ahead")
     if defense.needs_adversary and adversary is None:
         raise UsageError(f"{name} trains on perturbed images; give an adversary")
+    if schedule.only_perturbed and (defense.needs_clean or not defense.needs_adversary):
+        lacks = "needs clean images" if defense.needs_adversary else "has no perturbed images"
+        raise UsageError(f"{name} {lacks}, so it cannot be trained with --only-perturbed")
     if defense.needs_adversary and share % 2 and distributed.size() > 1:
         raise UsageError(
             f"no half of the {share} images that each of {distributed.size()} processes has of a batch can be "

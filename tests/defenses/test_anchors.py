@@ -99,6 +99,18 @@ class TestLosses:
         loss, _ = DEFENSES["fare"](anchor=1.0).loss(view, replace(batch, before=before))
         assert loss.item() == pytest.approx(literal_pull(features, start, 1.0), rel=1e-4)
 
+    @pytest.mark.parametrize("name", ["fare", "anchored"])
+    def test_perturbed_images_alone_bear_the_weight_of_clean_ones_too(self, view, batch, known, name):
+        _, _, start = known
+        alone = TrainingBatch(batch.clean[:0], 0.9 * batch.clean, batch.labels[:8], before=batch.clean)
+        with torch.no_grad():
+            features, _ = view.network(alone.images)
+        expected = 3.5 * mean(squared(features[i], start[i]) for i in range(8)) / spread(start)
+        if name == "anchored":
+            expected += literal_classification(features, alone.labels, Known().of(False).features, 0.1)
+        loss, _ = DEFENSES[name](anchor=2.5).loss(view, alone)
+        assert loss.item() == pytest.approx(expected, rel=1e-4)
+
     @pytest.mark.parametrize("virtual", [False, True])
     def test_anchored(self, view, batch, known, virtual):
         features, _, start = known
@@ -203,6 +215,7 @@ class TestCentroids:
         (["--divergence", "0"], "'0' is not a number above 0"),
         (["--ema", "1"], "'1' is not a number from 0 to below 1"),
         (["--move", "early"], "'early' is none of all, late"),
+        (["--only-perturbed", "-1"], "'-1' is not a whole number of at least 0"),
         (["--attack-objective", "neares"], "did you mean nearest?"),
     ],
 )

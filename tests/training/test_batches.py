@@ -99,6 +99,24 @@ class TestPerturbedHalf:
         assert batch.perturbed.requires_grad == made.requires_grad == kind.startswith("online")
 
 
+class TestAllPerturbed:
+    def test_leaves_no_clean_image_and_keeps_all_labels(self, clean, attacker, budget):
+        batch, made = with_perturbed_half(clean, torch.arange(8), attacker, generator(), virtual=True, every=1)
+        assert (len(batch.clean), batch.every, batch.virtual) == (0, 1, True)
+        assert torch.equal(batch.images, batch.perturbed)
+        assert torch.equal(batch.perturbed, made)
+        assert batch.before is clean
+        assert batch.labels.tolist() == [*range(8)]
+        change = (batch.perturbed - clean).detach().abs().amax((1, 2, 3))
+        assert 0 < change.min() <= change.max() <= budget + 1e-6
+        assert ((batch.perturbed[:, None] - clean).detach().abs().amax((2, 3, 4))).argmin(1).tolist() == [*range(8)]
+
+    def test_is_a_leaf_that_asks_for_a_gradient_only_if_the_attacker_learns(self, clean, labels, attacker, kind):
+        batch, _ = with_perturbed_half(clean, labels, attacker, generator(), False, every=1)
+        assert batch.perturbed.is_leaf
+        assert batch.perturbed.requires_grad == kind.startswith("online")
+
+
 class TestBatch:
     def test_without_an_attacker_there_is_no_perturbed_half(self, clean, labels):
         batch, made = with_perturbed_half(clean, labels, None, generator(), virtual=True)

@@ -29,6 +29,12 @@ class TestReleasedSchedule:
         assert schedule.lr_at(total * 80 // 85) == pytest.approx(2e-5)
 
 
+def test_epochs_of_perturbed_images_alone_are_at_most_all():
+    assert Schedule(3, 1, only_perturbed=3).only_perturbed == 3
+    with pytest.raises(UsageError, match="--only-perturbed 4 is more than all 3 epochs"):
+        Schedule(3, 1, only_perturbed=4)
+
+
 class TestCosine:
     def test_warms_up_linearly_over_the_first_tenth(self):
         schedule = Schedule(10, 10, lr=1.0)

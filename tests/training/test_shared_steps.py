@@ -209,21 +209,21 @@ def trained(folder):
 def driven(folder):
     """Losses, model and its average after an epoch of defences whose adversaries have an aim."""
     found = {}
-    for name in ("anchored", "gallery"):
+    for name, alone in (("anchored", 0), ("gallery", 0), ("anchored", 1)):
         model = models.create("resnet10", 8, seed=0)
         online = Online(attacks.create(0, EPS, EPS, HEIGHT, WIDTH), seed=0)
         sets = [
             TrainingSet("own", samples(folder), IMAGES, batch_size=16, num_instances=4, seed=seed) for seed in (0, 1)
         ]
         adversary = Mixture([online, PerImage(model, EPS, 1)])
-        schedule = Schedule(1, 2, 1e-5, shape="late", ema=0.5)
+        schedule = Schedule(1, 2, 1e-5, shape="late", ema=0.5, only_perturbed=alone)
         trainer = Trainer(model, DEFENSES[name](look_ahead=True), sets, schedule, ReidLoss(), CPU, 2, adversary)
         here = {
             loss: torch.tensor(value) for loss, value in trainer._epoch(0, Run(Path("not written"), None, {})).items()
         }
         here |= trainer.network.state_dict() | {f"average {k}": v for k, v in trainer.average.state_dict().items()}
         here |= {f"online {k}": v for k, v in online.noise.state_dict().items()}
-        found |= {f"{name}: {key}": value for key, value in here.items()}
+        found |= {f"{name} {alone}: {key}": value for key, value in here.items()}
         if trainer.known:
             found["centroids"] = trainer.known.of(False).features
     return found
