@@ -120,11 +120,13 @@ def _meta(study: Study, few: Sequence[str]) -> str:
 
 
 def _standard(study: Study, rows: Sequence[str]) -> str:
+    which = "The best two rows" if rows else "So far judged by it, before the best two are chosen"
+    rows = rows or [row for row in ROWS if study.first(row, STANDARD)]
     if not rows:
         return NOT_YET
     suites = {TEST: "`reid-fast-v1`", STANDARD: "`reid-standard-v1`"}
     lines = {f"{row}, {suite}": study.first(row, name) for row in rows for name, suite in suites.items()}
-    return f"The best two rows, seed {SEEDS[0]}, with intervals over identities (95 %):\n\n{tables.judgements(lines)}"
+    return f"{which}, seed {SEEDS[0]}, with intervals over identities (95 %):\n\n{tables.judgements(lines)}"
 
 
 def _trade_off(study: Study) -> str:

@@ -195,6 +195,10 @@ def test_what_is_missing_is_called_so(study, tmp_path_factory):
     assert tables(section(text, "Which rows were chosen, and by what"))[0]["fare"][-1] == "missing"
     for title in ("The best three", "The best row against all others", "The standard suite"):
         assert section(text, title) == "Nothing is chosen yet."
+    write_record(study, "seed0", "gallery", "standard", 0.6)
+    standard = section(page(study), "The standard suite")
+    assert standard.startswith("So far judged by it, before the best two are chosen, seed 0")
+    assert list(tables(standard)[0]) == ["gallery, `reid-fast-v1`", "gallery, `reid-standard-v1`"]
     empty = page(tmp_path_factory.mktemp("empty"))
     assert {cell for cells in tables(section(empty, "All rows"))[0].values() for cell in cells} == {"missing"}
     assert "is not judged yet" in section(empty, "Where meta-learning stands")
