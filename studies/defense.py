@@ -120,7 +120,11 @@ def _meta(study: Study, few: Sequence[str]) -> str:
 
 
 def _standard(study: Study, rows: Sequence[str]) -> str:
-    which = "The best two rows" if rows else "So far judged by it, before the best two are chosen"
+    which = (
+        "The best two rows"
+        if rows
+        else "The best two rows are not chosen yet; these have been judged by `reid-standard-v1`"
+    )
     rows = rows or [row for row in ROWS if study.first(row, STANDARD)]
     if not rows:
         return NOT_YET

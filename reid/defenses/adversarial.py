@@ -10,3 +10,4 @@ class Adversarial(Defense):
     """The re-ID loss on clean and perturbed images of the source."""
 
     needs_adversary = True
+    needs_clean = False

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fare(MaybeAhead):
-    """Perturbed features are pulled to the start model's features of the clean images, and so, which FARE leaves out,
-    are the clean ones, with the weight `anchor`, for which perturbed ones stand in where none is clean. The start sees
-    images without colour jitter."""
+    """Perturbed features are pulled to the start model's features of the clean images. So are clean ones, with the
+    weight `anchor`, which FARE leaves out; in a batch without clean images the perturbed ones take their place. The
+    start sees images without colour jitter."""
 
+    needs_clean = False
     needs_labels = False
     needs_start = True
 

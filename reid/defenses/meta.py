@@ -11,3 +11,4 @@ class Meta(Ahead):
 
     needs_virtual = True
     needs_adversary = True
+    needs_clean = False

@@ -11,3 +11,4 @@ class Mixed(Defense):
 
     needs_virtual = True
     needs_adversary = True
+    needs_clean = False

@@ -21,8 +21,6 @@ class Trades(MaybeAhead):
     """The re-ID loss on clean images, and the drift of perturbed features from clean ones, where TRADES has the
     divergence of their logits: retrieval goes by features."""
 
-    needs_clean = True
-
     divergence: float = option(1.0, "weight of the distance of perturbed features from clean ones", type=positive_float)
 
     def loss(self, network: View, batch: TrainingBatch) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""Batches of training: P x K augmented images of a set, and a perturbed half made from them in pixel space."""
+"""Batches of training: P x K augmented images of a set, and perturbed ones made from them in pixel space."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class Drawn(NamedTuple):
 @dataclass(frozen=True)
 class TrainingBatch:
     """Clean images (N, 3, H, W), perturbed ones (M, 3, H, W) or None, in [0, 1], and labels (N + M,): those of the
-    clean images, then those of the perturbed. `virtual` says which head knows the labels; `before` are the images that
-    it was made from, before colour jitter, where they are not the clean ones. With several processes each has its share
-    of the clean images, and the perturbed ones made from them. Where all images are perturbed, none is clean."""
+    clean images, then those of the perturbed. `virtual` says which head knows the labels; `before` are the drawn
+    images without colour jitter and perturbation, where they are not the clean ones. With several processes each has
+    its share of the clean images, and the perturbed ones made from them. Where all are perturbed, none is clean."""
 
     clean: Tensor
     perturbed: Tensor | None
@@ -41,7 +41,7 @@ class TrainingBatch:
 
     @property
     def every(self) -> int:
-        """One image in how many is perturbed."""
+        """Perturbed images were made from each `every`-th drawn one."""
         return 2 if len(self.clean) else 1
 
     @property
@@ -72,7 +72,7 @@ def with_perturbed_half(
     leaf = perturbed.detach().requires_grad_(perturbed.requires_grad)
     if every == 1:
         return TrainingBatch(clean[:0], leaf, labels, virtual, before=clean), perturbed
-    return TrainingBatch(clean, leaf, torch.cat([labels, labels[::2]]), virtual), perturbed
+    return TrainingBatch(clean, leaf, torch.cat([labels, labels[::every]]), virtual), perturbed
 
 
 class TrainingSet:

@@ -22,7 +22,7 @@ class Defense:
     needs_virtual = False  # a virtual set, with identities of its own, beyond the source
     takes_virtual = False  # the same, where there is one
     needs_adversary = False  # perturbed images: without, batches are clean
-    needs_clean = False  # clean images in each batch: without, --only-perturbed may leave them out
+    needs_clean = True  # clean images in every batch: --only-perturbed, which has some without, is then refused
     needs_labels = True  # identities: without, batches are images drawn at random
     needs_start = False  # the model that training started from, as `network.start_features`
     needs_centroids = False  # its mean clean feature of each identity, as `network.centroids`; attacks go by them too

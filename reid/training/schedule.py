@@ -1,4 +1,4 @@
-"""How long and how hard to train: steps, learning rates, weight decay."""
+"""How long and how hard to train: steps, learning rates, weight decay, and when on perturbed images alone."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Schedule:
     """`epochs` x `iters_per_epoch` steps of Adam, its rate over time of a `shape` in SHAPES.
 
     Layers that are not of the backbone learn `new_layers` times as fast. Raises UsageError for an unknown shape or
-    move.
+    move, and for more epochs of perturbed images alone than there are.
     """
 
     epochs: int
@@ -51,22 +51,26 @@ class Schedule:
     move: str = option(
         "all", "weights that training moves; late: the last quarter of the backbone, and all after it", choices=MOVES
     )
-
     only_perturbed: int = option(
         0,
-        "epochs at the end in which every image of a batch is perturbed and none is clean (Madry et al., 2018), in "
-        "place of every second one and all clean ones: gives up clean mAP for what withstands attacks on each image",
+        "perturb every image in the last EPOCHS epochs and show none clean (Madry et al., 2018), and keep a model of "
+        "those; in all others every image is shown clean, and every second one perturbed too. Costs clean mAP for "
+        "robustness to attacks on each image; not for none, trades",
         type=natural_int,
         metavar="EPOCHS",
     )
 
     def __post_init__(self) -> None:
-        if self.only_perturbed > self.epochs:
-            raise UsageError(f"--only-perturbed {self.only_perturbed} is more than all {self.epochs} epochs")
+        if not 0 <= self.only_perturbed <= self.epochs:
+            raise UsageError(f"--only-perturbed {self.only_perturbed} is not from 0 to --epochs {self.epochs}")
         if self.shape not in SHAPES:
             raise UsageError(f"schedule {self.shape!r} is not one of {', '.join(SHAPES)}")
         if self.move not in MOVES:
             raise UsageError(f"move {self.move!r} is not one of {', '.join(MOVES)}")
+
+    def every(self, epoch: int) -> int:
+        """One image in how many of a batch is perturbed in an epoch (0-based): 2, or all, and none is clean."""
+        return 1 if epoch >= self.epochs - self.only_perturbed else 2
 
     def lr_at(self, step: int) -> float:
         """Learning rate of the backbone at a step (0-based)."""

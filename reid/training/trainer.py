@@ -115,7 +115,8 @@ class Trainer:
                 with self.average.in_place():
                     scores = selection.validate() if selection.validate is not None else {}
                     values |= scores
-                    if number >= min(selection.first, self.schedule.epochs - 1):
+                    last, every = self.schedule.epochs - 1, self.schedule.every
+                    if number >= min(selection.first, last) and every(number) == every(last):
                         keeper.offer(self.network.model, number + 1, sum(scores.values()) / max(1, len(scores)))
             return values
 
@@ -185,7 +186,7 @@ class Trainer:
     def _half(self, place: int, drawn: Drawn, epoch: int, iteration: int) -> tuple[TrainingBatch, Tensor | None]:
         """What `with_perturbed_half` makes of a batch of the set in this place."""
         random, virtual = generator(self.seed, epoch, iteration, 1 + place), place == 1
-        every = 1 if epoch >= self.schedule.epochs - self.schedule.only_perturbed else 2
+        every = self.schedule.every(epoch)
         aim = self._aim(virtual, drawn, every)
         images, labels = drawn.images, drawn.labels
         batch, perturbed = with_perturbed_half(images, labels, self.adversary, random, virtual, aim, every)
@@ -256,8 +257,8 @@ def _check_needs(
     if defense.needs_adversary and adversary is None:
         raise UsageError(f"{name} trains on perturbed images; give an adversary")
     if schedule.only_perturbed and (defense.needs_clean or not defense.needs_adversary):
-        lacks = "needs clean images" if defense.needs_adversary else "has no perturbed images"
-        raise UsageError(f"{name} {lacks}, so it cannot be trained with --only-perturbed")
+        lacks = "needs clean images in every batch" if defense.needs_adversary else "perturbs nothing"
+        raise UsageError(f"{name} {lacks}; leave --only-perturbed out")
     if defense.needs_adversary and share % 2 and distributed.size() > 1:
         raise UsageError(
             f"no half of the {share} images that each of {distributed.size()} processes has of a batch can be "

@@ -197,7 +197,9 @@ def test_what_is_missing_is_called_so(study, tmp_path_factory):
         assert section(text, title) == "Nothing is chosen yet."
     write_record(study, "seed0", "gallery", "standard", 0.6)
     standard = section(page(study), "The standard suite")
-    assert standard.startswith("So far judged by it, before the best two are chosen, seed 0")
+    assert standard.startswith(
+        "The best two rows are not chosen yet; these have been judged by `reid-standard-v1`, seed 0"
+    )
     assert list(tables(standard)[0]) == ["gallery, `reid-fast-v1`", "gallery, `reid-standard-v1`"]
     empty = page(tmp_path_factory.mktemp("empty"))
     assert {cell for cells in tables(section(empty, "All rows"))[0].values() for cell in cells} == {"missing"}

@@ -9,7 +9,6 @@ import torch
 
 from reid import UsageError, attacks, models
 from reid.defenses import DEFENSES
-from reid.defenses.anchored import Anchored
 from reid.runtime.device import Compute
 from reid.runtime.snapshot import Run
 from reid.training import BEST_FILE, ReidLoss, Schedule, Selection, Trainer
@@ -110,32 +109,6 @@ class TestTraining:
         assert same(again.average.state_dict(), straight.average.state_dict())
         assert same(state_of(again.adversary.noise), state_of(straight.adversary.noise))
         assert same(models.read_checkpoint(path), models.read_checkpoint(tmp_path / "straight" / BEST_FILE))
-
-
-class TestOnlyPerturbed:
-    @pytest.mark.parametrize(("alone", "expected"), [(0, [2, 2]), (1, [2, 1]), (2, [1, 1])])
-    def test_is_of_the_last_epochs(self, build, alone, expected, tmp_path, monkeypatch):
-        seen = []
-        monkeypatch.setattr(Anchored, "pull", lambda defense, network, outputs: seen.append(outputs.batch) or 0)
-        build(only_perturbed=alone).train(run_in(tmp_path), Selection(None))
-        steps = [{batch.every for batch in seen[first : first + 4]} for first in (0, 4)]  # two steps, two sets
-        assert steps == [{every} for every in expected]
-        assert len(seen) == 8
-
-    def test_attacks_go_from_each_image_away_from_its_own_identity(self, build):
-        trainer = build(only_perturbed=2)
-        drawn = next(iter(trainer.sets[0].epoch(0, 1, CPU.device)))
-        aims = {every: trainer._aim(False, drawn, every) for every in (1, 2)}
-        assert aims[1].pids.tolist() == drawn.labels.tolist()
-        assert aims[2].pids.tolist() == drawn.labels[::2].tolist()
-        assert len(aims[1].clean) == len(drawn.labels)
-
-    @pytest.mark.parametrize(("name", "problem"), [("trades", "needs clean"), ("none", "has no perturbed")])
-    def test_is_refused_where_it_cannot_be(self, small_once, training_set, name, problem):
-        sets, schedule = [training_set("real", seed=0)], Schedule(2, 2, only_perturbed=1)
-        adversary = Online(attacks.create(0, 8 / 255, 8 / 255, 32, 16), seed=0)
-        with pytest.raises(UsageError, match=f"{problem} images, so it cannot be trained with --only-perturbed"):
-            Trainer(small_once, DEFENSES[name](), sets, schedule, ReidLoss(), CPU, 0, adversary)
 
 
 class TestMove:

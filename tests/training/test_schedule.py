@@ -30,9 +30,15 @@ class TestReleasedSchedule:
 
 
 def test_epochs_of_perturbed_images_alone_are_at_most_all():
-    assert Schedule(3, 1, only_perturbed=3).only_perturbed == 3
-    with pytest.raises(UsageError, match="--only-perturbed 4 is more than all 3 epochs"):
-        Schedule(3, 1, only_perturbed=4)
+    assert [Schedule(3, 1, only_perturbed=2).every(epoch) for epoch in range(3)] == [2, 1, 1]
+    assert Schedule(3, 1, only_perturbed=3).every(0) == 1
+    assert Schedule(3, 1).every(2) == 2
+
+
+@pytest.mark.parametrize("epochs", [-1, 4])
+def test_there_are_no_more_of_them_than_epochs(epochs):
+    with pytest.raises(UsageError, match=f"--only-perturbed {epochs} is not from 0 to --epochs 3"):
+        Schedule(3, 1, only_perturbed=epochs)
 
 
 class TestCosine:

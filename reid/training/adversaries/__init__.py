@@ -1,4 +1,4 @@
-"""Adversaries: what perturbs half of each training batch. Adding one is a file and a line in the table.
+"""Adversaries: what perturbs the images of training batches, all or every second one. Adding one is a file and a line in the table.
 
     chosen = AdversaryOptions(attacker=("online", "pgd"))
     adversary = chosen.adversary(model, chosen.perturbations(device), (256, 128), device)
@@ -50,7 +50,7 @@ class AdversaryOptions:
 
     attacker: Sequence[str] = option(
         ("frozen",),
-        "what perturbs half of each training batch, or several that share it: "
+        "what perturbs every second image of a batch, or several that share those: "
         + "; ".join(f"{name}: {ADVERSARIES.summary(name)}" for name in ADVERSARIES),
         nargs="+",
         choices=ADVERSARIES,

@@ -1,4 +1,4 @@
-"""What an adversary is, alone or several together: it perturbs half of each training batch, at random budgets."""
+"""What an adversary is, alone or several together: it perturbs images of each training batch, at random budgets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
