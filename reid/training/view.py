@@ -38,8 +38,7 @@ class Outputs:
 
     @property
     def origins(self) -> Tensor:
-        """Rows (P,) of the clean images that the perturbed ones were made from, in the same order: every second.
-        Raises ValueError for a batch without clean images, which a defence with `needs_clean` never gets."""
+        """Rows (P,) of the clean images that the perturbed ones were made from, in order. ValueError where none is."""
         if not len(self.batch.clean):
             raise ValueError("a batch of perturbed images alone has no clean rows; say needs_clean = True")
         return self._rows(2 * torch.arange(len(self.batch.labels) - len(self.batch.clean)))

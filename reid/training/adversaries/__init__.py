@@ -1,4 +1,4 @@
-"""Adversaries: what perturbs the images of training batches, all or every second one. Adding one is a file and a line in the table.
+"""Adversaries: what perturbs images of training batches. Adding one is a file and a line in the table.
 
     chosen = AdversaryOptions(attacker=("online", "pgd"))
     adversary = chosen.adversary(model, chosen.perturbations(device), (256, 128), device)
