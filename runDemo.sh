@@ -11,7 +11,7 @@
 set -euo pipefail
 # How --defend trains. All of it is said by: python metaDefense.py --help
 DEFENSE=(--defense anchored --anchor 0.5 --attacker online-delta pgd pgd --pgd-steps 3 --least-share 1 --jitter 1 --ids 160
-  --batch_size 16 --num-instances 4 --lr 1e-3 --ema 0.996 --epochs 26 --only-perturbed 14 --iters-per-epoch 25 --eval-every 26)
+  --batch_size 16 --num-instances 4 --lr 1e-3 --ema 0.996 --epochs 25 --only-perturbed 14 --iters-per-epoch 25 --eval-every 25)
 
 wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]" >&2; exit 2; }
 

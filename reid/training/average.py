@@ -1,4 +1,4 @@
-"""The average of a model over the steps of its training: what is validated, kept and saved in its place."""
+"""What is validated, kept and saved in place of a model: its average over training, mixed with its start."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 class Average:
     """After each step `decay` of the average so far and the rest of the model, running statistics included; counts are
-    the model's. With a decay of 0 it is the model itself."""
+    the model's. With a decay of 0 it is the model itself. What takes the model's place is `start_share` of the model as
+    it is given, and the rest of that (Wortsman et al., CVPR 2022)."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self._model, self.decay = model, decay
+    def __init__(self, model: nn.Module, decay: float, start_share: float = 0.0) -> None:
+        self._model, self.decay, self._share = model, decay, start_share
         self._state = self._copy() if decay else {}
+        self._start = self._copy() if start_share else {}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -27,12 +29,12 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside, the model is its average; afterwards what it was, to the bit."""
-        if not self.decay:
+        """Inside, the model is its average, mixed with its start; afterwards what it was, to the bit."""
+        if not self.decay and not self._share:
             yield
             return
         live = self._copy()
-        self._model.load_state_dict(self._state)
+        self._model.load_state_dict((self._state or live) | self._mixed(self._state or live))
         try:
             yield
         finally:
@@ -45,6 +47,10 @@ class Average:
         """Go on from what `state_dict` gave. Raises KeyError where a tensor is missing."""
         for name, value in self._state.items():
             value.copy_(state[name])
+
+    def _mixed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        floating = {name: start for name, start in self._start.items() if start.is_floating_point()}
+        return {name: state[name].lerp(start, self._share) for name, start in floating.items()}
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self._model.state_dict().items()}

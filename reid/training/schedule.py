@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reid.errors import UsageError
-from reid.runtime.cli import decay, natural_int
+from reid.runtime.cli import decay, natural_int, share
 from reid.runtime.options import option
 
 
@@ -58,6 +58,14 @@ class Schedule:
         "robustness to attacks on each image; not for none, trades",
         type=natural_int,
         metavar="EPOCHS",
+    )
+
+    start_share: float = option(
+        0.0,
+        "validate, keep and save weights of which this share is the start's and the rest that of training (Wortsman et "
+        "al., CVPR 2022): more of what the start is good at, less of what training adds",
+        type=share,
+        metavar="SHARE",
     )
 
     def __post_init__(self) -> None:

@@ -91,7 +91,7 @@ class Trainer:
         if schedule.move == "late":
             self.network.hold_early()
         synchronise(self.network, share)
-        self.average = Average(model, schedule.ema)
+        self.average = Average(model, schedule.ema, schedule.start_share)
         if defense.inner_order == "second":
             differentiate_twice(self.network)
         self.optimizer = torch.optim.Adam(

@@ -61,6 +61,29 @@ class TestAverage:
             assert model.num_batches_tracked == 2
         assert model.weight.item() == 3.0
 
+    @pytest.mark.parametrize(("decay", "trained"), [(0.0, 3.0), (0.75, 0.75 * 1.0 + 0.25 * 3.0)])
+    def test_is_mixed_with_the_start(self, decay, trained):
+        model = torch.nn.BatchNorm1d(1)
+        average = Average(model, decay, 0.4)
+        with torch.no_grad():
+            model.weight.fill_(3.0)
+            model.running_mean.fill_(3.0)
+            model.num_batches_tracked.add_(1)
+        average.update()
+        with average.in_place():
+            assert model.weight.item() == pytest.approx(0.4 * 1.0 + 0.6 * trained)
+            assert model.running_mean.item() == pytest.approx(0.6 * (trained - decay))
+            assert model.num_batches_tracked == 1
+        assert model.weight.item() == 3.0
+
+    def test_with_nothing_but_the_start_is_the_start(self, tiny):
+        average, before = Average(tiny, 0.5, 1.0), state_of(tiny)
+        with torch.no_grad():
+            tiny.base.conv1.weight.zero_()
+        average.update()
+        with average.in_place():
+            assert same(tiny.state_dict(), before)
+
     def test_gives_the_model_back_after_an_error(self, tiny):
         before, average = state_of(tiny), Average(copy.deepcopy(tiny), 0.5)
         average._model = tiny
@@ -96,14 +119,16 @@ class TestTraining:
         assert not torch.equal(seen[-1]["base.conv1.weight"], plain.network.model.base.conv1.weight)
 
     @pytest.mark.parametrize(("ema", "alone"), [(0.0, 0), (0.5, 0), (0.5, 1)])
+    @pytest.mark.parametrize("share", [0.0, 0.5])
     def test_a_run_killed_in_the_midst_of_an_epoch_ends_bitwise_as_the_uninterrupted_one(
-        self, build, ema, alone, tmp_path, killed
+        self, build, ema, alone, share, tmp_path, killed
     ):
-        straight = build(ema, only_perturbed=alone)
+        changes = {"only_perturbed": alone, "start_share": share}
+        straight = build(ema, **changes)
         straight.train(run_in(tmp_path / "straight"), Selection(None))
         with killed():
-            build(ema, only_perturbed=alone).train(run_in(tmp_path / "killed", "auto"), Selection(None))
-        again = build(ema, only_perturbed=alone)
+            build(ema, **changes).train(run_in(tmp_path / "killed", "auto"), Selection(None))
+        again = build(ema, **changes)
         path = again.train(run_in(tmp_path / "killed", "auto"), Selection(None))
         assert same(again.network.state_dict(), straight.network.state_dict())
         assert same(again.average.state_dict(), straight.average.state_dict())
