@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 class Average:
     """After each step `decay` of the average so far and the rest of the model, running statistics included; counts are
-    the model's. With a decay of 0 it is the model itself. What takes the model's place is `start_share` of the model as
-    it is given, and the rest of that (Wortsman et al., CVPR 2022)."""
+    those of the model. With a decay of 0 it is the model itself. In its place goes `start_share` times the first model
+    plus 1 - `start_share` times that average (Wortsman et al., CVPR 2022)."""
 
     def __init__(self, model: nn.Module, decay: float, start_share: float = 0.0) -> None:
         self._model, self.decay, self._share = model, decay, start_share
@@ -34,7 +34,8 @@ class Average:
             yield
             return
         live = self._copy()
-        self._model.load_state_dict((self._state or live) | self._mixed(self._state or live))
+        trained = self._state or live
+        self._model.load_state_dict(trained | self._mixed(trained))
         try:
             yield
         finally:

@@ -22,6 +22,7 @@ DONE = {  # settings of a run that a card shows, and in which words
     "steps": "steps",
     "batch_size": "images drawn per step and set",
     "only_perturbed": "epochs at the end without clean images",
+    "start_share": "share of the start in the weights",
     "lr": "learning rate",
     "batch_norm": "batch normalisation",
     "precision": "precision",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reid.errors import UsageError
-from reid.runtime.cli import decay, natural_int, share
+from reid.runtime.cli import decay, natural_int
 from reid.runtime.options import option
 
 
@@ -62,9 +62,9 @@ class Schedule:
 
     start_share: float = option(
         0.0,
-        "validate, keep and save weights of which this share is the start's and the rest that of training (Wortsman et "
-        "al., CVPR 2022): more of what the start is good at, less of what training adds",
-        type=share,
+        "validate, keep and save SHARE times the weights of the start plus 1 - SHARE times those of training (Wortsman "
+        "et al., CVPR 2022): more of what the start is good at, less of what training adds",
+        type=decay,
         metavar="SHARE",
     )
 

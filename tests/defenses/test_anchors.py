@@ -215,7 +215,7 @@ class TestCentroids:
         (["--divergence", "0"], "'0' is not a number above 0"),
         (["--ema", "1"], "'1' is not a number from 0 to below 1"),
         (["--move", "early"], "'early' is none of all, late"),
-        (["--start-share", "1.5"], "'1.5' is not a number from 0 to 1"),
+        (["--start-share", "1"], "'1' is not a number from 0 to below 1"),
         (["--only-perturbed", "-1"], "'-1' is not a whole number of at least 0"),
         (["--attack-objective", "neares"], "did you mean nearest?"),
     ],

@@ -103,6 +103,17 @@ class TestAverage:
 
 
 class TestTraining:
+    @pytest.mark.parametrize("ema", [0.0, 0.5])
+    def test_keeps_the_mixture_with_the_start_and_goes_on_from_the_weights(self, build, ema, tmp_path):
+        plain, mixed = build(ema), build(ema, start_share=0.25)
+        start = state_of(mixed.network.model)
+        trained = models.read_checkpoint(plain.train(run_in(tmp_path / "plain"), Selection(None)))
+        kept = models.read_checkpoint(mixed.train(run_in(tmp_path / "mixed"), Selection(None)))
+        assert same(mixed.network.state_dict(), plain.network.state_dict())
+        for name, value in kept.items():
+            share = 0.25 if value.is_floating_point() else 0
+            torch.testing.assert_close(value, share * start[name] + (1 - share) * trained[name], check_dtype=False)
+
     def test_validates_and_keeps_the_average_and_goes_on_from_the_weights(self, build, tmp_path):
         seen = []
         plain, averaged = build(ema=0.0), build(ema=0.5)
