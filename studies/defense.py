@@ -120,12 +120,10 @@ def _meta(study: Study, few: Sequence[str]) -> str:
 
 
 def _standard(study: Study, rows: Sequence[str]) -> str:
-    which = (
-        "The best two rows"
-        if rows
-        else "The best two rows are not chosen yet; these have been judged by `reid-standard-v1`"
-    )
-    rows = rows or [row for row in ROWS if study.first(row, STANDARD)]
+    which = "The best two rows"
+    if not rows:
+        which = "The best two rows are not chosen yet; these have been judged by `reid-standard-v1`"
+        rows = [row for row in ROWS if study.first(row, STANDARD)]
     if not rows:
         return NOT_YET
     suites = {TEST: "`reid-fast-v1`", STANDARD: "`reid-standard-v1`"}

@@ -15,7 +15,8 @@ class Average:
     def __init__(self, model: nn.Module, decay: float, start_share: float = 0.0) -> None:
         self._model, self.decay, self._share = model, decay, start_share
         self._state = self._copy() if decay else {}
-        self._start = self._copy() if start_share else {}
+        start = self._copy() if start_share else {}
+        self._start = {name: value for name, value in start.items() if value.is_floating_point()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -35,7 +36,8 @@ class Average:
             return
         live = self._copy()
         trained = self._state or live
-        self._model.load_state_dict(trained | self._mixed(trained))
+        mixed = {name: trained[name].lerp(start, self._share) for name, start in self._start.items()}
+        self._model.load_state_dict(trained | mixed)
         try:
             yield
         finally:
@@ -48,10 +50,6 @@ class Average:
         """Go on from what `state_dict` gave. Raises KeyError where a tensor is missing."""
         for name, value in self._state.items():
             value.copy_(state[name])
-
-    def _mixed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        floating = {name: start for name, start in self._start.items() if start.is_floating_point()}
-        return {name: state[name].lerp(start, self._share) for name, start in floating.items()}
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self._model.state_dict().items()}

@@ -59,7 +59,6 @@ class Schedule:
         type=natural_int,
         metavar="EPOCHS",
     )
-
     start_share: float = option(
         0.0,
         "validate, keep and save SHARE times the weights of the start plus 1 - SHARE times those of training (Wortsman "

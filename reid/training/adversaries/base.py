@@ -69,7 +69,7 @@ class Adversary:
 
 def random_shares(images: Tensor, random: Generator, least: float = 0.0) -> Tensor:
     """Shares of the budget (N, 1, 1, 1), one for each image, from `least` up to 1, of linear density from zero: the
-    clean half of a batch has share zero already, so larger ones are drawn more often.
+    clean images of a usual batch have share zero already, so larger ones are drawn more often.
 
     They are drawn for the whole batch, so that a process of a torchrun gets what one alone would draw for its images.
     """
