@@ -51,7 +51,7 @@ class TrainingBatch:
         return images.contiguous(memory_format=torch.channels_last)
 
 
-def with_perturbed_half(
+def with_perturbed(
     clean: Tensor,
     labels: Tensor,
     adversary: Adversary | None,

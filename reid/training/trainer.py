@@ -29,7 +29,7 @@ from reid.runtime.snapshot import STATE_FILE, Run
 from reid.training.adversaries.aim import Aim, inference
 from reid.training.adversaries.base import Adversary
 from reid.training.average import Average
-from reid.training.batches import Drawn, TrainingBatch, TrainingSet, with_perturbed_half
+from reid.training.batches import Drawn, TrainingBatch, TrainingSet, with_perturbed
 from reid.training.centroids import Centroids
 from reid.training.defense import Defense
 from reid.training.inner import Inner
@@ -158,8 +158,8 @@ class Trainer:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
-        halves = [self._half(place, each, epoch, iteration) for place, each in enumerate(drawn)]
-        source, virtual = halves[0][0], halves[1][0] if len(halves) > 1 else None
+        made = [self._perturbed(place, each, epoch, iteration) for place, each in enumerate(drawn)]
+        source, virtual = made[0][0], made[1][0] if len(made) > 1 else None
         precisions: list[Tensor | None] = []
 
         def loss_of(weights: Weights, batch: TrainingBatch) -> Tensor:
@@ -180,16 +180,16 @@ class Trainer:
             self.optimizer.step()
             self.average.update()
             if self.adversary is not None and step.image_gradients:
-                self.adversary.learn([images for _, images in halves if images is not None], step.image_gradients)
+                self.adversary.learn([images for _, images in made if images is not None], step.image_gradients)
         return values
 
-    def _half(self, place: int, drawn: Drawn, epoch: int, iteration: int) -> tuple[TrainingBatch, Tensor | None]:
-        """What `with_perturbed_half` makes of a batch of the set in this place."""
+    def _perturbed(self, place: int, drawn: Drawn, epoch: int, iteration: int) -> tuple[TrainingBatch, Tensor | None]:
+        """What `with_perturbed` makes of a batch of the set in this place."""
         random, virtual = generator(self.seed, epoch, iteration, 1 + place), place == 1
         every = self.schedule.every(epoch)
         aim = self._aim(virtual, drawn, every)
         images, labels = drawn.images, drawn.labels
-        batch, perturbed = with_perturbed_half(images, labels, self.adversary, random, virtual, aim, every)
+        batch, perturbed = with_perturbed(images, labels, self.adversary, random, virtual, aim, every)
         return (batch if drawn.before is None else replace(batch, before=drawn.before)), perturbed
 
     @torch.no_grad()

@@ -240,7 +240,7 @@ class TestTrainer:
     @pytest.mark.parametrize("defense", ["fare", "anchored", "trades", "gallery"])
     def test_the_attacks_of_every_defence_raise_its_loss_more_than_noise(self, build, defense):
         trainer = build(defense, lambda model: PerImage(model, EPS, 4))
-        batch, made = trainer._half(0, next(trainer.sets[0].epoch(0, 1, CPU.device)), 0, 0)
+        batch, made = trainer._perturbed(0, next(trainer.sets[0].epoch(0, 1, CPU.device)), 0, 0)
         clean, spent = batch.clean[::2], (made - batch.clean[::2]).abs().amax((1, 2, 3), keepdim=True)
         view = View(trainer.network.eval(), trainer.network.weights(), CPU, ReidLoss(), trainer.start, trainer.known)
         with torch.no_grad():

@@ -85,12 +85,12 @@ class TestBatches:
     def test_remember_the_images_without_jitter_and_perturbation(self, build, jitter):
         trainer = build(1, jitter=jitter)
         drawn = drawn_of(trainer)
-        batch, _ = trainer._half(0, drawn, 1, 0)
+        batch, _ = trainer._perturbed(0, drawn, 1, 0)
         assert torch.equal(batch.before, drawn.before if jitter else drawn.images)
         assert len(batch.perturbed) == len(drawn.images)
 
     def test_have_no_clean_rows(self, build):
-        batch, _ = build(1)._half(0, drawn_of(build(1)), 1, 0)
+        batch, _ = build(1)._perturbed(0, drawn_of(build(1)), 1, 0)
         outputs = Outputs(torch.zeros(8, 2), torch.zeros(8, 2), batch.labels, batch)
         assert (outputs.clean.tolist(), outputs.perturbed.tolist()) == ([], [*range(8)])
         with pytest.raises(ValueError, match="no clean rows; say needs_clean = True"):

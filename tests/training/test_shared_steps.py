@@ -37,7 +37,7 @@ from reid.training import ReidLoss, Schedule, Trainer, TrainingSet
 from reid.training.adversaries.base import Mixture
 from reid.training.adversaries.per_image import PerImage
 from reid.training.adversaries.universal import Online, Pool
-from reid.training.batches import TrainingBatch, with_perturbed_half
+from reid.training.batches import TrainingBatch, with_perturbed
 from reid.training.inner import Inner
 from reid.training.layers import SharedDropout, SyncedBatchNorm, synchronise
 from reid.training.step import step_gradients
@@ -139,7 +139,7 @@ def adversaries_in_training():
         made, gradients = [], []
         for seed in (0, 1):
             images = distributed.share(random_images(count, seed, torch.float32))
-            batch, perturbed = with_perturbed_half(images, torch.arange(len(images)), mixture, random, False)
+            batch, perturbed = with_perturbed(images, torch.arange(len(images)), mixture, random, False)
             made.append(perturbed)
             gradients.append(distributed.share(random_images(count // 2, seed + 2, torch.float32) - 0.5))
             found[f"{count} images, batch {seed}"] = distributed.gather(batch.perturbed.detach())
