@@ -27,7 +27,7 @@ from reid.runtime import distributed
 from reid.runtime.device import Compute
 from reid.synthperson.missing import draw_missing
 from reid.training.batches import TrainingSet
-from reid.training.card import Card
+from reid.training.card import Card, Told
 from reid.training.start import is_ours, starting_model
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,8 @@ class Start:
         distributed.same_(model)
 
     def card(self, settings: Mapping[str, str], before: float | None, after: float | None, path: Path) -> Path:
-        """Write the card of the defended model, next to it."""
+        """Write the card of the defended model, next to it. Where it had been defended before, and the card of that is
+        next to its file, that one goes on: before is before all of it."""
         source = self.source
         reading = [("reads images as", f"{self.victim.input.words} ({self.victim.reading})")] if self.victim else []
         was = [("model", source.spec), ("kind", source.kind or "as its code makes it")]
@@ -193,7 +194,8 @@ class Start:
         def write() -> Path:
             hashes = source.sha256, self.returned.sha256(path)
             scores = {"before": before, "after": after}
-            return Card([*was, *reading], settings, hashes, scores, tested, specs).write(path)
+            earlier = Told.of(Path(source.spec.rpartition(":")[2]), source.sha256)
+            return Card([*was, *reading], settings, hashes, scores, tested, specs, earlier).write(path)
 
         return distributed.from_main(write)
 

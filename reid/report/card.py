@@ -9,7 +9,6 @@ Both have to be of the very models of the card, on the same images and by the sa
 
 import argparse
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from reid.runtime import cli
 from reid.runtime.budgets import format_budget
 from reid.runtime.files import write_atomically
 from reid.runtime.markdown import markdown
-from reid.training.card import CARD_FILE, CLEAN, HASH, KNOWN, known
+from reid.training.card import CARD_FILE, CLEAN, Told, known
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +56,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     card = args.defended / CARD_FILE
-    head, hashes, clean = read_card(card)
+    card_says = read_card(card)
     verdicts = {}
-    for when, folder, expected in zip(("before", "after"), (args.before, args.after), hashes, strict=True):
+    for when, folder, expected in zip(("before", "after"), (args.before, args.after), card_says.hashes, strict=True):
         verdicts[when] = verdict = read_verdict(folder, args.suite)
         if verdict.sha256 != expected:
             problem = f"{folder} is about {verdict.path} (SHA-256 {verdict.sha256[:12]})"
@@ -69,26 +68,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     if differing := [f"{key} ({before}, {after})" for key, before, after in both if before != after]:
         problem = f"{args.before} and {args.after} differ in {', '.join(differing)}"
         raise UsageError(f"{problem}; evaluate both models in the same way")
-    rows, words = told(verdicts, clean)
-    text = head + known(rows, words, [f"python {verdict.command}" for verdict in verdicts.values()])
+    rows, words = told(verdicts, card_says.clean)
+    text = card_says.head + known(rows, words, [f"python {verdict.command}" for verdict in verdicts.values()])
     write_atomically(card, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     print(f"{markdown(rows)}\n\n{words}")
     logger.info("the same is in %s", card)
 
 
-def read_card(path: Path) -> tuple[str, list[str], list[str]]:
-    """Of a card: all that is before what is known of the models, their hashes, and their scores on validation
-    identities, each before and after. Raises UsageError for a file that is no such card."""
+def read_card(path: Path) -> Told:
+    """What a card tells. Raises UsageError for a file that is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        told = Told.by(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no readable card ({error}); give the --logs_dir of a defended model") from error
-    head, _, rest = text.partition(KNOWN)
-    hashes = re.findall(rf"^\| {HASH} \| (\S+) \|$", head, re.MULTILINE)
-    clean = re.findall(r"^\| (?:before|after) \| ([^|]+) \|", rest, re.MULTILINE)
-    if (len(hashes), len(clean)) != (2, 2):
+    if told is None:
         raise UsageError(f"{path} is no card of this version; run its command again, with --resume-from auto")
-    return head, hashes, clean
+    return told
 
 
 def read_verdict(folder: Path, suite: str) -> Verdict:

@@ -1,9 +1,13 @@
 """The card of a defended model: one page on what it was, what was done with it, and what is known of it since."""
 
+from __future__ import annotations
+
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from reid.runtime.files import write_atomically
 from reid.runtime.markdown import markdown
@@ -29,8 +33,39 @@ DONE = {  # settings of a run that a card shows, and in which words
     "seed": "seed",
     "command": "command",
 }
+ABOUT = "A person re-identification model that was trained to withstand adversarial perturbations."
 UNKNOWN = "null: not measured. Training does not say what an attacker who knows the model can do. This measures it:"
 EVALUATE = "python evaluate.py --suite reid-fast-v1"
+
+
+class Told(NamedTuple):
+    """What a card tells: all that is before what is known of the models, the hashes of the first and the last one, and
+    of what is known the scores of both on validation identities and the commands that judge them."""
+
+    head: str
+    hashes: tuple[str, str]
+    clean: tuple[str, str]
+    commands: Sequence[str]
+
+    @classmethod
+    def by(cls, text: str) -> Told | None:
+        """None for a text that is no card of this version."""
+        head, _, rest = text.partition(KNOWN)
+        hashes = re.findall(rf"^\| {HASH} \| (\S+) \|$", head, re.MULTILINE)
+        clean = re.findall(r"^\| (?:before|after) \| ([^|]+) \|", rest, re.MULTILINE)
+        commands = re.findall(r"^    (.+)$", rest, re.MULTILINE)
+        if len(hashes) < 2 or len(clean) != 2 or not commands:
+            return None
+        return cls(head, (hashes[0], hashes[-1]), (clean[0], clean[1]), commands)
+
+    @classmethod
+    def of(cls, model: Path, sha256: str) -> Told | None:
+        """What the card in the folder of a file tells, where it is of the model with this hash."""
+        try:
+            told = cls.by(model.with_name(CARD_FILE).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, ValueError):
+            return None
+        return told if told and told.hashes[1] == sha256 else None
 
 
 @dataclass(frozen=True)
@@ -45,6 +80,7 @@ class Card:
     scores: Mapping[str, float | None]
     judged_on: str  # a dataset with query and gallery
     specs: Sequence[str]  # for --resume, of the model before and after
+    earlier: Told | None = None  # the card of a model that was defended before; this one goes on from it
 
     def write(self, model: Path) -> Path:
         """Write the card into the folder of the file of a defended model."""
@@ -55,15 +91,17 @@ class Card:
         scores = [[when, "null" if mAP is None else f"{100 * mAP:.1f}", "null"] for when, mAP in self.scores.items()]
         judge = f"{EVALUATE} -d {self.judged_on} --resume"
         commands = [f"{judge} {spec} --results {when}" for spec, when in zip(self.specs, self.scores, strict=True)]
+        known_as = [f"# {model.name}", ABOUT, "## What it was", markdown([("", ""), *self.was, (HASH, self.hashes[0])])]
+        title = "## What was done"
+        if self.earlier:
+            known_as, title = [self.earlier.head.strip()], "## What was done next"
+            scores[0][1], commands[0] = self.earlier.clean[0], self.earlier.commands[0]
         commands.append(
             f"python -m reid.report.card {shlex.quote(model.parent.as_posix())} --before before --after after"
         )
         parts = [
-            f"# {model.name}",
-            "A person re-identification model that was trained to withstand adversarial perturbations.",
-            "## What it was",
-            markdown([("", ""), *self.was, (HASH, self.hashes[0])]),
-            "## What was done",
+            *known_as,
+            title,
             markdown([("", ""), *done, (HASH, self.hashes[1])]),
             known([["mAP in %", CLEAN, "under the strongest attacks"], *scores], UNKNOWN, commands),
         ]

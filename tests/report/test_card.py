@@ -7,7 +7,7 @@ from made_up import row
 
 from reid.report import card
 from reid.runtime import cli
-from reid.training.card import Card
+from reid.training.card import Card, Told
 
 WORST = {"universal": 0.25, "universal_equal_total": None, "image": 0.1234, "image_gallery": 0.05, "search": 0.3}
 KNOWN = """\
@@ -78,6 +78,24 @@ def test_what_was_found_takes_the_place_of_null(options, text, capsys):
         card.main(argv)
         assert text() == before.partition("## What is known of it")[0] + KNOWN
         assert capsys.readouterr().out in KNOWN
+
+
+def test_a_second_training_goes_on_from_the_card_of_the_first(options, text, tmp_path):
+    card.main(options())
+    first, start = text(), tmp_path / "defended" / "model_best.onnx"
+    hashes = (Told.by(first).hashes[1], judged(tmp_path / "last", "E", 0.5, worst=WORST))
+    model = tmp_path / "again" / start.name
+    told = Told.of(start, hashes[0])
+    Card([("model", "D")], {"seed": "7"}, hashes, {"before": 0.1, "after": 0.8}, "toy", ["D", "E"], told).write(model)
+    written = model.with_name("card.md").read_text()
+    assert written.startswith(first.partition("## What is known of it")[0])
+    assert "## What was done next\n\n|  |  |\n| --- | --- |\n| seed | 7 |\n" in written
+    assert "| before | 90.0 | null |\n| after | 80.0 | null |" in written
+    assert "    python evaluate.py --resume models/A\n" in written
+    card.main([str(model.parent), "--before", str(tmp_path / "before"), "--after", str(tmp_path / "last")])
+    assert "| before | 90.0 | 50.0 | 25.0 |" in model.with_name("card.md").read_text()
+    assert Told.of(start, hashes[1]) is None  # a card of another file
+    assert Told.of(tmp_path / "nowhere" / start.name, hashes[0]) is None
 
 
 def refused(argv, capsys):

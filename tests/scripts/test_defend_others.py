@@ -108,6 +108,9 @@ def test_a_model_of_the_zoo_is_defended_and_its_card_takes_the_verdict_of_a_suit
     for when, numbers in found.items():
         (line,) = (line for line in lines if line.startswith(f"| {when} | "))
         assert line.endswith(f" | {numbers} |")
+    again = ["--resume", str(run / "model_best.onnx"), "--logs_dir", str(tmp_path / "again")]
+    metaDefense.main([*people, *again, "--defense", "mixed", *SHORT])
+    assert (tmp_path / "again" / "card.md").read_text().startswith("\n".join(lines).partition("## What is known")[0])
 
 
 def test_a_killed_run_goes_on_bit_for_bit(options, tmp_path, monkeypatch):
