@@ -9,9 +9,12 @@
 # SPEC is what evaluate.py --resume takes: docs/bring-your-model.md. A seed may follow it.
 # Steps that are done are not done again; a killed demo goes on where it was. Networks run in fp32 on every machine.
 set -euo pipefail
-# How --defend trains. All of it is said by: python metaDefense.py --help
-DEFENSE=(--defense anchored --anchor 0.5 --attacker online-delta pgd pgd --pgd-steps 3 --least-share 1 --jitter 1 --ids 160
-  --batch_size 16 --num-instances 4 --lr 1e-3 --ema 0.996 --epochs 25 --only-perturbed 14 --iters-per-epoch 25 --eval-every 25)
+# How --defend trains, twice: on clean and perturbed images, and from that model on, which becomes the anchor, on
+# perturbed ones alone. All of it is said by: python metaDefense.py --help
+DEFENSE=(--defense anchored --anchor 0.5 --pgd-steps 3 --least-share 1 --ids 160 --batch_size 16 --lr 1e-3 --ema 0.98
+  --iters-per-epoch 25 --eval-every 25)
+FIRST=(--attacker online-delta pgd pgd --jitter 1 --num-instances 4 --epochs 20)
+SECOND=(--attacker pgd --jitter 0.3 --num-instances 2 --epochs 9 --only-perturbed 9 --start-share 0.25)
 
 wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]" >&2; exit 2; }
 
@@ -101,15 +104,20 @@ if not torch.cuda.is_available(): print(socket.create_server(('127.0.0.1', 0)).g
   [ -z "$PORT" ] || wait $!
 )
 
-defend() {  # trains first, since what cannot be defended is refused there
-  local PLACE=$OUT-defended/$NAME FILE SPEC READ_AS=own
-  DATA=$PLACE/data  # drawn at the size of this model
-  in_two "$PYTHON" metaDefense.py -s synth-wide -m synth-virtual --data $DATA --resume "$MODEL" "${DEFENSE[@]}" --seed "$SEED" \
-    --precision fp32 --logs_dir $PLACE/defended --resume-from auto
-  for FILE in $PLACE/defended/model_best.{onnx,pth}; do [ ! -e $FILE ] || break; done
-  [ ! -e $FILE.json ] || READ_AS=$FILE.json  # as training has found out
+train_defended() {  # train_defended FOLDER OPTIONS...: from SPEC; then FILE is the model that is left, and SPEC names it
+  in_two "$PYTHON" metaDefense.py -s synth-wide -m synth-virtual --data $DATA --resume "$SPEC" "${DEFENSE[@]}" "${@:2}" \
+    --seed "$SEED" --precision fp32 --logs_dir "$1" --resume-from auto
+  for FILE in "$1"/model_best.{onnx,pth}; do [ ! -e "$FILE" ] || break; done
+  [ ! -e "$FILE.json" ] || READ_AS=$FILE.json  # as training has found out
   SPEC=$FILE
   case $MODEL in zoo:*) ;; *:*) [ -e "$MODEL" ] || SPEC=$(cut -d: -f1,2 <<< "$MODEL"):$FILE ;; esac
+}
+
+defend() {  # trains first, since what cannot be defended is refused there
+  local PLACE=$OUT-defended/$NAME FILE SPEC=$MODEL READ_AS=own
+  DATA=$PLACE/data  # drawn at the size of this model
+  train_defended $PLACE/first "${FIRST[@]}"
+  train_defended $PLACE/defended "${SECOND[@]}" --preprocessing $READ_AS
   "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$MODEL"
   before_lane() { judge_model "$MODEL" synth-b $PLACE/before --preprocessing $READ_AS; }
   after_lane() { judge_model "$SPEC" synth-b $PLACE/after --preprocessing $READ_AS; }

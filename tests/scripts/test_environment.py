@@ -214,18 +214,20 @@ def test_the_demo_judges_a_model_of_the_users_own(demo, stub, tmp_path):
 @pytest.mark.parametrize("order", [["--defend", "3"], ["3", "--defend"]])
 def test_the_demo_defends_a_model_and_judges_it_before_and_after(order, demo, stub, tmp_path):
     model, place = tmp_path / "my model.onnx", "runs/demo-seed3-defended/my_model.onnx"
-    file = f"{place}/defended/model_best.onnx"
-    (tmp_path / "checkout" / place / "defended").mkdir(parents=True)
-    for left in (file, f"{file}.json"):  # by metaDefense.py, which also says how the model reads images
+    first, file = (f"{place}/{folder}/model_best.onnx" for folder in ("first", "defended"))
+    # What metaDefense.py leaves; the second file says how the model reads images.
+    for left in (first, f"{first}.json", file, f"{file}.json"):
+        (tmp_path / "checkout" / left).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "checkout" / left).touch()
     done = demo("--model", "my model.onnx", *order)
     assert (done.returncode, done.stderr) == (0, "")
-    defend, draw, *both, card, page = stub()
+    begun, defended, draw, *both, card, page = stub()
     before, after = sorted(both, key=lambda line: "/after" in line)
-    assert defend.startswith(
-        f"metaDefense.py -s synth-wide -m synth-virtual --data {place}/data --resume {model} --def"
-    )
-    assert defend.endswith(f" --seed 3 --precision fp32 --logs_dir {place}/defended --resume-from auto")
+    for line, start, folder in zip((begun, defended), (model, first), ("first", "defended"), strict=True):
+        sets = "-s synth-wide -m synth-virtual"
+        assert line.startswith(f"metaDefense.py {sets} --data {place}/data --resume {start} --defense anchored ")
+        assert line.endswith(f" --seed 3 --precision fp32 --logs_dir {place}/{folder} --resume-from auto")
+    assert f" --preprocessing {first}.json --seed" in defended
     assert draw == f"-m reid.synthperson synth-b --root {place}/data --seed 3 --for {model}"
     fast = "--seed 3 --suite reid-fast-v1"
     judged = f"evaluate.py -d synth-b --data {place}/data --resume"
@@ -246,6 +248,9 @@ def test_the_demo_names_a_defended_model_as_what_it_is(spec, named, demo, stub):
     place = f"runs/demo-defended/{spec.replace(':', '_')}"
     (after,) = (line for line in stub() if line.startswith("evaluate.py") and "/after" in line)
     assert f" --resume {named}{place}/defended/model_best.pth --seed 0 " in after
+    trained = [line for line in stub() if line.startswith("metaDefense.py")]
+    for start, line in zip((spec, f"{named}{place}/first/model_best.pth"), trained, strict=True):
+        assert f" --resume {start} " in line
     assert after.endswith(" --preprocessing own")
 
 
@@ -266,8 +271,9 @@ def test_two_processes_defend_where_there_is_no_gpu(demo, stub, two_cores):
     trained = sorted(line for line in stub() if "metaDefense.py" in line)
     alone = [line for line in stub() if "metaDefense.py" not in line]
     for number, line in enumerate(trained):
-        assert line.startswith(f"rank {number} {number} of 2 at 127.0.0.1 1234, 1 thread: metaDefense.py -s ")
-    assert len(trained) == 2
+        rank = number // 2  # of two trainings
+        assert line.startswith(f"rank {rank} {rank} of 2 at 127.0.0.1 1234, 1 thread: metaDefense.py -s ")
+    assert len(trained) == 4
     assert all(line.startswith("rank   of  at  , ") for line in alone)
 
 
@@ -280,7 +286,7 @@ def test_a_defence_that_one_of_two_processes_refuses_ends_with_its_line(demo, st
     assert not any("evaluate.py" in line for line in stub())
 
 
-@pytest.mark.parametrize(("script", "most"), [("metaDefense.py", 1), ("evaluate.py", 4)])
+@pytest.mark.parametrize(("script", "most"), [("metaDefense.py", 1), ("evaluate.py", 5)])
 def test_the_demo_ends_where_a_step_of_a_defence_fails(script, most, demo, stub, tmp_path):
     """What cannot be defended is not judged; what is not judged is not reported."""
     python = tmp_path / "python"
