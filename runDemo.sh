@@ -71,7 +71,7 @@ two_lanes() {  # two_lanes FOLDER ONE OTHER: the functions ONE_lane and OTHER_la
   done
   set +m
   for LANE in $LANES; do
-    wait "$LANE" || { CODE=$?; tail -n 3 "$1/$2.log" "$1/$3.log" >&2; exit $CODE; }
+    wait "$LANE" || { CODE=$?; tail -n 3 "$1/$2.log" "$1/$3.log" >&2 || true; exit $CODE; }
   done
   LANES=
 }
@@ -116,6 +116,7 @@ train_defended() {  # train_defended FOLDER OPTIONS...: from SPEC; then FILE is 
 defend() {  # trains first, since what cannot be defended is refused there
   local PLACE=$OUT-defended/$NAME FILE SPEC=$MODEL READ_AS=own
   DATA=$PLACE/data  # drawn at the size of this model
+  [ -e $PLACE/first ] || [ ! -e $PLACE/defended/state.pth ] || fail "$PLACE is of an earlier version; remove it"
   train_defended $PLACE/first "${FIRST[@]}"
   train_defended $PLACE/defended "${SECOND[@]}" --preprocessing $READ_AS
   "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$MODEL"

@@ -194,7 +194,8 @@ class Start:
         def write() -> Path:
             hashes = source.sha256, self.returned.sha256(path)
             scores = {"before": before, "after": after}
-            earlier = Told.of(Path(source.spec.rpartition(":")[2]), source.sha256)
+            file = Path(source.spec)
+            earlier = Told.of(file if file.exists() else Path(source.spec.rpartition(":")[2]), source.sha256)
             return Card([*was, *reading], settings, hashes, scores, tested, specs, earlier).write(path)
 
         return distributed.from_main(write)

@@ -47,7 +47,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv, prog="python -m reid.report.card")
     add = parser.add_argument
     add("defended", type=Path, metavar="DEFENDED", help="folder of metaDefense.py --logs_dir, with the card.md")
-    add("--before", type=Path, required=True, metavar="RESULTS", help="results of the model that it was made from")
+    add(
+        "--before",
+        type=Path,
+        required=True,
+        metavar="RESULTS",
+        help="results of the model that it was made from, before the first of its trainings or between two",
+    )
     add("--after", type=Path, required=True, metavar="RESULTS", help="results of the defended model")
     add("--suite", default="reid-fast-v1", help="the suite that judged both")
     return parser.parse_args(argv)
@@ -58,17 +64,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     card = args.defended / CARD_FILE
     card_says = read_card(card)
     verdicts = {}
-    for when, folder, expected in zip(("before", "after"), (args.before, args.after), card_says.hashes, strict=True):
+    *starts, last = card_says.hashes  # several where it was trained several times
+    for when, folder, expected in (("before", args.before, starts), ("after", args.after, [last])):
         verdicts[when] = verdict = read_verdict(folder, args.suite)
-        if verdict.sha256 != expected:
+        if verdict.sha256 not in expected:
             problem = f"{folder} is about {verdict.path} (SHA-256 {verdict.sha256[:12]})"
-            raise UsageError(f"{problem}, not the model {when} in {card} ({expected[:12]}); evaluate that one")
+            raise UsageError(f"{problem}, not the model {when} in {card} ({expected[0][:12]}); evaluate that one")
     first, second = (verdict.shared for verdict in verdicts.values())
     both = [(key, first.get(key), second.get(key)) for key in first | second]
     if differing := [f"{key} ({before}, {after})" for key, before, after in both if before != after]:
         problem = f"{args.before} and {args.after} differ in {', '.join(differing)}"
         raise UsageError(f"{problem}; evaluate both models in the same way")
-    rows, words = told(verdicts, card_says.clean)
+    clean = list(card_says.clean)
+    if verdicts["before"].sha256 != starts[0]:
+        clean[0] = "null"  # was measured before the first training
+    rows, words = told(verdicts, clean)
     text = card_says.head + known(rows, words, [f"python {verdict.command}" for verdict in verdicts.values()])
     write_atomically(card, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     print(f"{markdown(rows)}\n\n{words}")

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,19 +34,21 @@ DONE = {  # settings of a run that a card shows, and in which words
     "seed": "seed",
     "command": "command",
 }
+JUDGED_BY = ("source_sha256", "virtual_sha256", "seed")  # what validation identities depend on
+NAMING = ("--resume", "--weights", "--preprocessing")
 ABOUT = "A person re-identification model that was trained to withstand adversarial perturbations."
 UNKNOWN = "null: not measured. Training does not say what an attacker who knows the model can do. This measures it:"
 EVALUATE = "python evaluate.py --suite reid-fast-v1"
 
 
 class Told(NamedTuple):
-    """What a card tells: all that is before what is known of the models, the hashes of the first and the last one, and
-    of what is known the scores of both on validation identities and the commands that judge them."""
+    """What a card tells: all that is before what is known of the models, the hashes of all of them, the first before
+    all training and the last after it, and of these two the scores on validation identities and the commands."""
 
     head: str
-    hashes: tuple[str, str]
-    clean: tuple[str, str]
-    commands: Sequence[str]
+    hashes: list[str]
+    clean: list[str]
+    commands: list[str]
 
     @classmethod
     def by(cls, text: str) -> Told | None:
@@ -54,18 +57,27 @@ class Told(NamedTuple):
         hashes = re.findall(rf"^\| {HASH} \| (\S+) \|$", head, re.MULTILINE)
         clean = re.findall(r"^\| (?:before|after) \| ([^|]+) \|", rest, re.MULTILINE)
         commands = re.findall(r"^    (.+)$", rest, re.MULTILINE)
-        if len(hashes) < 2 or len(clean) != 2 or not commands:
-            return None
-        return cls(head, (hashes[0], hashes[-1]), (clean[0], clean[1]), commands)
+        return cls(head, hashes, clean, commands) if len(hashes) > 1 and len(clean) == 2 else None
 
     @classmethod
     def of(cls, model: Path, sha256: str) -> Told | None:
         """What the card in the folder of a file tells, where it is of the model with this hash."""
         try:
             told = cls.by(model.with_name(CARD_FILE).read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, ValueError):
+        except (OSError, ValueError):
             return None
-        return told if told and told.hashes[1] == sha256 else None
+        return told if told and told.hashes[-1] == sha256 else None
+
+    def score(self, settings: Mapping[str, str]) -> str:
+        """That before all training, where a run with these settings has the same validation identities, or "null"."""
+        same = [f"| {DONE[key]} | {settings[key]} |" in self.head for key in JUDGED_BY if key in settings]
+        return self.clean[0] if all(same) else "null"
+
+    def spec(self) -> str | None:
+        """How --resume names the model before all training, with the options that belong to it, if a command does."""
+        words = shlex.split(self.commands[0]) if self.commands else []
+        named = [word for option, word in pairwise(words) for word in (option, word) if option in NAMING]
+        return shlex.join(named).removeprefix("--resume ") or None
 
 
 @dataclass(frozen=True)
@@ -89,18 +101,18 @@ class Card:
     def _text(self, model: Path) -> str:
         done = [(words, value) for key, words in DONE.items() if (value := self.settings.get(key, "None")) != "None"]
         scores = [[when, "null" if mAP is None else f"{100 * mAP:.1f}", "null"] for when, mAP in self.scores.items()]
-        judge = f"{EVALUATE} -d {self.judged_on} --resume"
-        commands = [f"{judge} {spec} --results {when}" for spec, when in zip(self.specs, self.scores, strict=True)]
-        known_as = [f"# {model.name}", ABOUT, "## What it was", markdown([("", ""), *self.was, (HASH, self.hashes[0])])]
-        title = "## What was done"
+        about = [f"# {model.name}", ABOUT, "## What it was", markdown([("", ""), *self.was, (HASH, self.hashes[0])])]
+        title, specs = "## What was done", list(self.specs)
         if self.earlier:
-            known_as, title = [self.earlier.head.strip()], "## What was done next"
-            scores[0][1], commands[0] = self.earlier.clean[0], self.earlier.commands[0]
+            about, title = [self.earlier.head.strip()], "## What was done next"
+            scores[0][1], specs[0] = self.earlier.score(self.settings), self.earlier.spec() or specs[0]
+        judge = f"{EVALUATE} -d {self.judged_on} --resume"
+        commands = [f"{judge} {spec} --results {when}" for spec, when in zip(specs, self.scores, strict=True)]
         commands.append(
             f"python -m reid.report.card {shlex.quote(model.parent.as_posix())} --before before --after after"
         )
         parts = [
-            *known_as,
+            *about,
             title,
             markdown([("", ""), *done, (HASH, self.hashes[1])]),
             known([["mAP in %", CLEAN, "under the strongest attacks"], *scores], UNKNOWN, commands),

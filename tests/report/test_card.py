@@ -83,17 +83,24 @@ def test_what_was_found_takes_the_place_of_null(options, text, capsys):
 def test_a_second_training_goes_on_from_the_card_of_the_first(options, text, tmp_path):
     card.main(options())
     first, start = text(), tmp_path / "defended" / "model_best.onnx"
-    hashes = (Told.by(first).hashes[1], judged(tmp_path / "last", "E", 0.5, worst=WORST))
+    hashes = (Told.by(first).hashes[-1], judged(tmp_path / "last", "E", 0.5, worst=WORST))
     model = tmp_path / "again" / start.name
     told = Told.of(start, hashes[0])
-    Card([("model", "D")], {"seed": "7"}, hashes, {"before": 0.1, "after": 0.8}, "toy", ["D", "E"], told).write(model)
+    Card(
+        [("model", "D")], {"seed": "0", "lr": "7"}, hashes, {"before": 0.1, "after": 0.8}, "toy", ["D", "E"], told
+    ).write(model)
     written = model.with_name("card.md").read_text()
     assert written.startswith(first.partition("## What is known of it")[0])
-    assert "## What was done next\n\n|  |  |\n| --- | --- |\n| seed | 7 |\n" in written
+    assert "## What was done next\n\n|  |  |\n| --- | --- |\n| learning rate | 7 |\n| seed | 0 |\n" in written
     assert "| before | 90.0 | null |\n| after | 80.0 | null |" in written
-    assert "    python evaluate.py --resume models/A\n" in written
-    card.main([str(model.parent), "--before", str(tmp_path / "before"), "--after", str(tmp_path / "last")])
+    assert "    python evaluate.py --suite reid-fast-v1 -d toy --resume models/A --results before\n" in written
+    last = ["--after", str(tmp_path / "last")]
+    card.main([str(model.parent), "--before", str(tmp_path / "after"), *last])  # between the trainings
+    assert "| before | null | 75.0 | 40.0 |" in model.with_name("card.md").read_text()
+    model.with_name("card.md").write_text(written)
+    card.main([str(model.parent), "--before", str(tmp_path / "before"), *last])
     assert "| before | 90.0 | 50.0 | 25.0 |" in model.with_name("card.md").read_text()
+    assert told.score({"seed": "7"}) == "null"  # other validation identities
     assert Told.of(start, hashes[1]) is None  # a card of another file
     assert Told.of(tmp_path / "nowhere" / start.name, hashes[0]) is None
 

@@ -227,6 +227,8 @@ def test_the_demo_defends_a_model_and_judges_it_before_and_after(order, demo, st
         sets = "-s synth-wide -m synth-virtual"
         assert line.startswith(f"metaDefense.py {sets} --data {place}/data --resume {start} --defense anchored ")
         assert line.endswith(f" --seed 3 --precision fp32 --logs_dir {place}/{folder} --resume-from auto")
+        assert (" --only-perturbed 8 --start-share 0.25 " in line) is (folder == "defended")
+    assert " --preprocessing " not in begun
     assert f" --preprocessing {first}.json --seed" in defended
     assert draw == f"-m reid.synthperson synth-b --root {place}/data --seed 3 --for {model}"
     fast = "--seed 3 --suite reid-fast-v1"
@@ -271,7 +273,8 @@ def test_two_processes_defend_where_there_is_no_gpu(demo, stub, two_cores):
     trained = sorted(line for line in stub() if "metaDefense.py" in line)
     alone = [line for line in stub() if "metaDefense.py" not in line]
     for number, line in enumerate(trained):
-        rank = number // 2  # of two trainings
+        rank = number // 2  # both trainings of each, in their order
+        assert f"/{('first', 'defended')[number % 2]} --resume-from" in line
         assert line.startswith(f"rank {rank} {rank} of 2 at 127.0.0.1 1234, 1 thread: metaDefense.py -s ")
     assert len(trained) == 4
     assert all(line.startswith("rank   of  at  , ") for line in alone)
