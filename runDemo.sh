@@ -13,7 +13,7 @@ set -euo pipefail
 # perturbed ones alone. All of it is said by: python metaDefense.py --help
 DEFENSE=(--defense anchored --anchor 0.5 --pgd-steps 3 --least-share 1 --ids 160 --batch_size 16 --lr 1e-3 --ema 0.98
   --iters-per-epoch 25 --eval-every 25)
-FIRST=(--attacker online-delta pgd pgd --jitter 1 --num-instances 4 --epochs 17)
+FIRST=(--attacker online-delta pgd pgd --jitter 1 --num-instances 4 --epochs 16)
 SECOND=(--attacker pgd --jitter 0.3 --num-instances 2 --epochs 8 --only-perturbed 8 --start-share 0.25)
 
 wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]" >&2; exit 2; }
