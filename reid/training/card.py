@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,9 +75,13 @@ class Told(NamedTuple):
 
     def spec(self) -> str | None:
         """How --resume names the model before all training, with the options that belong to it, if a command does."""
-        words = shlex.split(self.commands[0]) if self.commands else []
-        named = [word for option, word in pairwise(words) for word in (option, word) if option in NAMING]
-        return shlex.join(named).removeprefix("--resume ") or None
+        try:
+            words = shlex.split(self.commands[0]) if self.commands else []
+        except ValueError:  # of a card that somebody edited
+            return None
+        named = dict(pair for pair in pairwise(words) if pair[0] in NAMING)
+        first = named.pop("--resume", None)
+        return first and shlex.join([first, *chain.from_iterable(named.items())])
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,9 @@ def test_a_second_training_goes_on_from_the_card_of_the_first(options, text, tmp
     card.main([str(model.parent), "--before", str(tmp_path / "before"), *last])
     assert "| before | 90.0 | 50.0 | 25.0 |" in model.with_name("card.md").read_text()
     assert told.score({"seed": "7"}) == "null"  # other validation identities
+    command = "python evaluate.py --preprocessing own -d toy --weights 'my files' --resume zoo:x --suite reid-fast-v1"
+    assert told._replace(commands=[command]).spec() == "zoo:x --preprocessing own --weights 'my files'"
+    assert [told._replace(commands=each).spec() for each in ([], ["python 'x"], ["python x"])] == [None] * 3
     assert Told.of(start, hashes[1]) is None  # a card of another file
     assert Told.of(tmp_path / "nowhere" / start.name, hashes[0]) is None
 
