@@ -181,8 +181,7 @@ class Start:
         distributed.same_(model)
 
     def card(self, settings: Mapping[str, str], before: float | None, after: float | None, path: Path) -> Path:
-        """Write the card of the defended model, next to it. Where it had been defended before, and the card of that is
-        next to its file, that one goes on: before is before all of it."""
+        """Write the card of the defended model, next to it. It goes on from one next to the file of the start."""
         source = self.source
         reading = [("reads images as", f"{self.victim.input.words} ({self.victim.reading})")] if self.victim else []
         was = [("model", source.spec), ("kind", source.kind or "as its code makes it")]
@@ -194,8 +193,9 @@ class Start:
         def write() -> Path:
             hashes = source.sha256, self.returned.sha256(path)
             scores = {"before": before, "after": after}
-            file = Path(source.spec)
-            earlier = Told.of(file if file.exists() else Path(source.spec.rpartition(":")[2]), source.sha256)
+            kind, place = source.opened
+            file = place.rpartition(":")[2] if kind in ("timm", "function") else place
+            earlier = Told.of(Path(file), source.sha256)
             return Card([*was, *reading], settings, hashes, scores, tested, specs, earlier).write(path)
 
         return distributed.from_main(write)
