@@ -23,7 +23,7 @@ from reid.runtime.device import resolve, set_up
 from reid.runtime.seeds import generator
 from reid.training import ReidLoss
 from reid.training.adversaries.universal import Pool
-from reid.training.batches import TrainingBatch, with_perturbed
+from reid.training.batches import Drawn, TrainingBatch, with_perturbed
 from reid.training.inner import Inner
 from reid.training.layers import differentiate_twice
 from reid.training.losses import hard_triplet
@@ -58,7 +58,8 @@ def batches(args: argparse.Namespace) -> list[TrainingBatch]:
     clean = torch.rand(2, args.batch_size, 3, args.height, args.width, generator=generator(0)).to(args.device)
     labels = torch.arange(args.batch_size, device=args.device) // 4
     return [
-        with_perturbed(images, labels, adversary, generator(0), bool(place))[0] for place, images in enumerate(clean)
+        with_perturbed(Drawn((), images, labels, images), adversary, generator(0), bool(place))[0]
+        for place, images in enumerate(clean)
     ]
 
 

@@ -12,7 +12,7 @@ from reid import models
 from reid.datasets import Sample
 from reid.loading import Images
 from reid.training import TrainingSet
-from reid.training.batches import TrainingBatch
+from reid.training.batches import Drawn, TrainingBatch
 
 HEIGHT, WIDTH = 32, 16
 
@@ -83,9 +83,14 @@ def training_set(people):
     return build
 
 
+def drawn(images, labels):
+    """Images as a set draws them, without colour jitter."""
+    return Drawn(range(len(images)), images, labels, images)
+
+
 def half_perturbed(deviation):
     """A batch of 4 people x 2 images, every second one once more under noise of this standard deviation."""
     random = torch.Generator().manual_seed(0)
     clean, labels = torch.rand(8, 3, HEIGHT, WIDTH, generator=random), torch.arange(8) // 2
     perturbed = (clean[::2] + deviation * torch.randn(4, 3, HEIGHT, WIDTH, generator=random)).clamp(0, 1)
-    return TrainingBatch(clean, perturbed, torch.cat([labels, labels[::2]]))
+    return TrainingBatch(clean, perturbed, torch.cat([labels, labels[::2]]), clean)

@@ -41,8 +41,7 @@ class Fare(MaybeAhead):
         from reid.training.losses import drift
 
         batch = outputs.batch
-        unjittered = batch.clean if batch.before is None else batch.before
-        start = network.start_features(replace(batch, clean=unjittered, perturbed=None))
+        start = network.start_features(replace(batch, clean=batch.before, perturbed=None))
         perturbed = outputs.features[outputs.perturbed]
         clean = outputs.features[outputs.clean] if len(batch.clean) else perturbed
         return drift(perturbed, start[:: batch.every], start) + self.anchor * drift(clean, start, start)

@@ -11,10 +11,9 @@ from reid import datasets
 from reid.attacks import Attack
 from reid.datasets import Dataset
 from reid.errors import UsageError
-from reid.evaluation import retrieval
 from reid.evaluation.detective import choose_victim
 from reid.evaluation.features import extract
-from reid.evaluation.retrieval import Retrieval, validation_samples
+from reid.evaluation.retrieval import validation
 from reid.loading import Images
 from reid.models.adopted import Adopted, victim_of
 from reid.models.inputs import InputSpec
@@ -91,17 +90,14 @@ class Scores:
         attacks: Callable[[], Sequence[Attack]],
         scoring: Mapping[str, Any],
     ) -> None:
-        self.model, self._compute, self._scoring = model, compute.exact(), scoring
-        self.validate, self._sides = None, None
+        self.model, self.validate, self._clean = model, None, None
         if dataset is not None:
-            self.validate = retrieval.validation(model, dataset, images, self._compute, attacks, **scoring)
-            self._sides = images.stores(validation_samples(dataset))
+            on = model, dataset, images, compute.exact()
+            self.validate, self._clean = (validation(*on, each, **scoring) for each in (attacks, tuple))
 
     def clean(self) -> float | None:
         """The mAP on clean images, or None without a set."""
-        if self._sides is None:
-            return None
-        return Retrieval(victim_of(self.model), self._sides, self._compute, **self._scoring).score().ranking.mAP
+        return self._clean and self._clean()["val_mAP"]
 
 
 @dataclass(frozen=True)

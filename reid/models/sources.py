@@ -195,9 +195,8 @@ def _checkpoint(spec: str, path: str) -> Source:
     if (stated := str(content.get(VARIANT))) in variants:
         variants = (stated,)
     if len(variants) > 1:
-        values = (spec, variants[0], few(variants[1:]))
         words = "%s does not say which network it is; unless --preprocessing own/NAME says it, taken: %s; or: %s"
-        logger.warning(words, *values)
+        logger.warning(words, spec, variants[0], few(variants[1:]))
 
     def own(variant: str) -> InputSpec:
         return InputSpec.stated(content.get("input"), path) or family.input(state, content, variant)

@@ -280,8 +280,7 @@ def add_resume_option(parser: argparse.ArgumentParser) -> None:
 
 def settings(options: Mapping[str, Any], ignore: Sequence[str] = ()) -> dict[str, str]:
     """What determines a run's result: all options but NOT_SETTINGS and `ignore`, as text, to compare on resume."""
-    ignored = (*NOT_SETTINGS, *ignore)
-    return {name: str(value) for name, value in sorted(options.items()) if name not in ignored}
+    return {name: str(value) for name, value in sorted(options.items()) if name not in (*NOT_SETTINGS, *ignore)}
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:

@@ -18,26 +18,26 @@ from reid.training.adversaries.base import Adversary
 
 
 class Drawn(NamedTuple):
-    """Indices of the whole batch; own images in [0, 1], their labels, and the images before colour jitter, if any."""
+    """Indices of the whole batch; own images in [0, 1], their labels, and the images before colour jitter."""
 
     indices: Sequence[int]
     images: Tensor
     labels: Tensor
-    before: Tensor | None
+    before: Tensor
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
     """Clean images (N, 3, H, W), perturbed ones (M, 3, H, W) or None, in [0, 1], and labels (N + M,): those of the
-    clean images, then those of the perturbed. `virtual` says which head knows the labels; `before` are the drawn
-    images without colour jitter and perturbation, where they are not the clean ones. With several processes each has
-    its share of the clean images, and the perturbed ones made from them. Where all are perturbed, none is clean."""
+    clean images, then those of the perturbed. `before` are the drawn images without colour jitter and perturbation;
+    `virtual` says which head knows the labels. With several processes each has its share of the drawn images, and the
+    perturbed ones made from them. Where all are perturbed, none is clean."""
 
     clean: Tensor
     perturbed: Tensor | None
     labels: Tensor
+    before: Tensor
     virtual: bool = False
-    before: Tensor | None = None
 
     @property
     def every(self) -> int:
@@ -52,27 +52,26 @@ class TrainingBatch:
 
 
 def with_perturbed(
-    clean: Tensor,
-    labels: Tensor,
+    drawn: Drawn,
     adversary: Adversary | None,
     random: torch.Generator,
     virtual: bool,
     aim: Aim | None = None,
     every: int = 2,
 ) -> tuple[TrainingBatch, Tensor | None]:
-    """The batch of clean images (N, 3, H, W) with labels (N,), every second image once more as `adversary` perturbs it.
+    """The batch of N drawn images, every second one once more as `adversary` perturbs it.
 
     Every second one of a P x K batch is half of each identity; `aim` is for that half. With `every` 1 all are
     perturbed, `aim` is for all, and none is left clean. Returns the batch, in which the perturbed images are a leaf of
     their own, and those images as the adversary gave them, with the graph that leads back to it.
     """
+    _, clean, labels, before = drawn
     if adversary is None:
-        return TrainingBatch(clean, None, labels, virtual), None
+        return TrainingBatch(clean, None, labels, before, virtual), None
     perturbed = adversary.perturb(clean[::every], random, aim=aim)
     leaf = perturbed.detach().requires_grad_(perturbed.requires_grad)
-    if every == 1:
-        return TrainingBatch(clean[:0], leaf, labels, virtual, before=clean), perturbed
-    return TrainingBatch(clean, leaf, torch.cat([labels, labels[::every]]), virtual), perturbed
+    clean, labels = (clean[:0], labels) if every == 1 else (clean, torch.cat([labels, labels[::every]]))
+    return TrainingBatch(clean, leaf, labels, before, virtual), perturbed
 
 
 class TrainingSet:
@@ -123,8 +122,8 @@ class TrainingSet:
         for iteration, (indices, pixels) in enumerate(own):
             random = generator(self.seed, epoch, iteration)
             drawn = augment.draw(len(plan[iteration]), pixels.shape[2:], random)
-            images, before = augment.usual(pixels, distributed.share(drawn), device), None
+            images = before = augment.usual(pixels, distributed.share(drawn), device)
             if self.jitter:
                 factors = augment.draw_jitter(len(plan[iteration]), self.jitter, random)
-                images, before = augment.jittered(images, distributed.share(factors)), images
+                images = augment.jittered(before, distributed.share(factors))
             yield Drawn(plan[iteration], images, send(self.labels[torch.as_tensor(indices)], device), before)

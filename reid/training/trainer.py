@@ -4,7 +4,7 @@ import copy
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +187,7 @@ class Trainer:
         """What `with_perturbed` makes of a batch of the set in this place."""
         random, virtual = generator(self.seed, epoch, iteration, 1 + place), place == 1
         every = self.schedule.every(epoch)
-        aim = self._aim(virtual, drawn, every)
-        images, labels = drawn.images, drawn.labels
-        batch, perturbed = with_perturbed(images, labels, self.adversary, random, virtual, aim, every)
-        return (batch if drawn.before is None else replace(batch, before=drawn.before)), perturbed
+        return with_perturbed(drawn, self.adversary, random, virtual, self._aim(virtual, drawn, every), every)
 
     @torch.no_grad()
     def _aim(self, virtual: bool, drawn: Drawn, every: int) -> Aim | None:

@@ -102,7 +102,7 @@ class TestLosses:
     @pytest.mark.parametrize("name", ["fare", "anchored"])
     def test_perturbed_images_alone_bear_the_weight_of_clean_ones_too(self, view, batch, known, name):
         _, _, start = known
-        alone = TrainingBatch(batch.clean[:0], 0.9 * batch.clean, batch.labels[:8], before=batch.clean)
+        alone = TrainingBatch(batch.clean[:0], 0.9 * batch.clean, batch.labels[:8], batch.clean)
         with torch.no_grad():
             features, _ = view.network(alone.images)
         expected = 3.5 * mean(squared(features[i], start[i]) for i in range(8)) / spread(start)
@@ -116,7 +116,7 @@ class TestLosses:
         features, _, start = known
         if virtual:
             view.network.virtual_head = torch.nn.Linear(2048, 4)
-            batch = TrainingBatch(batch.clean, batch.perturbed, batch.labels, virtual=True)
+            batch = replace(batch, virtual=True)
         expected = literal_pull(features, start, 2.0)
         expected += literal_classification(features, batch.labels, Known().of(virtual).features, 0.1)
         loss, precision = DEFENSES["anchored"](anchor=2.0).loss(view, batch)

@@ -94,7 +94,7 @@ class TestView:
         assert torch.equal(outputs.labels[outputs.perturbed], outputs.labels[outputs.origins])
 
     def test_of_a_clean_batch_has_no_perturbed_rows(self, view, batch):
-        outputs = view.outputs(TrainingBatch(batch.clean, None, batch.labels[:8]))
+        outputs = view.outputs(TrainingBatch(batch.clean, None, batch.labels[:8], batch.clean))
         assert len(outputs.perturbed) == len(outputs.origins) == 0
 
     def test_gives_the_features_of_the_start_in_eval_mode_without_a_gradient(self, view, batch):

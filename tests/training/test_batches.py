@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_sets import drawn
 
 from reid import UsageError, attacks
 from reid.attacks import Threat, controls
@@ -47,7 +48,7 @@ def attacker(kind, tiny):
 
 @pytest.fixture
 def batch(clean, labels, attacker):
-    return with_perturbed(clean, labels, attacker, generator(), virtual=False)[0]
+    return with_perturbed(drawn(clean, labels), attacker, generator(), virtual=False)[0]
 
 
 def change_per_image(batch):
@@ -62,7 +63,7 @@ class TestPerturbedHalf:
         assert change_per_image(batch).max() <= budget + 1e-6
 
     def test_each_image_has_its_own_budget_below_the_largest(self, clean, labels, attacker, budget):
-        draws = [with_perturbed(clean, labels, attacker, generator(seed), False)[0] for seed in range(5)]
+        draws = [with_perturbed(drawn(clean, labels), attacker, generator(seed), False)[0] for seed in range(5)]
         spent = torch.cat([change_per_image(batch) for batch in draws])
         assert len(spent.unique()) == len(spent)
         assert (spent > 0).all()
@@ -73,7 +74,7 @@ class TestPerturbedHalf:
     def test_labels_follow_the_images(self, clean, attacker):
         """A perturbed image is near no clean image but its own, and has that one's label."""
         own_labels = torch.arange(8)
-        batch, _ = with_perturbed(clean, own_labels, attacker, generator(), virtual=False)
+        batch, _ = with_perturbed(drawn(clean, own_labels), attacker, generator(), virtual=False)
         distances = (batch.perturbed[:, None] - clean).detach().abs().amax((2, 3, 4))
         assert distances.argmin(1).tolist() == [0, 2, 4, 6]
         assert batch.labels.tolist() == [*range(8), 0, 2, 4, 6]
@@ -88,12 +89,12 @@ class TestPerturbedHalf:
         assert batch.clean is clean
 
     def test_the_same_seed_gives_the_same_images(self, batch, clean, labels, attacker):
-        again, other = (with_perturbed(clean, labels, attacker, generator(seed), False)[0] for seed in (0, 1))
+        again, other = (with_perturbed(drawn(clean, labels), attacker, generator(seed), False)[0] for seed in (0, 1))
         assert torch.equal(batch.perturbed, again.perturbed)
         assert not torch.equal(batch.perturbed, other.perturbed)
 
     def test_is_a_leaf_that_asks_for_a_gradient_only_if_the_attacker_learns(self, clean, labels, attacker, kind):
-        batch, made = with_perturbed(clean, labels, attacker, generator(), False)
+        batch, made = with_perturbed(drawn(clean, labels), attacker, generator(), False)
         assert torch.equal(batch.perturbed, made)
         assert batch.perturbed.is_leaf
         assert batch.perturbed.requires_grad == made.requires_grad == kind.startswith("online")
@@ -101,7 +102,7 @@ class TestPerturbedHalf:
 
 class TestAllPerturbed:
     def test_leaves_no_clean_image_and_keeps_all_labels(self, clean, attacker, budget):
-        batch, made = with_perturbed(clean, torch.arange(8), attacker, generator(), virtual=True, every=1)
+        batch, made = with_perturbed(drawn(clean, torch.arange(8)), attacker, generator(), virtual=True, every=1)
         assert (len(batch.clean), batch.every, batch.virtual) == (0, 1, True)
         assert torch.equal(batch.images, batch.perturbed)
         assert torch.equal(batch.perturbed, made)
@@ -112,25 +113,25 @@ class TestAllPerturbed:
         assert ((batch.perturbed[:, None] - clean).detach().abs().amax((2, 3, 4))).argmin(1).tolist() == [*range(8)]
 
     def test_is_a_leaf_that_asks_for_a_gradient_only_if_the_attacker_learns(self, clean, labels, attacker, kind):
-        batch, _ = with_perturbed(clean, labels, attacker, generator(), False, every=1)
+        batch, _ = with_perturbed(drawn(clean, labels), attacker, generator(), False, every=1)
         assert batch.perturbed.is_leaf
         assert batch.perturbed.requires_grad == kind.startswith("online")
 
 
 class TestBatch:
     def test_without_an_attacker_there_is_no_perturbed_half(self, clean, labels):
-        batch, made = with_perturbed(clean, labels, None, generator(), virtual=True)
+        batch, made = with_perturbed(drawn(clean, labels), None, generator(), virtual=True)
         assert (batch.perturbed, made) == (None, None)
         assert torch.equal(batch.images, clean)
         assert torch.equal(batch.labels, labels)
 
     @pytest.mark.parametrize("virtual", [False, True])
     def test_says_which_head_knows_its_labels(self, clean, labels, virtual):
-        assert with_perturbed(clean, labels, None, generator(), virtual)[0].virtual is virtual
+        assert with_perturbed(drawn(clean, labels), None, generator(), virtual)[0].virtual is virtual
 
     def test_gradients_reach_the_perturbed_images(self, clean, labels):
         perturbed = clean[::2].clone().requires_grad_()
-        (3 * TrainingBatch(clean, perturbed, labels).images).sum().backward()
+        (3 * TrainingBatch(clean, perturbed, labels, clean).images).sum().backward()
         assert torch.equal(perturbed.grad, torch.full_like(perturbed, 3.0))
 
 
@@ -142,7 +143,7 @@ class TestTrainingSet:
         data = training_set("real")
         assert data.num_classes == 5
         for indices, images, labels, before in self.batches(data, 0):
-            assert before is None
+            assert before is images
             assert images.shape == (8, 3, HEIGHT, WIDTH)
             assert images.min() >= 0
             assert images.max() <= 1

@@ -25,7 +25,7 @@ def batch(seed, virtual, learnt=True):
     random = torch.Generator().manual_seed(seed)
     clean, perturbed = torch.rand(2, 6, 3, 2, 1, generator=random, dtype=torch.float64)
     labels = torch.randint(0, 3, (12,), generator=random)
-    return TrainingBatch(clean, perturbed.requires_grad_(learnt), labels, virtual)
+    return TrainingBatch(clean, perturbed.requires_grad_(learnt), labels, clean, virtual)
 
 
 def inner(order):

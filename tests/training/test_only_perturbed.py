@@ -86,7 +86,8 @@ class TestBatches:
         trainer = build(1, jitter=jitter)
         drawn = drawn_of(trainer)
         batch, _ = trainer._perturbed(0, drawn, 1, 0)
-        assert torch.equal(batch.before, drawn.before if jitter else drawn.images)
+        assert batch.before is drawn.before
+        assert torch.equal(drawn.before, drawn.images) == (jitter == 0)
         assert len(batch.perturbed) == len(drawn.images)
 
     def test_have_no_clean_rows(self, build):

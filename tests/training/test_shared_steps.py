@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from ranks import together
+from small_sets import drawn
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
@@ -91,9 +92,10 @@ def defence_steps():
 
         source, virtual = (
             TrainingBatch(
-                distributed.share(random_images(16, seed)),
+                images := distributed.share(random_images(16, seed)),
                 distributed.share(random_images(8, seed + 1)).requires_grad_(),
                 torch.cat([clean, clean[::2]]),
+                images,
             )
             for seed in (0, 2)
         )
@@ -139,7 +141,7 @@ def adversaries_in_training():
         made, gradients = [], []
         for seed in (0, 1):
             images = distributed.share(random_images(count, seed, torch.float32))
-            batch, perturbed = with_perturbed(images, torch.arange(len(images)), mixture, random, False)
+            batch, perturbed = with_perturbed(drawn(images, torch.arange(len(images))), mixture, random, False)
             made.append(perturbed)
             gradients.append(distributed.share(random_images(count // 2, seed + 2, torch.float32) - 0.5))
             found[f"{count} images, batch {seed}"] = distributed.gather(batch.perturbed.detach())
@@ -161,9 +163,9 @@ def network_in_float32():
         outputs = (*functional_call(model, at, (batch.images,)), batch.labels)
         return ReidLoss()(*map(distributed.gather, outputs))[0]
 
-    images = random_images(8, 0, torch.float32)
+    images = distributed.share(random_images(8, 0, torch.float32))
     torch.manual_seed(1)
-    step = step_gradients(loss_of, weights, TrainingBatch(distributed.share(images), None, labels))
+    step = step_gradients(loss_of, weights, TrainingBatch(images, None, labels, images))
     return {"loss": step.losses["loss_tr"]} | step.gradients | dict(model.named_buffers())
 
 
@@ -266,7 +268,7 @@ def pairs_of_a_defence():
     clean = distributed.share(random_images(16, 0))
     perturbed = clean[::2] + distributed.share(0.1 * random_images(8, 1))
     labels = distributed.share(torch.arange(16))
-    batch = TrainingBatch(clean, perturbed, torch.cat([labels, labels[::2]]))
+    batch = TrainingBatch(clean, perturbed, torch.cat([labels, labels[::2]]), clean)
     outputs = View(Pixels(), {}, CPU, ReidLoss()).outputs(batch)
     moved = outputs.features[outputs.perturbed] - outputs.features[outputs.origins]
     return {"moved": moved, "labels": outputs.labels[outputs.perturbed], "origins": outputs.labels[outputs.origins]}
