@@ -152,6 +152,15 @@ def test_drift_has_no_scale():
     assert drift(a, a, b) == 0
 
 
+def test_features_do_not_drift_less_by_being_more_alike():
+    """Bringing all of them nearer to their middle changes nothing."""
+    clean, moved = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0)) + 3
+    scale = torch.ones((), requires_grad=True)
+    features, targets = (clean.mean(0) + scale * (each - clean.mean(0)) for each in (moved, clean))
+    drift(features, targets, targets).backward()
+    assert scale.grad.abs() < 1e-6
+
+
 def test_the_nearest_centroid_is_the_most_likely_class():
     centroids = torch.eye(3)
     right, wrong = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0])
