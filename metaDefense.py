@@ -3,7 +3,7 @@
     python metaDefense.py -s market1501 -m personx --combine-trainval -a resMeta \\
         --resume pretrained_models/market.pth --attacker frozen --noise_type 0 \\
         --noise_path1 attackModel/market1501-maml/0/best_perturbation4.pth --logs_dir defenseModel/market
-    python metaDefense.py -s synth-a -m synth-virtual --resume vendor.onnx --defense mixed --attacker online pgd
+    python metaDefense.py -s synth-wide -m synth-virtual --resume my.onnx --defense anchored --attacker online-delta pgd
 
 Starts from an undefended model, ours or any other (docs/defend-your-model.md); writes model_best, in the format that it
 came in, its card.md, state.pth (for --resume-from) and logs into --logs_dir, then reports mAP, clean and attacked. What

@@ -6,7 +6,8 @@
 #     bash runDemo.sh --model SPEC             your model judged on the drawn people by reid-fast-v1, and its page
 #     bash runDemo.sh --model SPEC --defend    your model defended with drawn people, judged on others before and
 #                                              after, and a page of both
-# SPEC is what evaluate.py --resume takes: docs/bring-your-model.md. A seed may follow it.
+# SPEC is what evaluate.py --resume takes: docs/bring-your-model.md. A seed may follow it, and --preprocessing NAME, how
+# the model reads images, where it does not say so and the drawn people leave it open.
 # Steps that are done are not done again; a killed demo goes on where it was. Networks run in fp32 on every machine.
 set -euo pipefail
 # How --defend trains, twice: on clean and perturbed images, and from that model on, which becomes the anchor, on
@@ -16,15 +17,17 @@ DEFENSE=(--defense anchored --anchor 0.5 --pgd-steps 3 --least-share 1 --ids 160
 FIRST=(--attacker online-delta pgd pgd --jitter 1 --num-instances 4 --epochs 16)
 SECOND=(--attacker pgd --jitter 0.3 --num-instances 2 --epochs 8 --only-perturbed 8 --start-share 0.25)
 
-wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]" >&2; exit 2; }
+wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--preprocessing NAME] [--defend]] [SEED]" >&2; exit 2; }
 
 MODEL=
+READ_AS=
 DEFEND=
 SEED=
 while [ $# -gt 0 ]; do
   case $1 in
     --help) sed -n '2,/^set/s/^# //p' "$0"; exit ;;
     --model) case ${2:-} in '' | -*) wrong "--model wants a model" ;; esac; MODEL=$2; shift ;;
+    --preprocessing) case ${2:-} in '' | -*) wrong "--preprocessing wants a name" ;; esac; READ_AS=$2; shift ;;
     --defend) DEFEND=yes ;;
     --*) wrong "no option is called $1" ;;
     *) [ -z "$SEED" ] || wrong "'$1' is one argument too many"; SEED=$1 ;;
@@ -33,10 +36,11 @@ while [ $# -gt 0 ]; do
 done
 SEED=${SEED:-0}
 case $SEED in *[!0-9]*) wrong "the seed '$SEED' is not a whole number" ;; esac
-[ -z "$DEFEND" ] || [ -n "$MODEL" ] || wrong "--defend wants a model"
+[ -z "$DEFEND$READ_AS" ] || [ -n "$MODEL" ] || wrong "--defend and --preprocessing want a model: --model SPEC"
 REQUIREMENTS=requirements.txt
 case $MODEL in *.onnx | *.xml | timm:* | zoo:*) REQUIREMENTS=requirements-extras.txt ;; esac
 [ ! -e "$MODEL" ] || MODEL=$(realpath "$MODEL")
+case $READ_AS in *.json) [ ! -e "$READ_AS" ] || READ_AS=$(realpath "$READ_AS") ;; esac
 cd "$(dirname "$0")"
 source environment.sh $REQUIREMENTS
 
@@ -114,14 +118,14 @@ train_defended() {  # train_defended FOLDER OPTIONS...: from SPEC; then FILE is 
 }
 
 defend() {  # trains first, since what cannot be defended is refused there
-  local PLACE=$OUT-defended/$NAME FILE SPEC=$MODEL READ_AS=own
+  local PLACE=$OUT-defended/$NAME FILE SPEC=$MODEL
   DATA=$PLACE/data  # drawn at the size of this model
   [ -e $PLACE/first ] || [ ! -e $PLACE/defended/state.pth ] || fail "$PLACE is of an earlier version; remove it"
-  train_defended $PLACE/first "${FIRST[@]}"
-  train_defended $PLACE/defended "${SECOND[@]}" --preprocessing $READ_AS
+  train_defended $PLACE/first "${FIRST[@]}" ${READ_AS:+--preprocessing "$READ_AS"}
+  train_defended $PLACE/defended "${SECOND[@]}" --preprocessing "${READ_AS:=own}"
   "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$MODEL"
-  before_lane() { judge_model "$MODEL" synth-b $PLACE/before --preprocessing $READ_AS; }
-  after_lane() { judge_model "$SPEC" synth-b $PLACE/after --preprocessing $READ_AS; }
+  before_lane() { judge_model "$MODEL" synth-b $PLACE/before --preprocessing "$READ_AS"; }
+  after_lane() { judge_model "$SPEC" synth-b $PLACE/after --preprocessing "$READ_AS"; }
   two_lanes $PLACE before after
   "$PYTHON" -m reid.report.card $PLACE/defended --before $PLACE/before --after $PLACE/after
   "$PYTHON" -m reid.report $PLACE/before $PLACE/after -o $PLACE/report.html --title "$NAME, before and after its defence"
@@ -134,7 +138,7 @@ if [ -n "$DEFEND" ]; then
 fi
 if [ -n "$MODEL" ]; then
   "$PYTHON" -m reid.synthperson synth-a --root $DATA --seed "$SEED"
-  judge_model "$MODEL" synth-a "$OUT-models/$NAME"
+  judge_model "$MODEL" synth-a "$OUT-models/$NAME" ${READ_AS:+--preprocessing "$READ_AS"}
 fi
 SIZE="--height 80 --width 40"
 BATCHES="--batch_size 32 --num-instances 4"

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.datasets import Dataset, Sample
-from reid.errors import DatasetError, ReidError, UsageError, few
+from reid.errors import ReidError, UsageError, few
 from reid.evaluation import DISTANCES
 from reid.evaluation.distances import BY_NAME
 from reid.evaluation.features import extract, ids_of
 from reid.evaluation.intervals import interval
 from reid.evaluation.ranking import rank
-from reid.evaluation.retrieval import test_samples, validation_samples
+from reid.evaluation.retrieval import first_of_each_camera
 from reid.loading import Images, ImageStore
 from reid.models.inputs import InputSpec
 from reid.models.readings import AUTO, OWN, PREPROCESSINGS
@@ -42,7 +42,8 @@ SIZES = ((256, 128), (384, 128), (128, 64), (224, 224))  # that are tried where 
 
 class Finding(NamedTuple):
     """How well a model does under one reading of its input. `by_identity` has the mean AP of each pid's queries,
-    `alike` is the mean cosine between features of different people, `others` the mAP by distances that are not used."""
+    `alike` is the mean cosine between features of different people, `others` the mAP by distances that are not used.
+    `far`: all of this is on fewer images, on which others do far better."""
 
     name: str
     input: InputSpec
@@ -51,6 +52,7 @@ class Finding(NamedTuple):
     by_identity: dict[int, float]
     alike: float
     others: Mapping[str, float] = {}
+    far: bool = False
 
     @property
     def collapsed(self) -> bool:
@@ -80,8 +82,8 @@ def choose_victim(
 ) -> Victim:
     """An opened model as a victim with a reading; "auto", and None where it does not say its own, tries them.
 
-    They are tried on query and gallery of the dataset, or its validation identities. Raises UsageError where no reading
-    of a model without one of its own is better than the others.
+    They are tried on query and gallery of the dataset, or its training people. Raises UsageError where no reading of a
+    model without one of its own is better than the others.
     """
     close: list[str] = []
     if reading is None:
@@ -120,11 +122,10 @@ def examine(
     own = source.own(source.variants[0])
     others = [name for name in PREPROCESSINGS if own is None or source.reading(name, size).usual != own.usual]
     names = [*([OWN] if own else []), *others, *(f"{OWN}/{variant}" for variant in source.variants[1:])]
-    used = distance or source.distance
 
     def found(names: Iterable[str], usual: str | None) -> tuple[list[Finding], Verdict]:
         readings = {name: partial(source.candidate, name, size) for name in names}
-        findings = investigate(readings, sides, compute, used, usual, workers)
+        findings = investigate(readings, sides, compute, distance or source.distance, usual, workers)
         return findings, conclude(findings, usual)
 
     findings, verdict = found(names, OWN if own else None)
@@ -132,28 +133,33 @@ def examine(
         usual = next(each.input.size for each in findings if each.name == verdict.chosen)
         sizes = [f"{verdict.chosen}@{height}x{width}" for height, width in SIZES if (height, width) != usual]
         more, of_sizes = found([verdict.chosen, *sizes], verdict.chosen)
-        findings = sorted({each.name: each for each in [*findings, *more]}.values(), key=lambda each: -each.mAP)
+        findings = sorted({e.name: e for e in [*findings, *more]}.values(), key=lambda each: (each.far, -each.mAP))
         verdict = verdict._replace(chosen=of_sizes.chosen, close=verdict.close + of_sizes.close)
     return findings, verdict
 
 
-def _people(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
-    """Query and gallery. Raises UsageError for a dataset in which nobody can be found again."""
-    try:
-        query, gallery = test_samples(dataset) if dataset.query else validation_samples(dataset)
-    except DatasetError as error:
-        raise UsageError(f"images of {dataset.name} cannot tell readings apart; {REMEDY}") from error
+def _people(dataset: Dataset) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """Query and gallery, or training people where those are too few. Raises UsageError where nobody is found again."""
+    sides: tuple[Sequence[Sample], Sequence[Sample]] = (dataset.query, dataset.gallery)
+    trained = first_of_each_camera(dataset.trainval), dataset.trainval
+    found, more = (len(_found_again(*each)) for each in (sides, trained))
+    if found < min(FEWEST, more):
+        logger.info("%s has too few test people to tell readings apart; its training people do", dataset.name)
+        sides, found = trained, more
+    if not found:
+        problem = f"nobody on the images of {dataset.name} is known to be under two cameras"
+        raise UsageError(f"{problem}, so they cannot tell readings apart; {REMEDY}")
+    if found < FEWEST:
+        logger.warning("%s has %d identities to find again, too few to tell readings apart", dataset.name, found)
+    return sides
+
+
+def _found_again(query: Sequence[Sample], gallery: Sequence[Sample]) -> set[int]:
+    """The pids of the queries whose person is under another camera."""
     cameras = defaultdict(set)
     for sample in gallery:
         cameras[sample.pid].add(sample.camid)
-    found = {sample.pid for sample in query if cameras[sample.pid] - {sample.camid}}
-    if not found:
-        seen = len({sample.camid for sample in (*query, *gallery)})
-        problem = f"no query of {dataset.name} has its person under another camera ({seen} in all)"
-        raise UsageError(f"{problem}, so its images cannot tell readings apart; {REMEDY}")
-    if len(found) < FEWEST:
-        logger.warning("%s has %d identities to find again, too few to tell readings apart", dataset.name, len(found))
-    return query, gallery
+    return {sample.pid for sample in query if sample.pid >= 0 and cameras[sample.pid] - {sample.camid}}
 
 
 def investigate(
@@ -178,14 +184,12 @@ def investigate(
         left = {each.name for each in first if each.name == own or each.mAP >= first[0].mAP - FAR}
         near = {name: make for name, make in readings.items() if name in left}
         again = _scored(near, _sample(sides, MOST), compute, distance, workers)
-    return again + [each for each in first if each.name not in left]
+    return again + [each._replace(far=True) for each in first if each.name not in left]
 
 
 def conclude(findings: Sequence[Finding], own: str | None = None, seed: int = 0) -> Verdict:
-    """A family's `own` reading, unless another is better beyond the interval over identities; else the best.
-
-    Only a best that beats all others beyond the interval is clear.
-    """
+    """A family's `own` reading, unless another is better beyond the interval over identities; else the best, which is
+    clear where it beats all others so."""
     best, *others = findings
     close = [other.name for other in others if not _beats(best, other, seed)]
     if own is None or own not in [each.name for each in findings]:
@@ -204,7 +208,7 @@ def table(findings: Sequence[Finding], verdict: Verdict) -> list[str]:
         marks = [
             own,
             "chosen" if each.name == verdict.chosen and verdict.clear else "",
-            "as good within the interval" if each.name in verdict.close else "",
+            "as good within the interval" if each.name in verdict.close else "far behind on fewer images" * each.far,
             "features of different people hardly differ" if each.collapsed else "",
             f"likely cause: the {wrong}" if each.collapsed and wrong else "",
         ]
@@ -257,8 +261,8 @@ def _alike(query: Tensor, gallery: Tensor, query_pids: Tensor, gallery_pids: Ten
 def _beats(first: Finding, second: Finding, seed: int) -> bool:
     """Whether the mean over the identities that both have is higher beyond the paired bootstrap interval."""
     shared = sorted(first.by_identity.keys() & second.by_identity.keys())
-    if len(shared) < FEWEST:
-        return False
+    if len(shared) < FEWEST or second.far:
+        return len(shared) >= FEWEST
     gaps = np.array([first.by_identity[pid] - second.by_identity[pid] for pid in shared])
     return interval(gaps, np.array(shared), seed).low > 0
 

@@ -232,15 +232,21 @@ def validation_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
     An image does not find itself: the protocol leaves out same person, same camera. Raises DatasetError when no
     validation identity is seen by two cameras.
     """
-    query: dict[tuple[int, int], Sample] = {}
-    for sample in dataset.val:
-        query.setdefault((sample.pid, sample.camid), sample)
-    if len(query) == len({pid for pid, _ in query}):
+    query = first_of_each_camera(dataset.val)
+    if len(query) == len({sample.pid for sample in query}):
         raise DatasetError(
             f"{dataset.name}: no validation identity is seen by two cameras, so nothing can be chosen by mAP; train "
             "with --combine-trainval, on all identities up to the last epoch, and evaluate with --identities test"
         )
-    return list(query.values()), dataset.val
+    return query, dataset.val
+
+
+def first_of_each_camera(samples: Sequence[Sample]) -> list[Sample]:
+    """The first image of each (pid, camid)."""
+    first: dict[tuple[int, int], Sample] = {}
+    for sample in samples:
+        first.setdefault((sample.pid, sample.camid), sample)
+    return list(first.values())
 
 
 def of_validation(dataset: Dataset) -> Dataset:

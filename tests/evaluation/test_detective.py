@@ -1,7 +1,9 @@
 """Models that want their images in ways that nobody says: which way is found, and when it stays open."""
 
+import copy
 import logging
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -142,8 +144,28 @@ def test_readings_that_give_nan_are_left_out(crowd, caplog):
 
 
 def test_one_camera_cannot_tell(tmp_path):
-    with pytest.raises(UsageError, match=r"no query of stripes has its person under another camera \(1 in all\)"):
+    with pytest.raises(UsageError, match="nobody on the images of stripes is known to be under two cameras"):
         examine(source(wanting("half")), people(tmp_path, cameras=1), CPU, size=SIZE, workers=0)
+
+
+@pytest.mark.parametrize("count", [0, 3, 24])
+def test_training_people_tell_where_others_are_too_few(count, crowd, caplog):
+    """As of a set that is drawn to be trained on."""
+    few = copy.copy(crowd)
+    few.trainval = [*crowd.query, *crowd.gallery]
+    few.query, few.gallery = ([each for each in side if each.pid <= count] for side in (crowd.query, crowd.gallery))
+    with caplog.at_level(logging.INFO):
+        assert choose_victim(source(wanting("half")), None, few, CPU, size=SIZE, workers=0).reading == "half"
+    said = "stripes has too few test people to tell readings apart; its training people do" in caplog.text
+    assert said is (count < 24)
+
+
+def test_images_without_names_cannot_tell(crowd):
+    nameless = copy.copy(crowd)
+    nameless.trainval = [replace(each, pid=-1) for each in crowd.gallery]
+    nameless.query = nameless.gallery = []
+    with pytest.raises(UsageError, match="nobody on the images of stripes is known to be under two cameras"):
+        examine(source(wanting("half")), nameless, CPU, size=SIZE, workers=0)
 
 
 def test_few_people_decide_nothing(tmp_path, caplog):
@@ -155,12 +177,25 @@ def test_few_people_decide_nothing(tmp_path, caplog):
         choose_victim(source(wanting("255")), None, few, CPU, size=SIZE, workers=0)
 
 
+def test_readings_that_lag_far_behind_on_few_images_are_not_tried_on_more(tmp_path):
+    """They are beaten, whatever they have on the few, which are easier."""
+    findings, verdict = examine(
+        source(wanting("half")), people(tmp_path, count=64, cameras=4), CPU, size=SIZE, workers=0
+    )
+    far = [each.name for each in findings if each.far]
+    assert (verdict.chosen, verdict.clear) == ("half", True)
+    assert {"255", "caffe"} <= set(far) == {each.name for each in findings[-len(far) :]}
+    assert sum("far behind on fewer images" in line for line in table(findings, verdict)) == len(far)
+    for count, clear in ((8, True), (3, False)):
+        easier = finding("b", [0.9] * count)._replace(far=True)
+        assert conclude([finding("a", [0.7] * count), easier]).clear is clear
+
+
+def finding(name, values):
+    return Finding(name, preprocessing("unit", *SIZE), sum(values) / len(values), 0.5, dict(enumerate(values)), 0.1)
+
+
 def test_small_differences_on_many_people_count_and_on_others_do_not():
-    spec = preprocessing("unit", *SIZE)
-
-    def finding(name, values):
-        return Finding(name, spec, sum(values) / len(values), 0.5, dict(enumerate(values)), 0.1)
-
     steady = finding("a", [0.51 + i / 100 for i in range(30)]), finding("b", [0.5 + i / 100 for i in range(30)])
     assert conclude(steady).clear
     ragged = finding("a", [0.52] * 30), finding("b", [0.0, 1.0] * 15)

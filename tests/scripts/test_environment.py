@@ -24,8 +24,11 @@ def run(script, *options, **environment):
         (["--model", "a.pth", "1.5"], "the seed '1.5' is not a whole number"),
         (["--model"], "--model wants a model"),
         (["--model", "--defend"], "--model wants a model"),
-        (["--defend"], "--defend wants a model"),
-        (["--defend", "3"], "--defend wants a model"),
+        (["--defend"], "--defend and --preprocessing want a model: --model SPEC"),
+        (["--defend", "3"], "--defend and --preprocessing want a model: --model SPEC"),
+        (["--preprocessing", "half"], "--defend and --preprocessing want a model: --model SPEC"),
+        (["--model", "a.pth", "--preprocessing"], "--preprocessing wants a name"),
+        (["--model", "a.pth", "--preprocessing", "--defend"], "--preprocessing wants a name"),
         (["--model", "a.pth", "--defended"], "no option is called --defended"),
         (["1", "2"], "'2' is one argument too many"),
         (["--model", "a.pth", "--defend", "1", "b.pth"], "'b.pth' is one argument too many"),
@@ -34,7 +37,9 @@ def run(script, *options, **environment):
 def test_the_demo_refuses_what_it_does_not_know(options, words):
     done = run("runDemo.sh", *options)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {words}; run: bash runDemo.sh [--model SPEC [--defend]] [SEED]\n"
+    assert (
+        done.stderr == f"error: {words}; run: bash runDemo.sh [--model SPEC [--preprocessing NAME] [--defend]] [SEED]\n"
+    )
 
 
 def test_the_demo_says_how_it_is_called():
@@ -208,7 +213,19 @@ def test_the_demo_judges_a_model_of_the_users_own(demo, stub, tmp_path):
     draw, judge = stub()
     assert draw == "-m reid.synthperson synth-a --root runs/demo-seed3/data --seed 3"
     assert f"--resume {tmp_path}/my model.onnx --seed 3 --suite reid-fast-v1" in judge
-    assert "--results runs/demo-seed3-models/my_model.onnx --reuse" in judge
+    assert judge.endswith("--results runs/demo-seed3-models/my_model.onnx --reuse")
+
+
+def test_the_demo_is_told_how_a_model_reads_images(demo, stub, tmp_path):
+    """A file of that is found where the user is, although the demo works in the checkout."""
+    (tmp_path / "own.json").touch()
+    for reading, given in (("half", "half"), ("own.json", f"{tmp_path}/own.json")):
+        assert demo("--model", "vendor:net", "--preprocessing", reading, "--defend").returncode == 0
+        assert demo("--preprocessing", reading, "--model", "vendor:net").returncode == 0
+        lines = [line for line in stub() if line.startswith(("metaDefense.py", "evaluate.py"))]
+        assert len(lines) == 5
+        assert all(f" --preprocessing {given} " in f"{line} " for line in lines)
+        (tmp_path / "calls").unlink()
 
 
 @pytest.mark.parametrize("order", [["--defend", "3"], ["3", "--defend"]])
