@@ -20,14 +20,14 @@ SECOND=(--attacker pgd --jitter 0.3 --num-instances 2 --epochs 8 --only-perturbe
 wrong() { echo "error: $1; run: bash runDemo.sh [--model SPEC [--preprocessing NAME] [--defend]] [SEED]" >&2; exit 2; }
 
 MODEL=
-READ_AS=
+READING=
 DEFEND=
 SEED=
 while [ $# -gt 0 ]; do
   case $1 in
     --help) sed -n '2,/^set/s/^# //p' "$0"; exit ;;
     --model) case ${2:-} in '' | -*) wrong "--model wants a model" ;; esac; MODEL=$2; shift ;;
-    --preprocessing) case ${2:-} in '' | -*) wrong "--preprocessing wants a name" ;; esac; READ_AS=$2; shift ;;
+    --preprocessing) case ${2:-} in '' | -*) wrong "--preprocessing wants a name" ;; esac; READING=$2; shift ;;
     --defend) DEFEND=yes ;;
     --*) wrong "no option is called $1" ;;
     *) [ -z "$SEED" ] || wrong "'$1' is one argument too many"; SEED=$1 ;;
@@ -36,11 +36,15 @@ while [ $# -gt 0 ]; do
 done
 SEED=${SEED:-0}
 case $SEED in *[!0-9]*) wrong "the seed '$SEED' is not a whole number" ;; esac
-[ -z "$DEFEND$READ_AS" ] || [ -n "$MODEL" ] || wrong "--defend and --preprocessing want a model: --model SPEC"
+[ -z "$DEFEND$READING" ] || [ -n "$MODEL" ] || wrong "--defend and --preprocessing want a model: --model SPEC"
 REQUIREMENTS=requirements.txt
 case $MODEL in *.onnx | *.xml | timm:* | zoo:*) REQUIREMENTS=requirements-extras.txt ;; esac
+# Files are where the user is, also those within timm:NAME:FILE or FILE.json@384x128.
 [ ! -e "$MODEL" ] || MODEL=$(realpath "$MODEL")
-case $READ_AS in *.json) [ ! -e "$READ_AS" ] || READ_AS=$(realpath "$READ_AS") ;; esac
+FILE=${MODEL##*:}
+case $MODEL in *:*:* | torchscript:* | exported:*) [ ! -e "$FILE" ] || MODEL=${MODEL%:*}:$(realpath "$FILE") ;; esac
+FILE=${READING%%.json*}.json
+case $READING in *.json*) [ ! -e "$FILE" ] || READING=$(realpath "$FILE")${READING#"$FILE"} ;; esac
 cd "$(dirname "$0")"
 source environment.sh $REQUIREMENTS
 
@@ -112,20 +116,21 @@ train_defended() {  # train_defended FOLDER OPTIONS...: from SPEC; then FILE is 
   in_two "$PYTHON" metaDefense.py -s synth-wide -m synth-virtual --data $DATA --resume "$SPEC" "${DEFENSE[@]}" "${@:2}" \
     --seed "$SEED" --precision fp32 --logs_dir "$1" --resume-from auto
   for FILE in "$1"/model_best.{onnx,pth}; do [ ! -e "$FILE" ] || break; done
-  [ ! -e "$FILE.json" ] || READ_AS=$FILE.json  # as training has found out
+  [ ! -e "$FILE.json" ] || LEFT_AS=$FILE.json  # how it reads images
   SPEC=$FILE
   case $MODEL in zoo:*) ;; *:*) [ -e "$MODEL" ] || SPEC=$(cut -d: -f1,2 <<< "$MODEL"):$FILE ;; esac
 }
 
 defend() {  # trains first, since what cannot be defended is refused there
-  local PLACE=$OUT-defended/$NAME FILE SPEC=$MODEL
+  local PLACE=$OUT-defended/$NAME FILE SPEC=$MODEL LEFT_AS=
   DATA=$PLACE/data  # drawn at the size of this model
   [ -e $PLACE/first ] || [ ! -e $PLACE/defended/state.pth ] || fail "$PLACE is of an earlier version; remove it"
-  train_defended $PLACE/first "${FIRST[@]}" ${READ_AS:+--preprocessing "$READ_AS"}
-  train_defended $PLACE/defended "${SECOND[@]}" --preprocessing "${READ_AS:=own}"
+  train_defended $PLACE/first "${FIRST[@]}" ${READING:+--preprocessing "$READING"}
+  train_defended $PLACE/defended "${SECOND[@]}" --preprocessing "${LEFT_AS:=own}"
   "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$MODEL"
-  before_lane() { judge_model "$MODEL" synth-b $PLACE/before --preprocessing "$READ_AS"; }
-  after_lane() { judge_model "$SPEC" synth-b $PLACE/after --preprocessing "$READ_AS"; }
+  case $READING in '' | auto) READING=$LEFT_AS ;; esac  # as training has found out
+  before_lane() { judge_model "$MODEL" synth-b $PLACE/before --preprocessing "$READING"; }
+  after_lane() { judge_model "$SPEC" synth-b $PLACE/after --preprocessing "$LEFT_AS"; }
   two_lanes $PLACE before after
   "$PYTHON" -m reid.report.card $PLACE/defended --before $PLACE/before --after $PLACE/after
   "$PYTHON" -m reid.report $PLACE/before $PLACE/after -o $PLACE/report.html --title "$NAME, before and after its defence"
@@ -138,7 +143,7 @@ if [ -n "$DEFEND" ]; then
 fi
 if [ -n "$MODEL" ]; then
   "$PYTHON" -m reid.synthperson synth-a --root $DATA --seed "$SEED"
-  judge_model "$MODEL" synth-a "$OUT-models/$NAME" ${READ_AS:+--preprocessing "$READ_AS"}
+  judge_model "$MODEL" synth-a "$OUT-models/$NAME" ${READING:+--preprocessing "$READING"}
 fi
 SIZE="--height 80 --width 40"
 BATCHES="--batch_size 32 --num-instances 4"

@@ -144,7 +144,7 @@ def _people(dataset: Dataset) -> tuple[Sequence[Sample], Sequence[Sample]]:
     trained = first_of_each_camera(dataset.trainval), dataset.trainval
     found, more = (len(_found_again(*each)) for each in (sides, trained))
     if found < min(FEWEST, more):
-        logger.info("%s has too few test people to tell readings apart; its training people do", dataset.name)
+        logger.info("%s has too few test people, so readings are tried on its training people", dataset.name)
         sides, found = trained, more
     if not found:
         problem = f"nobody on the images of {dataset.name} is known to be under two cameras"
@@ -268,7 +268,7 @@ def _beats(first: Finding, second: Finding, seed: int) -> bool:
 
 
 def _sample(sides: tuple[Sequence[Sample], Sequence[Sample]], most: int) -> tuple[list[Sample], list[Sample]]:
-    """All, or images of query and gallery of whole identities, drawn with seed 0, which both sides know."""
+    """All, or images of query and gallery of whole identities, FEWEST or more, drawn with seed 0, which both know."""
     if sum(map(len, sides)) <= most:
         return list(sides[0]), list(sides[1])
     groups: dict[int, tuple[list[Sample], list[Sample]]] = defaultdict(lambda: ([], []))
@@ -277,9 +277,9 @@ def _sample(sides: tuple[Sequence[Sample], Sequence[Sample]], most: int) -> tupl
             groups[sample.pid][side].append(sample)
     pids = sorted(pid for pid, (query, gallery) in groups.items() if pid > 0 and query and gallery)
     chosen: tuple[list[Sample], list[Sample]] = ([], [])
-    for pid in np.random.default_rng(0).permutation(pids).tolist():
+    for number, pid in enumerate(np.random.default_rng(0).permutation(pids).tolist(), 1):
         for part, samples in zip(chosen, groups[pid], strict=True):
             part.extend(samples)
-        if sum(map(len, chosen)) >= most:
+        if number >= FEWEST and sum(map(len, chosen)) >= most:
             break
     return chosen

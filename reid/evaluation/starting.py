@@ -182,7 +182,7 @@ class Start:
         reading = [("reads images as", f"{self.victim.input.words} ({self.victim.reading})")] if self.victim else []
         was = [("model", source.spec), ("kind", source.kind or "as its code makes it")]
         tested = settings["source"] if self.data[0].query else "DATASET"
-        read_as = f" --preprocessing {self.victim.reading}" if self.victim else ""
+        read_as = f" --preprocessing {shlex.quote(self.victim.reading)}" if self.victim else ""
         kept = f" --weights {shlex.quote(source.weights)}" if source.weights else ""
         specs = [shlex.quote(source.spec) + kept + read_as, shlex.quote(self.returned.spec(path))]
 

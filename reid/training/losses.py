@@ -49,8 +49,8 @@ def hard_triplet(features: Tensor, pids: Tensor, margin: float = 0.5) -> tuple[T
 
 def drift(features: Tensor, targets: Tensor, population: Tensor) -> Tensor:
     """Mean squared distance of features (N, D) to their targets (N, D), as a share of the mean squared distance of a
-    population (M, D) to its middle: the same for features of any scale. So is its gradient: were the population taken
-    for constant, a network could move its own features less by making all of them alike."""
+    population (M, D) to its middle: the same for features of any scale. The gradient counts the population too: else
+    a network would lower this by shrinking all of its features."""
     population = population.float()
     spread = (population - population.mean(0)).square().sum(1).mean().clamp(min=1e-12)
     return (features.float() - targets.float()).square().sum(1).mean() / spread

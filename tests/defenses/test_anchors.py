@@ -158,7 +158,7 @@ def test_features_do_not_drift_less_by_being_more_alike():
     scale = torch.ones((), requires_grad=True)
     features, targets = (clean.mean(0) + scale * (each - clean.mean(0)) for each in (moved, clean))
     drift(features, targets, targets).backward()
-    assert scale.grad.abs() < 1e-6
+    assert scale.grad.abs() < 1e-5
 
 
 def test_the_nearest_centroid_is_the_most_likely_class():

@@ -156,8 +156,17 @@ def test_training_people_tell_where_others_are_too_few(count, crowd, caplog):
     few.query, few.gallery = ([each for each in side if each.pid <= count] for side in (crowd.query, crowd.gallery))
     with caplog.at_level(logging.INFO):
         assert choose_victim(source(wanting("half")), None, few, CPU, size=SIZE, workers=0).reading == "half"
-    said = "stripes has too few test people to tell readings apart; its training people do" in caplog.text
+    said = "stripes has too few test people, so readings are tried on its training people" in caplog.text
     assert said is (count < 24)
+
+
+def test_people_of_many_images_tell_too(tmp_path):
+    """A first look that has few images of each would have few people, who decide nothing."""
+    findings, verdict = examine(
+        source(wanting("half")), people(tmp_path, count=8, cameras=60), CPU, size=SIZE, workers=0
+    )
+    assert (verdict.chosen, verdict.clear) == ("half", True)
+    assert all(len(each.by_identity) >= 5 for each in findings)
 
 
 def test_images_without_names_cannot_tell(crowd):

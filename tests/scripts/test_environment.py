@@ -216,16 +216,35 @@ def test_the_demo_judges_a_model_of_the_users_own(demo, stub, tmp_path):
     assert judge.endswith("--results runs/demo-seed3-models/my_model.onnx --reuse")
 
 
-def test_the_demo_is_told_how_a_model_reads_images(demo, stub, tmp_path):
+@pytest.mark.parametrize(
+    ("reading", "given"),
+    [("half", "half"), ("own/bot", "own/bot"), ("my own.json@96x48", "{}/my own.json@96x48"), ("auto", None)],
+)
+def test_the_demo_is_told_how_a_model_reads_images(reading, given, demo, stub, tmp_path):
     """A file of that is found where the user is, although the demo works in the checkout."""
-    (tmp_path / "own.json").touch()
-    for reading, given in (("half", "half"), ("own.json", f"{tmp_path}/own.json")):
-        assert demo("--model", "vendor:net", "--preprocessing", reading, "--defend").returncode == 0
-        assert demo("--preprocessing", reading, "--model", "vendor:net").returncode == 0
-        lines = [line for line in stub() if line.startswith(("metaDefense.py", "evaluate.py"))]
-        assert len(lines) == 5
-        assert all(f" --preprocessing {given} " in f"{line} " for line in lines)
-        (tmp_path / "calls").unlink()
+    (tmp_path / "my own.json").touch()
+    left = "runs/demo-defended/vendor_net/{}/model_best.pth.json"
+    for folder in ("first", "defended"):
+        path = tmp_path / "checkout" / left.format(folder)
+        path.parent.mkdir(parents=True)
+        path.with_suffix("").touch()
+        path.touch()
+    assert demo("--model", "vendor:net", "--preprocessing", reading, "--defend").returncode == 0
+    assert demo("--preprocessing", reading, "--model", "vendor:net").returncode == 0
+    first, second, *both, alone = [line for line in stub() if line.startswith(("metaDefense.py", "evaluate.py"))]
+    before, after = sorted(both, key=lambda line: "/after" in line)
+    given = given and given.format(tmp_path)
+    assert f" --preprocessing {given or 'auto'} --seed" in first
+    assert f" --preprocessing {left.format('first')} --seed" in second
+    assert before.endswith(f" --preprocessing {given or left.format('defended')}")
+    assert after.endswith(f" --preprocessing {left.format('defended')}")
+    assert alone.endswith(f" --preprocessing {given or 'auto'}")
+
+
+def test_the_demo_finds_the_weights_of_a_model_with_a_name_where_the_user_is(demo, stub, tmp_path):
+    (tmp_path / "old.pth").touch()
+    assert demo("--model", "timm:x:old.pth").returncode == 0
+    assert f" --resume timm:x:{tmp_path}/old.pth --seed" in stub()[1]
 
 
 @pytest.mark.parametrize("order", [["--defend", "3"], ["3", "--defend"]])
