@@ -11,9 +11,10 @@ from reid import datasets
 from reid.attacks import Attack
 from reid.datasets import Dataset
 from reid.errors import UsageError
+from reid.evaluation import retrieval
 from reid.evaluation.detective import choose_victim
 from reid.evaluation.features import extract
-from reid.evaluation.retrieval import validation
+from reid.evaluation.retrieval import Retrieval, validation_samples
 from reid.loading import Images
 from reid.models.adopted import Adopted, victim_of
 from reid.models.inputs import InputSpec
@@ -92,12 +93,13 @@ class Scores:
     ) -> None:
         self.model, self.validate, self._clean = model, None, None
         if dataset is not None:
-            on = model, dataset, images, compute.exact()
-            self.validate, self._clean = (validation(*on, each, **scoring) for each in (attacks, tuple))
+            sides, compute = images.stores(validation_samples(dataset)), compute.exact()
+            self.validate = retrieval.validation(model, dataset, images, compute, attacks, **scoring)
+            self._clean = lambda: Retrieval(victim_of(model), sides, compute, **scoring).score().ranking.mAP
 
     def clean(self) -> float | None:
         """The mAP on clean images, or None without a set."""
-        return self._clean and self._clean()["val_mAP"]
+        return self._clean and self._clean()
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,7 @@ class Start:
         """
         if is_ours(source):
             if reading not in (None, OWN):
-                problem = "is a network of this project, which reads images in one way"
-                raise UsageError(f"{source.spec} {problem}; leave --preprocessing out")
+                raise UsageError(f"{source.spec} is ours and reads images in one way; leave --preprocessing out")
             return cls(source, data, compute, None, Returned())
         people = next(filter(has_labels, data), data[0])
         victim = choose_victim(source, reading, people, compute, size=size, arch=arch, distance=source.distance)
@@ -190,8 +191,7 @@ class Start:
             hashes = source.sha256, self.returned.sha256(path)
             scores = {"before": before, "after": after}
             kind, place = source.opened
-            file = place.rpartition(":")[2] if kind in ("timm", "function") else place
-            earlier = Told.of(Path(file), source.sha256)
+            earlier = Told.of(Path(place.rpartition(":")[2] if kind in ("timm", "function") else place), source.sha256)
             return Card([*was, *reading], settings, hashes, scores, tested, specs, earlier).write(path)
 
         return distributed.from_main(write)
