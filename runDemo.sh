@@ -36,6 +36,7 @@ while [ $# -gt 0 ]; do
 done
 SEED=${SEED:-0}
 case $SEED in *[!0-9]*) wrong "the seed '$SEED' is not a whole number" ;; esac
+[ -z "$DEFEND" ] || [ "$READING" != auto ] || wrong "--defend tries by itself where a model does not say; leave auto out"
 [ -z "$DEFEND$READING" ] || [ -n "$MODEL" ] || wrong "--defend and --preprocessing want a model: --model SPEC"
 REQUIREMENTS=requirements.txt
 case $MODEL in *.onnx | *.xml | timm:* | zoo:*) REQUIREMENTS=requirements-extras.txt ;; esac
@@ -128,7 +129,7 @@ defend() {  # trains first, since what cannot be defended is refused there
   train_defended $PLACE/first "${FIRST[@]}" ${READING:+--preprocessing "$READING"}
   train_defended $PLACE/defended "${SECOND[@]}" --preprocessing "${LEFT_AS:=own}"
   "$PYTHON" -m reid.synthperson synth-b --root $DATA --seed "$SEED" --for "$MODEL"
-  case $READING in '' | auto) READING=$LEFT_AS ;; esac  # as training has found out
+  READING=${READING:-$LEFT_AS}  # as training has found out
   before_lane() { judge_model "$MODEL" synth-b $PLACE/before --preprocessing "$READING"; }
   after_lane() { judge_model "$SPEC" synth-b $PLACE/after --preprocessing "$LEFT_AS"; }
   two_lanes $PLACE before after

@@ -268,14 +268,14 @@ def _beats(first: Finding, second: Finding, seed: int) -> bool:
 
 
 def _sample(sides: tuple[Sequence[Sample], Sequence[Sample]], most: int) -> tuple[list[Sample], list[Sample]]:
-    """All, or images of query and gallery of whole identities, FEWEST or more, drawn with seed 0, which both know."""
+    """All, or those of whole identities that can be found again, FEWEST or more, drawn with seed 0."""
     if sum(map(len, sides)) <= most:
         return list(sides[0]), list(sides[1])
     groups: dict[int, tuple[list[Sample], list[Sample]]] = defaultdict(lambda: ([], []))
     for side, samples in enumerate(sides):
         for sample in samples:
             groups[sample.pid][side].append(sample)
-    pids = sorted(pid for pid, (query, gallery) in groups.items() if pid > 0 and query and gallery)
+    pids = sorted(_found_again(*sides))
     chosen: tuple[list[Sample], list[Sample]] = ([], [])
     for number, pid in enumerate(np.random.default_rng(0).permutation(pids).tolist(), 1):
         for part, samples in zip(chosen, groups[pid], strict=True):

@@ -160,6 +160,15 @@ def test_training_people_tell_where_others_are_too_few(count, crowd, caplog):
     assert said is (count < 24)
 
 
+def test_people_under_one_camera_take_no_place_of_those_who_are_found_again(crowd):
+    mixed, often = copy.copy(crowd), [*crowd.query, *crowd.gallery]
+    mixed.trainval = [*often, *(replace(often[0], pid=pid) for pid in range(1000, 1400))]
+    mixed.query = mixed.gallery = []
+    findings, verdict = examine(source(wanting("half")), mixed, CPU, size=SIZE, workers=0)
+    assert (verdict.chosen, verdict.clear) == ("half", True)
+    assert all(len(each.by_identity) == 24 for each in findings)
+
+
 def test_people_of_many_images_tell_too(tmp_path):
     """A first look that has few images of each would have few people, who decide nothing."""
     findings, verdict = examine(

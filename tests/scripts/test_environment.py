@@ -28,6 +28,10 @@ def run(script, *options, **environment):
         (["--defend", "3"], "--defend and --preprocessing want a model: --model SPEC"),
         (["--preprocessing", "half"], "--defend and --preprocessing want a model: --model SPEC"),
         (["--model", "a.pth", "--preprocessing"], "--preprocessing wants a name"),
+        (
+            ["--preprocessing", "auto", "--model", "a.pth", "--defend"],
+            "--defend tries by itself where a model does not say; leave auto out",
+        ),
         (["--model", "a.pth", "--preprocessing", "--defend"], "--preprocessing wants a name"),
         (["--model", "a.pth", "--defended"], "no option is called --defended"),
         (["1", "2"], "'2' is one argument too many"),
@@ -218,7 +222,7 @@ def test_the_demo_judges_a_model_of_the_users_own(demo, stub, tmp_path):
 
 @pytest.mark.parametrize(
     ("reading", "given"),
-    [("half", "half"), ("own/bot", "own/bot"), ("my own.json@96x48", "{}/my own.json@96x48"), ("auto", None)],
+    [("half", "half"), ("own/bot", "own/bot"), ("my own.json@96x48", "{}/my own.json@96x48")],
 )
 def test_the_demo_is_told_how_a_model_reads_images(reading, given, demo, stub, tmp_path):
     """A file of that is found where the user is, although the demo works in the checkout."""
@@ -233,12 +237,12 @@ def test_the_demo_is_told_how_a_model_reads_images(reading, given, demo, stub, t
     assert demo("--preprocessing", reading, "--model", "vendor:net").returncode == 0
     first, second, *both, alone = [line for line in stub() if line.startswith(("metaDefense.py", "evaluate.py"))]
     before, after = sorted(both, key=lambda line: "/after" in line)
-    given = given and given.format(tmp_path)
-    assert f" --preprocessing {given or 'auto'} --seed" in first
+    given = given.format(tmp_path)
+    assert f" --preprocessing {given} --seed" in first
     assert f" --preprocessing {left.format('first')} --seed" in second
-    assert before.endswith(f" --preprocessing {given or left.format('defended')}")
+    assert before.endswith(f" --preprocessing {given}")
     assert after.endswith(f" --preprocessing {left.format('defended')}")
-    assert alone.endswith(f" --preprocessing {given or 'auto'}")
+    assert alone.endswith(f" --preprocessing {given}")
 
 
 def test_the_demo_finds_the_weights_of_a_model_with_a_name_where_the_user_is(demo, stub, tmp_path):
