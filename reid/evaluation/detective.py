@@ -5,7 +5,7 @@ size, and one of the networks that fit the keys.
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -208,7 +208,8 @@ def table(findings: Sequence[Finding], verdict: Verdict) -> list[str]:
         marks = [
             own,
             "chosen" if each.name == verdict.chosen and verdict.clear else "",
-            "as good within the interval" if each.name in verdict.close else "far behind on fewer images" * each.far,
+            "as good within the interval" if each.name in verdict.close else "",
+            "far behind on fewer images" if each.far and each.name not in verdict.close else "",
             "features of different people hardly differ" if each.collapsed else "",
             f"likely cause: the {wrong}" if each.collapsed and wrong else "",
         ]
@@ -259,27 +260,24 @@ def _alike(query: Tensor, gallery: Tensor, query_pids: Tensor, gallery_pids: Ten
 
 
 def _beats(first: Finding, second: Finding, seed: int) -> bool:
-    """Whether the mean over the identities that both have is higher beyond the paired bootstrap interval."""
+    """Whether the second is far behind, or the mean over the identities that both have is higher beyond the paired
+    bootstrap interval."""
     shared = sorted(first.by_identity.keys() & second.by_identity.keys())
-    if len(shared) < FEWEST or second.far:
-        return len(shared) >= FEWEST
+    if len(shared) < FEWEST:
+        return False
     gaps = np.array([first.by_identity[pid] - second.by_identity[pid] for pid in shared])
-    return interval(gaps, np.array(shared), seed).low > 0
+    return second.far or interval(gaps, np.array(shared), seed).low > 0
 
 
 def _sample(sides: tuple[Sequence[Sample], Sequence[Sample]], most: int) -> tuple[list[Sample], list[Sample]]:
     """All, or those of whole identities that can be found again, FEWEST or more, drawn with seed 0."""
     if sum(map(len, sides)) <= most:
         return list(sides[0]), list(sides[1])
-    groups: dict[int, tuple[list[Sample], list[Sample]]] = defaultdict(lambda: ([], []))
-    for side, samples in enumerate(sides):
-        for sample in samples:
-            groups[sample.pid][side].append(sample)
-    pids = sorted(_found_again(*sides))
-    chosen: tuple[list[Sample], list[Sample]] = ([], [])
-    for number, pid in enumerate(np.random.default_rng(0).permutation(pids).tolist(), 1):
-        for part, samples in zip(chosen, groups[pid], strict=True):
-            part.extend(samples)
-        if number >= FEWEST and sum(map(len, chosen)) >= most:
+    images = Counter(sample.pid for side in sides for sample in side)
+    chosen: set[int] = set()
+    for pid in np.random.default_rng(0).permutation(sorted(_found_again(*sides))).tolist():
+        chosen.add(pid)
+        if len(chosen) >= FEWEST and sum(images[each] for each in chosen) >= most:
             break
-    return chosen
+    query, gallery = ([sample for sample in side if sample.pid in chosen] for side in sides)
+    return query, gallery

@@ -129,7 +129,8 @@ class Start:
         """
         if is_ours(source):
             if reading not in (None, OWN):
-                raise UsageError(f"{source.spec} is ours and reads images in one way; leave --preprocessing out")
+                problem = "is a network of this project, which reads images in one way"
+                raise UsageError(f"{source.spec} {problem}; leave --preprocessing out")
             return cls(source, data, compute, None, Returned())
         people = next(filter(has_labels, data), data[0])
         victim = choose_victim(source, reading, people, compute, size=size, arch=arch, distance=source.distance)
@@ -191,7 +192,8 @@ class Start:
             hashes = source.sha256, self.returned.sha256(path)
             scores = {"before": before, "after": after}
             kind, place = source.opened
-            earlier = Told.of(Path(place.rpartition(":")[2] if kind in ("timm", "function") else place), source.sha256)
+            file = place.rpartition(":")[2] if kind in ("timm", "function") else place
+            earlier = Told.of(Path(file), source.sha256)
             return Card([*was, *reading], settings, hashes, scores, tested, specs, earlier).write(path)
 
         return distributed.from_main(write)
