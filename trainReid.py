@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
 
     from reid.defenses.none import NoDefense
-    from reid.evaluation.retrieval import validation
+    from reid.evaluation.retrieval import validation, validation_samples
     from reid.loading import Images
     from reid.runtime import device
     from reid.runtime.snapshot import Run
@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = cli.settings(vars(args)) | contents([dataset]) | {"precision": compute.precision}
     validate = None
     if not args.combine_trainval:
-        validate = validation(model, dataset, images, compute.exact(), batch_size=args.batch_size)
+        sides = images.stores(validation_samples(dataset))
+        validate = validation(model, sides, compute.exact(), batch_size=args.batch_size)
     steps = args.iters_per_epoch or source.batches_per_epoch
     schedule = training.Schedule(args.epochs, steps, args.lr, args.weight_decay)
     loss = training.ReidLoss(margin=args.margin)

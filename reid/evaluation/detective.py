@@ -138,6 +138,12 @@ def examine(
     return findings, verdict
 
 
+def tells_apart(dataset: Dataset) -> bool:
+    """Whether there is anybody to find again on its images, by whom to try readings."""
+    trained = first_of_each_camera(dataset.trainval), dataset.trainval
+    return any(_found_again(*each) for each in ((dataset.query, dataset.gallery), trained))
+
+
 def _people(dataset: Dataset) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Query and gallery, or training people where those are too few. Raises UsageError where nobody is found again."""
     sides: tuple[Sequence[Sample], Sequence[Sample]] = (dataset.query, dataset.gallery)

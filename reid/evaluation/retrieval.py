@@ -17,7 +17,7 @@ from reid.errors import DatasetError, UsageError
 from reid.evaluation.distances import BY_NAME, squared_euclidean
 from reid.evaluation.features import Extracted, batches_here, extract, ids_of, largest
 from reid.evaluation.ranking import Ranking, RankList, block_rows, rank, rank_list
-from reid.loading import Images, ImageStore
+from reid.loading import ImageStore
 from reid.models.adopted import victim_of
 from reid.models.victim import Passes, Victim
 from reid.runtime import distributed
@@ -182,18 +182,15 @@ class Retrieval:
 
 def validation(
     model: nn.Module,
-    dataset: Dataset,
-    images: Images,
+    sides: tuple[ImageStore, ImageStore],
     compute: Compute,
     attacks: Callable[[], Sequence[Attack]] = tuple,
     **options: Any,
 ) -> Callable[[], dict[str, float]]:
-    """A function that scores the model as it then is, in eval mode, on the validation identities of a dataset.
+    """A function that scores the model as it then is, in eval mode, on validation identities, query and gallery.
 
-    It gives `val_mAP`, and where `attacks()` names attacks `val_attacked`, the mAP under the worst. The images are
-    decoded once. Raises DatasetError like `validation_samples`.
+    It gives `val_mAP`, and where `attacks()` names attacks `val_attacked`, the mAP under the worst.
     """
-    sides = images.stores(validation_samples(dataset))
 
     def scores() -> dict[str, float]:
         retrieval = Retrieval(victim_of(model), sides, compute, **options)

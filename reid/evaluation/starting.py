@@ -4,6 +4,7 @@ import logging
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from reid.attacks import Attack
 from reid.datasets import Dataset
 from reid.errors import UsageError
 from reid.evaluation import retrieval
-from reid.evaluation.detective import choose_victim
+from reid.evaluation.detective import choose_victim, tells_apart
 from reid.evaluation.features import extract
-from reid.evaluation.retrieval import Retrieval, validation_samples
+from reid.evaluation.retrieval import validation_samples
 from reid.loading import Images
 from reid.models.adopted import Adopted, victim_of
 from reid.models.inputs import InputSpec
@@ -55,11 +56,6 @@ def open_sets(
     return [datasets.create(name, roots, split, labelled) for name in names]
 
 
-def has_labels(dataset: Dataset) -> bool:
-    """Whether it is known who is on the images."""
-    return any(sample.pid >= 0 for sample in (*dataset.trainval, *dataset.query))
-
-
 def training_sets(data: Sequence[Dataset], images: Images, whole: bool, seed: int, **shape: Any) -> list[TrainingSet]:
     """Each set in batches of `shape`; the `whole` of trainval, or without the validation identities."""
     return [
@@ -70,12 +66,12 @@ def training_sets(data: Sequence[Dataset], images: Images, whole: bool, seed: in
 
 def judge(data: Sequence[Dataset], labelled: bool) -> Dataset | None:
     """The set whose validation identities choose the epoch to keep: the source, or where that is not `labelled` the
-    first that says who is on its images. Says so in the log where it is another one, or none."""
-    chosen = data[0] if labelled else next(filter(has_labels, data), None)
+    first on which people are found again. Says so in the log where it is another one, or none."""
+    chosen = data[0] if labelled else next(filter(tells_apart, data), None)
     if chosen is not data[0]:
         last = "there is no validation mAP, so the last epoch is kept; -m synth-virtual would give one"
         other = chosen and f"the best epoch is chosen by mAP on the validation identities of {chosen.name}"
-        logger.info("%s does not say who is on its images: %s", data[0].name, other or last)
+        logger.info("nobody on %s is known to be under two cameras: %s", data[0].name, other or last)
     return chosen
 
 
@@ -94,12 +90,12 @@ class Scores:
         self.model, self.validate, self._clean = model, None, None
         if dataset is not None:
             sides, compute = images.stores(validation_samples(dataset)), compute.exact()
-            self.validate = retrieval.validation(model, dataset, images, compute, attacks, **scoring)
-            self._clean = lambda: Retrieval(victim_of(model), sides, compute, **scoring).score().ranking.mAP
+            score = partial(retrieval.validation, model, sides, compute, **scoring)
+            self.validate, self._clean = score(attacks=attacks), score()
 
     def clean(self) -> float | None:
         """The mAP on clean images, or None without a set."""
-        return self._clean and self._clean()
+        return self._clean and self._clean()["val_mAP"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ class Start:
         size: Size,
         arch: str | None,
     ) -> "Start":
-        """With its reading, tried on the first set with identities where neither it nor its file says one.
+        """With its reading, tried on the first set that can tell readings apart where neither it nor its file says one.
 
         Raises UsageError for a reading of a model of ours, and for one of others that cannot be trained or written.
         """
@@ -132,7 +128,7 @@ class Start:
                 problem = "is a network of this project, which reads images in one way"
                 raise UsageError(f"{source.spec} {problem}; leave --preprocessing out")
             return cls(source, data, compute, None, Returned())
-        people = next(filter(has_labels, data), data[0])
+        people = next(filter(tells_apart, data), data[0])
         victim = choose_victim(source, reading, people, compute, size=size, arch=arch, distance=source.distance)
         return cls(source, data, compute, victim, ReturnedOther(source, victim))
 

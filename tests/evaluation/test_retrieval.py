@@ -253,12 +253,13 @@ class TestValidation:
         model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
         noises = [attacks.controls.random_sign(Threat(0.0, eps), 0, 8, 4) for eps in (0.5, 0.0)]
         images = Images(8, 4, workers=1)
-        values = validation(model, data, images, CPU, lambda: noises)()
-        retrieval = Retrieval(Victim(model), images.stores(validation_samples(data)), CPU)
+        sides = images.stores(validation_samples(data))
+        values = validation(model, sides, CPU, lambda: noises)()
+        retrieval = Retrieval(Victim(model), sides, CPU)
         scores = [retrieval.score(noise).ranking.mAP for noise in noises]
         assert values == {"val_mAP": retrieval.score().ranking.mAP, "val_attacked": min(scores)}
         assert scores[0] < scores[1]
-        assert validation(model, data, images, CPU)().keys() == {"val_mAP"}
+        assert validation(model, sides, CPU)().keys() == {"val_mAP"}
 
 
 def test_a_training_set_cannot_be_evaluated(samples):

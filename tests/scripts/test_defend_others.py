@@ -1,5 +1,6 @@
 """metaDefense.py on models of others: end to end, killed and gone on with, without labels, and what it refuses."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -13,6 +14,7 @@ from test_resume import Killed, kill_after
 import evaluate
 import metaDefense
 from reid import models
+from reid.errors import UsageError
 from reid.evaluation.suites import SUITES, Each, Suite, Universal
 from reid.models import InputSpec
 from reid.models.zoo import entries
@@ -126,23 +128,30 @@ def test_a_killed_run_goes_on_bit_for_bit(options, tmp_path, monkeypatch):
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("labels", ["none in the names", "a folder train of pid -1"])
+@pytest.mark.parametrize("labels", ["none in the names", "a folder train of pid -1", "all under one camera"])
 def test_images_without_labels_and_what_chooses_then(labels, vendor, data, tmp_path, caplog):
     people = sorted(Path(data, "synth-a").rglob("bounding_box_train/*.jpg"))[:16]
-    folder = tmp_path / "mine" / ("train" if "train" in labels else "")
+    folder = tmp_path / "mine" / ("" if "names" in labels else "train")
     folder.mkdir(parents=True)
+    names = {"none": "photo{}.jpg", "a": "-1_c1_{}.jpg", "all": "0001_c1_{}.jpg"}
     for number, path in enumerate(people):
-        shutil.copy(path, folder / (f"-1_c1_{number}.jpg" if "train" in labels else f"photo{number}.jpg"))
+        shutil.copy(path, folder / names[labels.split()[0]].format(number))
     start = ["--plugin", PLUGIN, "--defense", "label-free", "--resume", vendor[0], "--preprocessing", vendor[1]]
     run = ["-s", f"folder:{tmp_path / 'mine'}", *start, *SHORT, "--data", data]
     caplog.set_level("INFO")
     metaDefense.main([*run, "--logs_dir", str(tmp_path / "last")])
-    assert "folder:mine does not say who is on its images: there is no validation mAP" in caplog.text
+    assert "nobody on folder:mine is known to be under two cameras: there is no validation mAP" in caplog.text
     assert "| before | null | null |" in (tmp_path / "last" / "card.md").read_text()
     metaDefense.main([*run, "-m", "synth-virtual", "--logs_dir", str(tmp_path / "chosen")])
     assert "chosen by mAP on the validation identities of synth-virtual" in caplog.text
     assert "val_mAP" in (tmp_path / "chosen" / "metrics.jsonl").read_text()
     assert "val_mAP" not in (tmp_path / "last" / "metrics.jsonl").read_text()
+    unknown = [*run, "--preprocessing", "auto", "--logs_dir", str(tmp_path / "read")]
+    with contextlib.suppress(UsageError):  # where several readings are as good
+        metaDefense.main([*unknown, "-m", "synth-virtual"])
+    assert "clean mAP on images of synth-virtual, as it reads them" in caplog.text
+    with pytest.raises(UsageError, match="nobody on the images of folder:mine is known to be under two cameras"):
+        metaDefense.main(unknown)
 
 
 def test_drawn_sets_are_made_on_the_spot_at_the_size_of_the_model(options, tmp_path, monkeypatch):

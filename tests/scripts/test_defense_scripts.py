@@ -120,9 +120,8 @@ class TestSelection:
             ([(0.2, 0.2), (0.3, 0.0)], 1),
         ],
     )
-    def test_the_epoch_with_the_best_mean_of_clean_and_attacked_is_kept(self, scores, best, defend, monkeypatch):
-        planned = iter([{"val_mAP": clean, "val_attacked": attacked} for clean, attacked in scores])
-        monkeypatch.setattr(retrieval, "validation", lambda *_, **__: lambda: next(planned))
+    def test_the_epoch_with_the_best_mean_of_clean_and_attacked_is_kept(self, scores, best, defend, plan_scores):
+        plan_scores({"val_mAP": clean, "val_attacked": attacked} for clean, attacked in scores)
         content = read_torch(defend("--epochs", str(len(scores))) / "model_best.pth")
         assert content["epoch"] == best
         assert content["best_top1"] == pytest.approx(sum(scores[best - 1]) / 2)
@@ -153,7 +152,7 @@ class TestSelection:
     def test_both_scripts_select_in_fp32_whatever_they_train_in(self, train_options, defend, monkeypatch, tmp_path):
         precisions = []
 
-        def validation(model, dataset, images, compute, *others, **options):
+        def validation(model, sides, compute, *others, **options):
             precisions.append(compute.precision)
             return lambda: {"val_mAP": 0.5}
 
@@ -161,7 +160,7 @@ class TestSelection:
         bf16 = ["--precision", "bf16", "--epochs", "1", "--iters-per-epoch", "1"]
         trainReid.main([*train_options, *bf16, "--logs_dir", str(tmp_path)])
         defend(*bf16)
-        assert precisions == ["fp32", "fp32"]
+        assert precisions == ["fp32"] * 3
 
     def test_query_and_gallery_are_read_once_at_the_end(self, defend, data, monkeypatch):
         read, report, before = watch_images(monkeypatch), retrieval.log_scores, []
@@ -282,9 +281,8 @@ class TestOptions:
         assert not any(name.startswith("val_") for line in metrics(logs) for name in line)
         assert len(seen) == 2
 
-    def test_no_epoch_before_start_save_is_kept(self, defend, monkeypatch):
-        planned = iter([0.9, 0.2, 0.3, 0.1])
-        monkeypatch.setattr(retrieval, "validation", lambda *_, **__: lambda: {"val_mAP": next(planned)})
+    def test_no_epoch_before_start_save_is_kept(self, defend, plan_scores):
+        plan_scores({"val_mAP": mAP} for mAP in (0.9, 0.2, 0.3, 0.1))
         assert read_torch(defend("--epochs", "4", "--start_save", "1") / "model_best.pth")["epoch"] == 3
 
     def test_the_last_epoch_is_kept_when_all_come_before_start_save(self, defend):

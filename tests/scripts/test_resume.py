@@ -12,7 +12,6 @@ import metaDefense
 import trainReid
 from reid import datasets
 from reid.errors import UsageError
-from reid.evaluation import retrieval
 from reid.runtime.snapshot import Run
 from reid.runtime.torchfiles import read_torch
 from reid.training import trainer as train
@@ -199,9 +198,8 @@ def test_every_defence_killed_inside_an_epoch(extra, defense_options, attacker, 
     assert_same_run(whole, parts)
 
 
-def test_the_best_epoch_before_a_kill_stays_the_best(defense_options, tmp_path, monkeypatch):
-    scores = iter([0.9, 0.1])
-    monkeypatch.setattr(retrieval, "validation", lambda *_, **__: lambda: {"val_mAP": next(scores)})
+def test_the_best_epoch_before_a_kill_stays_the_best(defense_options, tmp_path, monkeypatch, plan_scores):
+    plan_scores({"val_mAP": mAP} for mAP in (0.9, 0.1))
     options = [*defense_options, "--defense", "none", "--logs_dir", str(tmp_path)]
     with monkeypatch.context() as patch:
         kill_after(patch, epoch=0)
