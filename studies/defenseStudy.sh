@@ -3,7 +3,7 @@
 #     bash studies/defenseStudy.sh [PART ...]       default: all parts in turn; ends with docs/defense-results.md
 # PART is 0, 1 or 2, all rows of that seed, which may run side by side; then, of the rows that these choose on validation
 # identities: more (seeds 3 and 4 of the best three), standard (reid-standard-v1 on the best two), curve (other weights of
-# the clean anchor), osnet (the best two on OSNET=osnet_x0_25_msmt17.onnx, a model that others trained on real people).
+# the clean anchor), osnet (the best three on OSNET=osnet_x0_25_msmt17.onnx, a model that others trained on real people).
 # Each part takes hours on one core and goes on where it was killed. Needs the demo of each seed (bash runDemo.sh SEED).
 # Models and results go to runs/defense-study; a record of each judgement goes to studies/defense-records, which is to be
 # committed: what has a record is neither trained nor judged again. To do so, remove the record.
@@ -94,7 +94,7 @@ for PART in "$@"; do
       demo 0
       for WEIGHT in 0.25 4; do judge "$CHOSEN-anchor-$WEIGHT" test; done ;;
     osnet)
-      CHOSEN=$(best 2)
+      CHOSEN=$(best 3)
       osnet
       for ROW in undefended $CHOSEN; do judge $ROW test; done ;;
     *) fail "no part is called '$PART'; they are 0, 1, 2, more, standard, curve and osnet" ;;

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import mean, stdev
 
 from reid.runtime.markdown import markdown
-from studies.defense_results import COLUMNS, GOALS, VALIDATION, Difference, Record, Study
+from studies.defense_results import COLUMNS, GOALS, OTHERS, VALIDATION, Difference, Record, Study
 
 MISSING = "missing"
 
@@ -46,11 +46,13 @@ def judgements(lines: Mapping[str, Record | None]) -> str:
 
 def flags(study: Study) -> str:
     """What was raised, and in how many judgements of the row."""
-    judged = Counter((row, name) for _, row, name in study.records)
-    raised = Counter((flag, row, name) for (_, row, name), each in study.records.items() for flag in each.flags)
-    lines = [
-        [flag, row, name, f"{raised[flag, row, name]} of {judged[row, name]}"] for flag, row, name in sorted(raised)
-    ]
+    judged: Counter[tuple[str, str]] = Counter()
+    raised: Counter[tuple[str, str, str]] = Counter()
+    for (subject, row, name), record in study.records.items():
+        on = f"{name}, {subject}" if subject == OTHERS else name
+        judged[row, on] += 1
+        raised.update((flag, row, on) for flag in record.flags)
+    lines = [[flag, row, on, f"{raised[flag, row, on]} of {judged[row, on]}"] for flag, row, on in sorted(raised)]
     return markdown([["flag", "row", "judged on", "raised in"], *lines])
 
 

@@ -166,6 +166,7 @@ def test_a_model_of_others_is_apart(study):
         "undefended": "missing",
         "trades": "66.0 [64.0, 69.0]",
         "meta": "missing",
+        "mixed": "missing",
     }
     assert section(text, "All rows") == before
 
@@ -173,8 +174,9 @@ def test_a_model_of_others_is_apart(study):
 def test_flags_are_counted_once_for_each_judgement(study):
     for seed in range(2):
         write_record(study, f"seed{seed}", "fare", "test", 0.5, flags=("not converged", "not converged"))
+    write_record(study, "osnet", "fare", "test", 0.5, flags=("not converged",))
     lines = section(page(study), "Flags").splitlines()
-    assert lines[-1] == "| not converged | fare | test | 2 of 3 |"
+    assert lines[-2:] == ["| not converged | fare | test | 2 of 3 |", "| not converged | fare | test, osnet | 1 of 1 |"]
 
 
 def test_how_rows_were_trained_is_told_and_where_it_changed(study):

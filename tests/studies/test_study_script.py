@@ -113,7 +113,7 @@ def test_what_is_chosen_is_judged_further(folder):
     more = {f"seed{seed}/{row}/test.json" for seed in (3, 4) for row in ("undefended", "anchored", "trades", "gallery")}
     standard = {f"seed0/{row}/standard.json" for row in ("trades", "gallery")}
     curve = {f"seed0/anchored-anchor-{weight}/test.json" for weight in (0.25, 4)}
-    others = {f"osnet/{row}/test.json" for row in ("undefended", "trades", "gallery")}
+    others = {f"osnet/{row}/test.json" for row in ("undefended", "anchored", "trades", "gallery")}
     assert set(map(str, records)) == first | more | standard | curve | others
     suites = {words[words.index("--suite") + 1] for words in commands if words[0] == "evaluate.py"}
     assert suites == {"reid-fast-v1", "reid-standard-v1"}
