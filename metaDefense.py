@@ -134,7 +134,7 @@ def train(args: argparse.Namespace, defense: Defense, sets: Any, adversary: Any,
     steps = args.iters_per_epoch or sets[0].batches_per_epoch
     fixed = {"epochs": args.epochs, "iters_per_epoch": steps, "lr": args.lr, "weight_decay": args.weight_decay}
     schedule = options.build(training.Schedule, vars(args), **fixed, shape="late", new_layers=3)
-    loss = training.ReidLoss(args.loss, args.margin)
+    loss = training.ReidLoss(args.loss, args.margin, relative=start.victim is not None)
     trainer = training.Trainer(scores.model, defense, sets, schedule, loss, start.compute, args.seed, adversary)
     selection = training.Selection(scores.validate, args.eval_every, args.start_save)
     before = scores.clean()

@@ -19,19 +19,19 @@ REMEDY = "give the checkpoint or the ONNX file that it was made from"
 class Adopted(Trainable):
     """`features, logits = model(images)` of the network of a victim, whose weights it trains.
 
-    The first layer is the victim's InputSpec, the feature the one that it takes. Where the `distance` is the cosine,
-    all features have the length that those of the victim have on average, since losses and attacks in training go by
-    Euclidean distances. The network itself stays in eval mode: in training mode those of others give other outputs.
-    With `batch_norm` "live" its batch normalisations alone use, and learn, the statistics of batches. The head is
-    linear, and small; see `start_head`. Raises UsageError for a victim without weights or gradients, and for live batch
-    normalisation without weights or statistics of its own.
+    The first layer is the victim's InputSpec, the feature the one that it takes, but scaled for the losses: each to
+    length 1 where the `distance` is the cosine, else all by the mean length of the victim's, or the steps of the head
+    would be too large for long ones. The network itself stays in eval mode: in training mode those of others give other
+    outputs. With `batch_norm` "live" its batch normalisations alone use, and learn, the statistics of batches. The head
+    is linear, and small; see `start_head`. Raises UsageError for a victim without weights or gradients, and for live
+    batch normalisation without weights or statistics of its own.
     """
 
     def __init__(self, victim: Victim, num_classes: int, batch_norm: str = "eval", distance: str = "euclidean") -> None:
         super().__init__()
         self.arch, self.num_classes, self.batch_norm, self.input = victim.arch, num_classes, batch_norm, victim.input
         self.embedding_dim = self.feature_dim = victim.feature_dim
-        self.place, self._length = victim.place or (), _length(victim) if distance == "cosine" else None
+        self.place, self._length = victim.place or (), None if distance == "cosine" else _length(victim)
         self.normalise = nn.Sequential(ImageCheck(), victim.layer)
         self.base = _body(victim)
         self.head = nn.Linear(self.feature_dim, num_classes)
@@ -61,7 +61,7 @@ class Adopted(Trainable):
         return self._compared(output.flatten(1).float())
 
     def _compared(self, features: Tensor) -> Tensor:
-        return features if self._length is None else self._length * normalize(features)
+        return normalize(features) if self._length is None else features / self._length
 
     def embedding(self, features: Tensor) -> Tensor:
         """The features as they are."""

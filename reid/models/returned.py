@@ -93,7 +93,8 @@ class ReturnedOther(Returned):
         _bare(model.base).load_state_dict(state)
 
     def spec(self, path: Path) -> str:
-        prefix = {"timm": f"timm:{self._place.partition(':')[0]}:", "function": _function(self._place)}
+        name, function = (":".join([*self._place.split(":")[:parts], ""]) for parts in (1, 2))  # whatever file follows
+        prefix = {"timm": f"timm:{name}", "function": function}
         return f"{prefix.get(self._kind, '')}{path}"
 
     def sha256(self, path: Path) -> str:
@@ -125,11 +126,6 @@ class ReturnedOther(Returned):
         if any(each.shape != expected.shape for each in found):
             return torch.inf
         return max(float((expected - each).abs().max() / expected.abs().max()) for each in found)
-
-
-def _function(spec: str) -> str:
-    """`package.module:function:`, whatever file follows it."""
-    return ":".join([*spec.split(":")[:2], ""])
 
 
 def _keys(source: Source, variant: str) -> dict[str, str]:

@@ -33,10 +33,8 @@ class Keeper:
         """Keep `model` after `epoch` epochs if no earlier one has a higher score."""
         if score >= self.best:
             self.best = score
-            distributed.from_main(lambda: self._write(model, epoch=epoch, best_top1=score))
-
-    def _write(self, model: Trainable, **metadata: Any) -> None:
-        self._returned.write(self.path, model, **metadata, **self._metadata)
+            about = {"epoch": epoch, "best_top1": score, **self._metadata}
+            distributed.from_main(lambda: self._returned.write(self.path, model, **about))
 
     def restore(self, best: float) -> None:
         """Go on from a killed run whose best score was `best`; its file is copied from the folder of its state."""

@@ -14,12 +14,14 @@ from reid.training import LOSSES
 class ReidLoss:
     """The loss of re-ID training: a `kind` in LOSSES, the margin of the triplets, the smoothing of the labels.
 
-    Raises UsageError for an unknown kind.
+    With `relative` the margin is in units of the spread of the features in the batch: else a network whose triplets are
+    all wrong, as under attack, lowers them by making all features alike. Raises UsageError for an unknown kind.
     """
 
     kind: str = "triplet+ce"
     margin: float = 0.3
     smoothing: float = 0.1
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in LOSSES:
@@ -27,7 +29,8 @@ class ReidLoss:
 
     def __call__(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, precision of the triplets) of features (N, D) and logits (N, C) with labels (N,)."""
-        loss, precision = hard_triplet(features, labels, self.margin)
+        scaled = features / _spread(features).sqrt() if self.relative else features
+        loss, precision = hard_triplet(scaled, labels, self.margin)
         if self.kind == "triplet+ce":
             loss = loss + cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
         return loss, precision
@@ -51,18 +54,21 @@ def drift(features: Tensor, targets: Tensor, population: Tensor) -> Tensor:
     """Mean squared distance of features (N, D) to their targets (N, D), as a share of the mean squared distance of a
     population (M, D) to its middle: the same for features of any scale. The gradient counts the population too: else
     a network would lower this by shrinking all of its features."""
-    population = population.float()
-    spread = (population - population.mean(0)).square().sum(1).mean().clamp(min=1e-12)
-    return (features.float() - targets.float()).square().sum(1).mean() / spread
+    return (features.float() - targets.float()).square().sum(1).mean() / _spread(population)
 
 
 def nearest_centroid(features: Tensor, labels: Tensor, centroids: Tensor, width: float) -> Tensor:
     """Cross-entropy of features (N, D), with labels (N,), where a class is the more likely the nearer its centroid
     (C, D): softmax of minus squared distances, in units of `width` times the centroids' mean squared distance to their
     middle."""
-    spread = (centroids - centroids.mean(0)).square().sum(1).mean().clamp(min=1e-12)
     squared = torch.cdist(features.float(), centroids, compute_mode="donot_use_mm_for_euclid_dist").square()
-    return cross_entropy(-squared / (width * spread), labels)
+    return cross_entropy(-squared / (width * _spread(centroids)), labels)
+
+
+def _spread(features: Tensor) -> Tensor:
+    """The mean squared distance of features (N, D) to their middle."""
+    features = features.float()
+    return (features - features.mean(0)).square().sum(1).mean().clamp(min=1e-12)
 
 
 def _euclidean(features: Tensor) -> Tensor:

@@ -154,6 +154,18 @@ def test_images_without_labels_and_what_chooses_then(labels, vendor, data, tmp_p
         metaDefense.main(unknown)
 
 
+def test_the_margin_is_relative_for_models_of_others_alone(options, defense_options, tmp_path, monkeypatch):
+    """Theirs have features of any length; ours are trained as the released code trains them."""
+
+    def made(kind, margin, relative):
+        raise UsageError(str(relative))
+
+    monkeypatch.setattr(metaDefense.training, "ReidLoss", made)
+    for argv, relative in ((options, True), (defense_options, False)):
+        with pytest.raises(UsageError, match=str(relative)):
+            metaDefense.main([*argv, "--attacker", "pgd", "--logs_dir", str(tmp_path)])
+
+
 def test_drawn_sets_are_made_on_the_spot_at_the_size_of_the_model(options, tmp_path, monkeypatch):
     monkeypatch.setitem(DEFAULTS, "synth-a", Sizes(80, 2, 2, 2))
     argv = [*options, "--data", str(tmp_path / "data"), "--ids", "12", "--logs_dir", str(tmp_path / "run")]

@@ -1,5 +1,6 @@
 """Hard triplet loss: the released numbers, and the literal definition."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,27 @@ class TestReidLoss:
         assert torch.equal(loss, expected[0])
         assert torch.equal(precision, expected[1])
         assert not loss.requires_grad
+
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
+    def test_a_relative_margin_is_in_units_of_the_spread_of_features(self, scale, batch):
+        features, logits, labels = batch
+        middle = sum(features) / 8
+        spread = math.sqrt(sum(float(torch.dist(each, middle)) ** 2 for each in features) / 8)
+        expected = hard_triplet(features / spread, labels, 0.4)
+        reid_loss = ReidLoss("triplet", margin=0.4, relative=True)
+        loss, precision = reid_loss(scale * features + 3, logits, labels)
+        assert loss.item() == pytest.approx(expected[0].item(), rel=1e-3)
+        assert torch.equal(precision, expected[1])
+        assert not torch.equal(loss, hard_triplet(scale * features, labels, 0.4)[0])
+
+    @pytest.mark.parametrize("relative", [True, False])
+    def test_a_relative_loss_cannot_be_lowered_by_shrinking_all_features(self, relative, batch):
+        features, logits, labels = batch
+        factor = torch.tensor(1.0, requires_grad=True)
+        loss, precision = ReidLoss("triplet", relative=relative)(factor * features, logits, labels)
+        (slope,) = torch.autograd.grad(loss, factor)
+        assert precision < 0.3
+        assert abs(slope) < 1e-5 if relative else slope > 0.5
 
     def test_an_unknown_kind_is_refused_with_the_known_ones(self):
         with pytest.raises(UsageError, match=r"loss 'ce' is not one of triplet\+ce, triplet"):
