@@ -39,7 +39,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.OneLineParser(__doc__, argv)
     add = parser.add_argument
     add("-s", "--source", required=True, help="dataset to train on: " + ", ".join(datasets.names()))
-    add("-m", "--mte", help="virtual dataset, for defences that need one, and to choose by if -s has no identities")
+    add("-m", "--mte", help="virtual dataset, if needed; also to choose by if -s has no identities under two cameras")
     drawn = "training identities of drawn sets (synth-...), which are drawn where --data lacks them (default: 80)"
     add("--ids", type=cli.positive_int, help=drawn)
     add("-a", "--arch", choices=models.names(), help="architecture (default: that of the model to start from)")

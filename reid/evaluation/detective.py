@@ -138,17 +138,17 @@ def examine(
     return findings, verdict
 
 
-def tells_apart(dataset: Dataset) -> bool:
-    """Whether there is anybody to find again on its images, by whom to try readings."""
-    trained = first_of_each_camera(dataset.trainval), dataset.trainval
-    return any(_found_again(*each) for each in ((dataset.query, dataset.gallery), trained))
+def tells_apart(dataset: Dataset) -> int:
+    """How well readings can be told apart on its images: people to find again, up to as many as it takes."""
+    sides = (dataset.query, dataset.gallery), (dataset.trainval, dataset.trainval)
+    return min(FEWEST, max(len(found_again(*each)) for each in sides))
 
 
 def _people(dataset: Dataset) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Query and gallery, or training people where those are too few. Raises UsageError where nobody is found again."""
     sides: tuple[Sequence[Sample], Sequence[Sample]] = (dataset.query, dataset.gallery)
     trained = first_of_each_camera(dataset.trainval), dataset.trainval
-    found, more = (len(_found_again(*each)) for each in (sides, trained))
+    found, more = (len(found_again(*each)) for each in (sides, trained))
     if found < min(FEWEST, more):
         logger.info("%s has too few test people, so readings are tried on its training people", dataset.name)
         sides, found = trained, more
@@ -160,7 +160,7 @@ def _people(dataset: Dataset) -> tuple[Sequence[Sample], Sequence[Sample]]:
     return sides
 
 
-def _found_again(query: Sequence[Sample], gallery: Sequence[Sample]) -> set[int]:
+def found_again(query: Sequence[Sample], gallery: Sequence[Sample]) -> set[int]:
     """The pids of the queries whose person is under another camera."""
     cameras = defaultdict(set)
     for sample in gallery:
@@ -281,7 +281,7 @@ def _sample(sides: tuple[Sequence[Sample], Sequence[Sample]], most: int) -> tupl
         return list(sides[0]), list(sides[1])
     images = Counter(sample.pid for side in sides for sample in side)
     chosen: set[int] = set()
-    for pid in np.random.default_rng(0).permutation(sorted(_found_again(*sides))).tolist():
+    for pid in np.random.default_rng(0).permutation(sorted(found_again(*sides))).tolist():
         chosen.add(pid)
         if len(chosen) >= FEWEST and sum(images[each] for each in chosen) >= most:
             break

@@ -187,10 +187,8 @@ def validation(
     attacks: Callable[[], Sequence[Attack]] = tuple,
     **options: Any,
 ) -> Callable[[], dict[str, float]]:
-    """A function that scores the model as it then is, in eval mode, on validation identities, query and gallery.
-
-    It gives `val_mAP`, and where `attacks()` names attacks `val_attacked`, the mAP under the worst.
-    """
+    """A function that scores the model as it then is, in eval mode, on the stores of `validation_samples`: `val_mAP`,
+    and where `attacks()` names attacks `val_attacked`, the mAP under the worst."""
 
     def scores() -> dict[str, float]:
         retrieval = Retrieval(victim_of(model), sides, compute, **options)

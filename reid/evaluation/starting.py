@@ -13,7 +13,7 @@ from reid.attacks import Attack
 from reid.datasets import Dataset
 from reid.errors import UsageError
 from reid.evaluation import retrieval
-from reid.evaluation.detective import choose_victim, tells_apart
+from reid.evaluation.detective import choose_victim, found_again, tells_apart
 from reid.evaluation.features import extract
 from reid.evaluation.retrieval import validation_samples
 from reid.loading import Images
@@ -66,12 +66,12 @@ def training_sets(data: Sequence[Dataset], images: Images, whole: bool, seed: in
 
 def judge(data: Sequence[Dataset], labelled: bool) -> Dataset | None:
     """The set whose validation identities choose the epoch to keep: the source, or where that is not `labelled` the
-    first on which people are found again. Says so in the log where it is another one, or none."""
-    chosen = data[0] if labelled else next(filter(tells_apart, data), None)
+    first with any that are found again. Says so in the log where it is another one, or none."""
+    chosen = data[0] if labelled else next((each for each in data if found_again(each.val, each.val)), None)
     if chosen is not data[0]:
         last = "there is no validation mAP, so the last epoch is kept; -m synth-virtual would give one"
         other = chosen and f"the best epoch is chosen by mAP on the validation identities of {chosen.name}"
-        logger.info("nobody on %s is known to be under two cameras: %s", data[0].name, other or last)
+        logger.info("nobody to validate on in %s is known to be under two cameras: %s", data[0].name, other or last)
     return chosen
 
 
@@ -119,7 +119,7 @@ class Start:
         size: Size,
         arch: str | None,
     ) -> "Start":
-        """With its reading, tried on the first set that can tell readings apart where neither it nor its file says one.
+        """With its reading, tried on the first set with enough people where neither it nor its file says one.
 
         Raises UsageError for a reading of a model of ours, and for one of others that cannot be trained or written.
         """
@@ -128,7 +128,7 @@ class Start:
                 problem = "is a network of this project, which reads images in one way"
                 raise UsageError(f"{source.spec} {problem}; leave --preprocessing out")
             return cls(source, data, compute, None, Returned())
-        people = next(filter(tells_apart, data), data[0])
+        people = max(data, key=tells_apart)
         victim = choose_victim(source, reading, people, compute, size=size, arch=arch, distance=source.distance)
         return cls(source, data, compute, victim, ReturnedOther(source, victim))
 

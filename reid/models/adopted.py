@@ -19,9 +19,9 @@ REMEDY = "give the checkpoint or the ONNX file that it was made from"
 class Adopted(Trainable):
     """`features, logits = model(images)` of the network of a victim, whose weights it trains.
 
-    The first layer is the victim's InputSpec, the feature the one that it takes, but scaled for the losses: each to
-    length 1 where the `distance` is the cosine, else all by the mean length of the victim's, or the steps of the head
-    would be too large for long ones. The network itself stays in eval mode: in training mode those of others give other
+    The first layer is the victim's InputSpec, the feature the one that it takes, divided by its length where the
+    `distance` is the cosine, else by the mean length of the victim's, of drawn images: for long features the steps of
+    the head would be too large. The network itself stays in eval mode: in training mode those of others give other
     outputs. With `batch_norm` "live" its batch normalisations alone use, and learn, the statistics of batches. The head
     is linear, and small; see `start_head`. Raises UsageError for a victim without weights or gradients, and for live
     batch normalisation without weights or statistics of its own.

@@ -29,8 +29,10 @@ class ReidLoss:
 
     def __call__(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, precision of the triplets) of features (N, D) and logits (N, C) with labels (N,)."""
-        scaled = features / _spread(features).sqrt() if self.relative else features
-        loss, precision = hard_triplet(scaled, labels, self.margin)
+        if self.relative:
+            least = 1e-4 * features.float().square().sum(1).mean()  # or the gradient of all alike has no bound
+            features = features / torch.maximum(_spread(features), least).sqrt()
+        loss, precision = hard_triplet(features, labels, self.margin)
         if self.kind == "triplet+ce":
             loss = loss + cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
         return loss, precision

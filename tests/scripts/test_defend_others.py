@@ -140,7 +140,8 @@ def test_images_without_labels_and_what_chooses_then(labels, vendor, data, tmp_p
     run = ["-s", f"folder:{tmp_path / 'mine'}", *start, *SHORT, "--data", data]
     caplog.set_level("INFO")
     metaDefense.main([*run, "--logs_dir", str(tmp_path / "last")])
-    assert "nobody on folder:mine is known to be under two cameras: there is no validation mAP" in caplog.text
+    why = "nobody to validate on in folder:mine is known to be under two cameras"
+    assert f"{why}: there is no validation mAP" in caplog.text
     assert "| before | null | null |" in (tmp_path / "last" / "card.md").read_text()
     metaDefense.main([*run, "-m", "synth-virtual", "--logs_dir", str(tmp_path / "chosen")])
     assert "chosen by mAP on the validation identities of synth-virtual" in caplog.text

@@ -150,10 +150,11 @@ class TestSelection:
         assert content["best_top1"] == max((line["val_mAP"] + line["val_attacked"]) / 2 for line in metrics(logs))
 
     def test_both_scripts_select_in_fp32_whatever_they_train_in(self, train_options, defend, monkeypatch, tmp_path):
-        precisions = []
+        precisions, stores = [], []
 
         def validation(model, sides, compute, *others, **options):
             precisions.append(compute.precision)
+            stores.append(sides)
             return lambda: {"val_mAP": 0.5}
 
         monkeypatch.setattr(retrieval, "validation", validation)
@@ -161,6 +162,7 @@ class TestSelection:
         trainReid.main([*train_options, *bf16, "--logs_dir", str(tmp_path)])
         defend(*bf16)
         assert precisions == ["fp32"] * 3
+        assert stores[1] is stores[2]  # decoded once for what chooses and for the card
 
     def test_query_and_gallery_are_read_once_at_the_end(self, defend, data, monkeypatch):
         read, report, before = watch_images(monkeypatch), retrieval.log_scores, []

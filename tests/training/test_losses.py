@@ -99,10 +99,19 @@ class TestReidLoss:
         spread = math.sqrt(sum(float(torch.dist(each, middle)) ** 2 for each in features) / 8)
         expected = hard_triplet(features / spread, labels, 0.4)
         reid_loss = ReidLoss("triplet", margin=0.4, relative=True)
-        loss, precision = reid_loss(scale * features + 3, logits, labels)
+        loss, precision = reid_loss(scale * (features + 3), logits, labels)
         assert loss.item() == pytest.approx(expected[0].item(), rel=1e-3)
         assert torch.equal(precision, expected[1])
         assert not torch.equal(loss, hard_triplet(scale * features, labels, 0.4)[0])
+
+    @pytest.mark.parametrize("spread", [0, 1e-6, 1e-3])
+    def test_the_gradient_of_a_relative_loss_is_bounded_where_all_features_are_alike(self, spread, batch):
+        features, logits, labels = batch
+        alike = (torch.tensor([1.0, 0, 0, 0]) + spread * features).requires_grad_()
+        loss, _ = ReidLoss("triplet", relative=True)(alike, logits, labels)
+        (gradient,) = torch.autograd.grad(loss, alike)
+        assert torch.isfinite(gradient).all()
+        assert gradient.norm() < 200
 
     @pytest.mark.parametrize("relative", [True, False])
     def test_a_relative_loss_cannot_be_lowered_by_shrinking_all_features(self, relative, batch):
