@@ -62,7 +62,8 @@ difference has the same sign in every seed. The interval is about people; what c
 seeds alone."""
 
 MODEL_OF_OTHERS = """OSNet x0.25, trained by others on real people (MSMT17), and the best three rows, fine-tuned from
-it in the same way on people that are drawn at its own size; query and gallery of synth-a:"""
+it in the same way on people that are drawn at its own size; query and gallery of synth-a, under the cameras of the
+training people. Under other cameras less is left ([what was tried](defend-your-model-tried.md#on-real-people)):"""
 
 
 def page(study: Study) -> str:
