@@ -5,7 +5,7 @@ size, and one of the networks that fit the keys.
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from reid.evaluation.distances import BY_NAME
 from reid.evaluation.features import extract, ids_of
 from reid.evaluation.intervals import interval
 from reid.evaluation.ranking import rank
-from reid.evaluation.retrieval import first_of_each_camera
+from reid.evaluation.retrieval import first_of_each_camera, found_again
 from reid.loading import Images, ImageStore
 from reid.models.inputs import InputSpec
 from reid.models.readings import AUTO, OWN, PREPROCESSINGS
@@ -158,14 +158,6 @@ def _people(dataset: Dataset) -> tuple[Sequence[Sample], Sequence[Sample]]:
     if found < FEWEST:
         logger.warning("%s has %d identities to find again, too few to tell readings apart", dataset.name, found)
     return sides
-
-
-def found_again(query: Sequence[Sample], gallery: Sequence[Sample]) -> set[int]:
-    """The pids of the queries whose person is under another camera."""
-    cameras = defaultdict(set)
-    for sample in gallery:
-        cameras[sample.pid].add(sample.camid)
-    return {sample.pid for sample in query if sample.pid >= 0 and cameras[sample.pid] - {sample.camid}}
 
 
 def investigate(

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -228,7 +229,7 @@ def validation_samples(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
     validation identity is seen by two cameras.
     """
     query = first_of_each_camera(dataset.val)
-    if len(query) == len({sample.pid for sample in query}):
+    if not found_again(query, dataset.val):
         raise DatasetError(
             f"{dataset.name}: no validation identity is seen by two cameras, so nothing can be chosen by mAP; train "
             "with --combine-trainval, on all identities up to the last epoch, and evaluate with --identities test"
@@ -242,6 +243,14 @@ def first_of_each_camera(samples: Sequence[Sample]) -> list[Sample]:
     for sample in samples:
         first.setdefault((sample.pid, sample.camid), sample)
     return list(first.values())
+
+
+def found_again(query: Sequence[Sample], gallery: Sequence[Sample]) -> set[int]:
+    """The pids of the queries whose person is under another camera."""
+    cameras = defaultdict(set)
+    for sample in gallery:
+        cameras[sample.pid].add(sample.camid)
+    return {sample.pid for sample in query if sample.pid >= 0 and cameras[sample.pid] - {sample.camid}}
 
 
 def of_validation(dataset: Dataset) -> Dataset:

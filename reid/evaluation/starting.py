@@ -13,9 +13,9 @@ from reid.attacks import Attack
 from reid.datasets import Dataset
 from reid.errors import UsageError
 from reid.evaluation import retrieval
-from reid.evaluation.detective import choose_victim, found_again, tells_apart
+from reid.evaluation.detective import choose_victim, tells_apart
 from reid.evaluation.features import extract
-from reid.evaluation.retrieval import validation_samples
+from reid.evaluation.retrieval import found_again, validation_samples
 from reid.loading import Images
 from reid.models.adopted import Adopted, victim_of
 from reid.models.inputs import InputSpec
